@@ -1,0 +1,1 @@
+"""aiosmrt: the asyncio-native client for Amazon SageMaker Runtime."""

@@ -1,0 +1,576 @@
+"""Every error that aiosmrt raises, and the service's codes for them.
+
+AiosmrtError
+├── ConfigurationError
+├── CredentialsError
+├── ParameterValidationError (ValueError)
+├── TransportError
+│   ├── ConnectError
+│   ├── ConnectionLostError
+│   ├── ConnectTimeoutError (TimeoutError)
+│   ├── ReadTimeoutError (TimeoutError)
+│   ├── PoolTimeoutError (TimeoutError)
+│   └── DeadlineExceededError (TimeoutError)
+├── EventStreamError
+│   ├── InvalidMessageError
+│   ├── ChecksumMismatchError
+│   ├── MessageTooLargeError
+│   └── StreamTruncatedError
+├── AsyncInferenceError
+└── ServiceError
+    ├── ValidationError
+    ├── ModelError
+    ├── ModelNotReadyException
+    ├── InternalFailure
+    ├── ServiceUnavailable
+    ├── InternalDependencyException
+    ├── ThrottlingException
+    ├── AccessDeniedException
+    ├── ExpiredTokenException
+    ├── ModelStreamError
+    ├── InternalStreamFailure
+    └── UnknownServiceError
+
+An error keeps its facts as attributes and builds its sentence in ``__str__``, so
+that the session can add what only it knows (operation, endpoint, attempts)
+without rewriting text. No error holds a request or response body, a credential or
+a signature: texts of errors end up in logs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "AccessDeniedException",
+    "AiosmrtError",
+    "AsyncInferenceError",
+    "ChecksumMismatchError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
+    "CredentialsError",
+    "DeadlineExceededError",
+    "EventStreamError",
+    "ExpiredTokenException",
+    "InternalDependencyException",
+    "InternalFailure",
+    "InternalStreamFailure",
+    "InvalidMessageError",
+    "MessageTooLargeError",
+    "ModelError",
+    "ModelNotReadyException",
+    "ModelStreamError",
+    "ParameterValidationError",
+    "PoolTimeoutError",
+    "ReadTimeoutError",
+    "ServiceError",
+    "ServiceUnavailable",
+    "StreamTruncatedError",
+    "ThrottlingException",
+    "TransportError",
+    "UnknownServiceError",
+    "ValidationError",
+]
+
+
+def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
+    """Rebuilds an error from its facts, past the keyword-only ``__init__``."""
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class AiosmrtError(Exception):
+    """The root of the tree.
+
+    Attributes:
+        message: What happened, as a sentence or as the service put it.
+        operation: The operation under way (``InvokeEndpoint``), None outside one.
+        endpoint_name: The SageMaker endpoint that was called, None outside a call.
+        attempts: How many requests were made for the call; 0 when none was.
+        retry_stopped: Why no further attempt was made, None where that is plain.
+    """
+
+    operation: str | None = None
+    endpoint_name: str | None = None
+    attempts: int = 0
+    retry_stopped: str | None = None
+
+    # What to do next: the second sentence of every text.
+    _advice: ClassVar[str] = ""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+    def _what(self) -> str:
+        return self.message or type(self).__name__
+
+    def _where(self) -> list[str]:
+        """The facts behind the sentence, in the order a reader looks for them."""
+        facts = []
+        if self.operation:
+            facts.append(f"operation {self.operation}")
+        if self.endpoint_name:
+            facts.append(f"endpoint {self.endpoint_name}")
+        if self.attempts:
+            facts.append(f"attempts {self.attempts}")
+        return facts
+
+    def _advise(self) -> str:
+        return self._advice
+
+    def __str__(self) -> str:
+        text = self._what().rstrip()
+        if facts := self._where():
+            text = f"{text.rstrip('.')} ({', '.join(facts)})"
+        if not text.endswith((".", "!", "?")):
+            text += "."
+        if self.retry_stopped:
+            text += f" Not tried again: {self.retry_stopped}."
+        if advice := self._advise():
+            text += f" {advice}"
+        return text
+
+
+class ConfigurationError(AiosmrtError):
+    """A setting is missing, contradictory or malformed. Raised before any request."""
+
+
+class CredentialsError(AiosmrtError):
+    """No credentials could be found, or those found cannot be used."""
+
+
+class ParameterValidationError(AiosmrtError, ValueError):
+    """A parameter is outside the service's constraints. Nothing was sent.
+
+    Attributes:
+        parameter: The parameter's name as the caller wrote it.
+        rule: The rule that it breaks.
+        length: The length of the value (characters, or bytes of a body); None
+            where the value has none.
+    """
+
+    def __init__(self, parameter: str, rule: str, *, length: int | None = None) -> None:
+        super().__init__(f"{parameter}: {rule}")
+        self.parameter = parameter
+        self.rule = rule
+        self.length = length
+
+    def _what(self) -> str:
+        given = "" if self.length is None else f"; the value given has length {self.length}"
+        return f"Invalid parameter {self.parameter}: it {self.rule}{given}"
+
+    def _advise(self) -> str:
+        return "Nothing was sent."
+
+
+class TransportError(AiosmrtError):
+    """The request or its response was lost between here and the service.
+
+    Attributes:
+        host: The host and port that the connection was for, None if unknown.
+    """
+
+    def __init__(self, message: str = "", *, host: str | None = None) -> None:
+        super().__init__(message)
+        self.host = host
+
+    def _where(self) -> list[str]:
+        return super()._where() + ([f"host {self.host}"] if self.host else [])
+
+
+class ConnectError(TransportError):
+    """No connection could be made: DNS, TCP, the proxy or TLS."""
+
+    _advice = "Check the region, the endpoint URL, DNS, the proxy and the network."
+
+
+class ConnectionLostError(TransportError):
+    """The connection broke before the response was complete.
+
+    Attributes:
+        bytes_sent: The length of the request's body in bytes.
+        bytes_received: How many bytes of the response's body had arrived.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        host: str | None = None,
+        bytes_sent: int = 0,
+        bytes_received: int = 0,
+    ) -> None:
+        super().__init__(message, host=host)
+        self.bytes_sent = bytes_sent
+        self.bytes_received = bytes_received
+
+    def _advise(self) -> str:
+        # The service resets the connection instead of answering when a body is
+        # over the endpoint's limit, 6,291,456 bytes unless AWS has raised it.
+        if self.bytes_sent > 6_291_456:
+            return (
+                f"The request's body has {self.bytes_sent} bytes; past 6 MiB its size is the "
+                "usual cause: use InvokeEndpointAsync, or ask AWS for a higher limit."
+            )
+        return "The model may have run although its answer was lost; try again if that is harmless."
+
+
+class ConnectTimeoutError(TransportError, TimeoutError):
+    """No connection was made within ``Timeouts.connect`` seconds."""
+
+    _advice = "Check the network path to the endpoint, or raise Timeouts.connect."
+
+
+class ReadTimeoutError(TransportError, TimeoutError):
+    """Nothing arrived within ``Timeouts.read`` (head) or ``Timeouts.idle`` seconds (body)."""
+
+    _advice = (
+        "The model may still be running: it is not called again unless "
+        "RetryPolicy(retry_on_read_timeout=True). A longer inference needs a longer timeout."
+    )
+
+
+class PoolTimeoutError(TransportError, TimeoutError):
+    """No connection of the pool came free within ``Timeouts.total`` seconds."""
+
+    _advice = "Raise max_connections, close streams that are no longer read, or send less at once."
+
+
+class DeadlineExceededError(TransportError, TimeoutError):
+    """``Timeouts.total``, or the time given to ``result()``, ran out over all attempts."""
+
+    _advice = "Raise Timeouts.total (or the timeout given), or look at why the endpoint is slow."
+
+
+class EventStreamError(AiosmrtError):
+    """The bytes of an event stream do not make sense.
+
+    Attributes:
+        request_id: The response's request id, None outside a response.
+    """
+
+    request_id: str | None = None
+    _advice = "Parts handed out before it are whole and correct; the rest of the response is lost."
+
+    def _where(self) -> list[str]:
+        return super()._where() + ([f"request id {self.request_id}"] if self.request_id else [])
+
+
+class InvalidMessageError(EventStreamError):
+    """A message, its header block or a header is malformed, or holds an impossible length."""
+
+
+class ChecksumMismatchError(EventStreamError):
+    """A CRC-32 does not match: the bytes were changed on their way.
+
+    Attributes:
+        part: ``prelude`` or ``message``, what the checksum covers.
+        expected: The checksum that the message carries.
+        computed: The checksum of the bytes that arrived.
+    """
+
+    def __init__(self, part: str, *, expected: int, computed: int) -> None:
+        super().__init__(
+            f"The {part} checksum of an event-stream message is {expected:#010x}, "
+            f"but its bytes have {computed:#010x}"
+        )
+        self.part = part
+        self.expected = expected
+        self.computed = computed
+
+
+class MessageTooLargeError(EventStreamError):
+    """A message or a header block is longer than its limit.
+
+    Attributes:
+        part: ``message`` or ``headers``.
+        length: The length announced, in bytes.
+        limit: The limit, in bytes.
+    """
+
+    def __init__(self, part: str, *, length: int, limit: int) -> None:
+        super().__init__(
+            f"An event-stream message announces {part} of {length} bytes; the limit is {limit}"
+        )
+        self.part = part
+        self.length = length
+        self.limit = limit
+
+
+class StreamTruncatedError(EventStreamError):
+    """The response ended before it was complete.
+
+    Attributes:
+        bytes_received: How many bytes of the response's body had arrived.
+        parts_received: How many whole PayloadParts had been handed out.
+        bytes_left: How many bytes of an unfinished message remain.
+    """
+
+    _advice = (
+        "What was handed out before is whole, but the answer is incomplete: "
+        "treat it as failed, and invoke again if repeating the inference is harmless."
+    )
+
+    def __init__(
+        self,
+        message: str = "The response ended in the middle of a message",
+        *,
+        bytes_received: int = 0,
+        parts_received: int = 0,
+        bytes_left: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.bytes_received = bytes_received
+        self.parts_received = parts_received
+        self.bytes_left = bytes_left
+
+    def _what(self) -> str:
+        return (
+            f"{self.message.rstrip('.')}: {self.bytes_received} bytes and "
+            f"{self.parts_received} whole parts had arrived, {self.bytes_left} bytes are left over"
+        )
+
+
+class AsyncInferenceError(AiosmrtError):
+    """An async inference failed: its failure object says why.
+
+    Attributes:
+        inference_id: The inference's id, None if unknown.
+        failure_location: Where the failure object lies.
+    """
+
+    _advice = "The text above is the container's own; its log group in CloudWatch tells the rest."
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        inference_id: str | None = None,
+        failure_location: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.inference_id = inference_id
+        self.failure_location = failure_location
+
+    def _where(self) -> list[str]:
+        facts = super()._where()
+        if self.inference_id:
+            facts.append(f"inference id {self.inference_id}")
+        if self.failure_location:
+            facts.append(f"failure object {self.failure_location}")
+        return facts
+
+
+class ServiceError(AiosmrtError):
+    """The service answered with an error.
+
+    Attributes:
+        status_code: The HTTP status; 200 for an error inside a stream.
+        code: The service's error code (``ModelError``), else the status as text.
+        message: The service's own message, empty when it gave none.
+        request_id: The ``x-amzn-RequestId`` to quote to AWS, None when absent.
+        attempts: How many requests were made.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        status_code: int = 0,
+        request_id: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.code = type(self).__name__ if code is None else code
+        self.status_code = status_code
+        self.request_id = request_id
+        self.attempts = attempts
+
+    @property
+    def is_throttling(self) -> bool:
+        """Whether the service asked for less, by its code or by a 429 of no modelled code."""
+        if self.code in THROTTLING_CODES:
+            return True
+        return self.status_code == 429 and type(self) is UnknownServiceError
+
+    def _what(self) -> str:
+        said = self.message or "the service gave no message"
+        return f"{self.code} (HTTP {self.status_code}): {said}"
+
+    def _where(self) -> list[str]:
+        return super()._where() + ([f"request id {self.request_id}"] if self.request_id else [])
+
+
+class ValidationError(ServiceError):
+    """400: the request is not one that the service, or this endpoint, takes."""
+
+    _advice = "Check the endpoint's name and status, the region and the parameters."
+
+
+class ModelError(ServiceError):
+    """424: the model's container answered with an error.
+
+    Attributes:
+        original_status_code: The container's own HTTP status, None when not told.
+        original_message: The container's own message, None when not told.
+        log_stream_arn: The CloudWatch log stream of the container, None when not told.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        status_code: int = 0,
+        request_id: str | None = None,
+        attempts: int = 1,
+        original_status_code: int | None = None,
+        original_message: str | None = None,
+        log_stream_arn: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, code=code, status_code=status_code, request_id=request_id, attempts=attempts
+        )
+        self.original_status_code = original_status_code
+        self.original_message = original_message
+        self.log_stream_arn = log_stream_arn
+
+    def _where(self) -> list[str]:
+        facts = super()._where()
+        if self.original_status_code is not None:
+            facts.append(f"container status {self.original_status_code}")
+        if self.log_stream_arn:
+            facts.append(f"log stream {self.log_stream_arn}")
+        return facts
+
+    def _advise(self) -> str:
+        if self.log_stream_arn:
+            return "The container's log stream named above tells why."
+        return "The container's log group in CloudWatch, /aws/sagemaker/Endpoints/, tells why."
+
+
+class ModelNotReadyException(ServiceError):
+    """429: the endpoint is cold, or the model is still being loaded."""
+
+    _advice = "Wait for the model: RetryPolicy(model_not_ready_timeout=...) gives it longer."
+
+
+class InternalFailure(ServiceError):
+    """500: the service failed."""
+
+    _advice = "Try again later; quote the request id to AWS Support if it stays."
+
+
+class ServiceUnavailable(ServiceError):
+    """503: the service, or the endpoint's instances, cannot take the request now."""
+
+    _advice = "Try again later, or give the endpoint more instances."
+
+
+class InternalDependencyException(ServiceError):
+    """530: something that the service depends on failed."""
+
+    _advice = "Try again later; quote the request id to AWS Support if it stays."
+
+
+class ThrottlingException(ServiceError):
+    """The account or the endpoint gets more requests than it takes."""
+
+    _advice = "Send less at once, use RetryPolicy(mode='adaptive'), or ask AWS for a higher quota."
+
+
+class AccessDeniedException(ServiceError):
+    """The credentials may not do this."""
+
+    _advice = "Allow sagemaker:InvokeEndpoint (or its async or streaming form) on this endpoint."
+
+
+class ExpiredTokenException(ServiceError):
+    """The session token has expired."""
+
+    _advice = "Get new credentials; a provider in place of fixed ones refreshes them in time."
+
+
+class ModelStreamError(ServiceError):
+    """Inside a stream: the container broke off or took too long.
+
+    Attributes:
+        error_code: ``ModelInvocationTimeExceeded`` or ``StreamBroken``, None when not told.
+    """
+
+    _advice = "Parts handed out before it are whole; the container's log tells why it stopped."
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        status_code: int = 0,
+        request_id: str | None = None,
+        attempts: int = 1,
+        error_code: str | None = None,
+    ) -> None:
+        super().__init__(
+            message, code=code, status_code=status_code, request_id=request_id, attempts=attempts
+        )
+        self.error_code = error_code
+
+    def _where(self) -> list[str]:
+        return super()._where() + ([f"error code {self.error_code}"] if self.error_code else [])
+
+
+class InternalStreamFailure(ServiceError):
+    """Inside a stream: the service failed."""
+
+    _advice = "Parts handed out before it are whole; invoke again if repeating is harmless."
+
+
+class UnknownServiceError(ServiceError):
+    """An error whose code this version does not know; see ``code`` and ``status_code``."""
+
+
+# The AWS SDKs' list (SDKs and Tools Reference Guide, "Retry behavior"; botocore
+# `retries/standard.py` ThrottledRetryableChecker).
+THROTTLING_CODES = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "TransactionInProgressException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "EC2ThrottledException",
+    }
+)
+
+# A wire code, from a response or from a stream's exception frame, to its class.
+ERROR_CLASSES: dict[str, type[ServiceError]] = {
+    "ValidationError": ValidationError,
+    "ValidationException": ValidationError,
+    "ModelError": ModelError,
+    "ModelNotReadyException": ModelNotReadyException,
+    "InternalFailure": InternalFailure,
+    "ServiceUnavailable": ServiceUnavailable,
+    "InternalDependencyException": InternalDependencyException,
+    "AccessDeniedException": AccessDeniedException,
+    "ExpiredTokenException": ExpiredTokenException,
+    "ExpiredToken": ExpiredTokenException,
+    "ModelStreamError": ModelStreamError,
+    "InternalStreamFailure": InternalStreamFailure,
+    **dict.fromkeys(THROTTLING_CODES, ThrottlingException),
+}
