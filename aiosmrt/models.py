@@ -1,0 +1,326 @@
+"""What goes into the three operations and what comes out: frozen, keyword-only, slotted.
+
+What the service model marks as sensitive (Body, CustomAttributes, Bytes), and the
+response headers that repeat it, stay out of ``repr``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeAlias
+
+import attrs
+
+from aiosmrt.errors import ConfigurationError
+
+__all__ = [
+    "AsyncInferenceResult",
+    "Body",
+    "InvokeEndpointAsyncInput",
+    "InvokeEndpointAsyncOutput",
+    "InvokeEndpointInput",
+    "InvokeEndpointOutput",
+    "InvokeEndpointWithResponseStreamInput",
+    "NewSession",
+    "PayloadPart",
+    "ResponseMetadata",
+    "ResponseStreamHead",
+    "Timeouts",
+]
+
+Body: TypeAlias = bytes | bytearray | memoryview | str
+"""A request's body. A mutable one must stay as it is until the call has returned."""
+
+
+def _seconds(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is None:
+        return
+    # bool is an int, and NaN compares false with everything: both would be a
+    # timeout that never fires, or fires at once.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ConfigurationError(
+            f"Timeouts.{attribute.name} must be a number of seconds above 0, or None for no limit"
+        )
+    if math.isinf(value):
+        raise ConfigurationError(f"Timeouts.{attribute.name} must be finite; None means no limit")
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """Time limits of a call, in seconds; None is no limit.
+
+    Attributes:
+        connect: To a connection: name resolution, TCP and TLS.
+        read: From the request's last byte written to the response's head.
+        idle: Between two chunks of a response's body.
+        total: For all attempts, the waits between them and the wait for a free
+            connection, until the output is returned; of a stream, until its head.
+
+    Raises:
+        ConfigurationError: A value is not a number above 0.
+    """
+
+    connect: float | None = attrs.field(default=5.0, validator=_seconds)
+    read: float | None = attrs.field(default=70.0, validator=_seconds)
+    idle: float | None = attrs.field(default=70.0, validator=_seconds)
+    total: float | None = attrs.field(default=None, validator=_seconds)
+
+
+@attrs.frozen(kw_only=True)
+class InvokeEndpointInput:
+    """The parameters of InvokeEndpoint; the service's constraints are checked when it is sent.
+
+    Attributes:
+        endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+        body: The data in the form that ``content_type`` names; str is sent as UTF-8.
+        content_type: The body's MIME type, at most 1024 ASCII characters.
+        accept: The MIME type wanted of the answer, at most 1024 ASCII characters.
+        custom_attributes: Passed to the container unread, at most 1024 visible ASCII.
+        target_model: The model of a multi-model endpoint, 1 to 1024 characters.
+        target_variant: The production variant, at most 63 characters.
+        target_container_hostname: The container of a multi-container endpoint.
+        inference_id: An id of the caller's for this inference, 1 to 64 characters.
+        enable_explanations: A JMESPath expression for Clarify, 1 to 64 characters.
+        inference_component_name: The inference component, at most 63 characters.
+        session_id: A stateful session's id, or ``NEW_SESSION`` to open one.
+        prefix_aware_id: Routes requests of a common prefix together, 1 to 64 characters.
+    """
+
+    endpoint_name: str
+    body: Body = attrs.field(repr=False)
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = attrs.field(default=None, repr=False)
+    target_model: str | None = None
+    target_variant: str | None = None
+    target_container_hostname: str | None = None
+    inference_id: str | None = None
+    enable_explanations: str | None = None
+    inference_component_name: str | None = None
+    session_id: str | None = None
+    prefix_aware_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class InvokeEndpointWithResponseStreamInput:
+    """The parameters of InvokeEndpointWithResponseStream; see InvokeEndpointInput for each."""
+
+    endpoint_name: str
+    body: Body = attrs.field(repr=False)
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = attrs.field(default=None, repr=False)
+    target_variant: str | None = None
+    target_container_hostname: str | None = None
+    inference_id: str | None = None
+    inference_component_name: str | None = None
+    session_id: str | None = None
+    prefix_aware_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class InvokeEndpointAsyncInput:
+    """The parameters of InvokeEndpointAsync: exactly one of ``input_location`` and ``body``.
+
+    Attributes:
+        endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+        input_location: The input's S3 URI, ``s3://bucket/key``, 1 to 1024 characters.
+        body: The input itself, at most 128,000 bytes.
+        content_type: The input's MIME type, at most 1024 ASCII characters.
+        accept: The MIME type wanted of the output, at most 1024 ASCII characters.
+        custom_attributes: Passed to the container unread, at most 1024 visible ASCII.
+        inference_id: An id of the caller's; the service makes one where it is missing.
+        s3_output_path_extension: Appended to the endpoint's output path, 1 to 512 characters.
+        filename: The output object's name, 1 to 32 characters with one dot at most.
+        request_ttl_seconds: How long the request may wait in the queue, 60 to 21600.
+        invocation_timeout_seconds: How long the model may take, 1 to 3600.
+    """
+
+    endpoint_name: str
+    input_location: str | None = None
+    body: Body | None = attrs.field(default=None, repr=False)
+    content_type: str | None = None
+    accept: str | None = None
+    custom_attributes: str | None = attrs.field(default=None, repr=False)
+    inference_id: str | None = None
+    s3_output_path_extension: str | None = None
+    filename: str | None = None
+    request_ttl_seconds: int | None = None
+    invocation_timeout_seconds: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ResponseMetadata:
+    """What came with a response beside its output.
+
+    Attributes:
+        request_id: ``x-amzn-RequestId``, to quote to AWS; None when absent.
+        status_code: The HTTP status.
+        headers: All response headers, case-insensitive.
+        attempts: How many requests were made for this call.
+    """
+
+    request_id: str | None
+    status_code: int
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    attempts: int
+
+
+class NewSession(NamedTuple):
+    """A stateful session that the model opened.
+
+    Attributes:
+        id: What to send as ``session_id`` from now on.
+        expires: When the model forgets it, in UTC.
+    """
+
+    id: str
+    expires: datetime
+
+
+# The service model's NewSessionResponseHeader.
+_NEW_SESSION = re.compile(
+    r"([a-zA-Z0-9](?:-*[a-zA-Z0-9])*);\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
+)
+
+
+def _charset(content_type: str | None) -> str:
+    """The charset that a Content-Type names where Python knows it as a text codec, else UTF-8."""
+    if content_type is not None:
+        for parameter in content_type.split(";")[1:]:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "charset":
+                try:
+                    info = codecs.lookup(value.strip().strip("\"'"))
+                except (LookupError, ValueError):
+                    return "utf-8"
+                # hex, zip and their like are codecs too, but of bytes to bytes.
+                return info.name if getattr(info, "_is_text_encoding", True) else "utf-8"
+    return "utf-8"
+
+
+@attrs.frozen(kw_only=True)
+class InvokeEndpointOutput:
+    """The answer of InvokeEndpoint.
+
+    Attributes:
+        body: The model's answer.
+        content_type: The answer's MIME type, None where the service sent none.
+        invoked_production_variant: The variant that answered.
+        custom_attributes: What the container set.
+        new_session_id: As on the wire, ``ID; Expires=2026-01-02T03:04:05Z``.
+        closed_session_id: The session that this request closed.
+        metadata: Request id, status, headers, attempts.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    content_type: str | None = None
+    invoked_production_variant: str | None = None
+    custom_attributes: str | None = attrs.field(default=None, repr=False)
+    new_session_id: str | None = None
+    closed_session_id: str | None = None
+    metadata: ResponseMetadata
+
+    def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+        """The body as text.
+
+        Args:
+            encoding: Which codec; None takes the content type's charset, else UTF-8.
+            errors: As for ``bytes.decode``.
+
+        Returns:
+            The decoded body.
+
+        Raises:
+            UnicodeDecodeError: The body is not text in that encoding.
+        """
+        return self.body.decode(encoding or _charset(self.content_type), errors)
+
+    def json(self) -> Any:
+        """The body parsed as JSON (UTF-8, UTF-16 or UTF-32, as RFC 4627 detects it).
+
+        Returns:
+            The parsed value.
+
+        Raises:
+            ValueError: The body is not JSON.
+        """
+        return json.loads(self.body)
+
+    @property
+    def new_session(self) -> NewSession | None:
+        """``new_session_id`` parsed; None where there is none in the service's form."""
+        found = _NEW_SESSION.fullmatch(self.new_session_id or "")
+        if found is None:
+            return None
+        try:
+            expires = datetime.strptime(found[2], "%Y-%m-%dT%H:%M:%SZ")
+        except ValueError:
+            return None
+        return NewSession(found[1], expires.replace(tzinfo=timezone.utc))
+
+
+@attrs.frozen(kw_only=True)
+class InvokeEndpointAsyncOutput:
+    """The facts of an accepted async inference; AsyncInvocation is the handle built on them.
+
+    Attributes:
+        inference_id: The inference's id, None where the service told none.
+        output_location: Where the output will lie, an S3 URI.
+        failure_location: Where the failure object will lie, None where none is configured.
+        metadata: Request id, status, headers, attempts.
+    """
+
+    inference_id: str | None = None
+    output_location: str | None = None
+    failure_location: str | None = None
+    metadata: ResponseMetadata
+
+
+@attrs.frozen(kw_only=True)
+class ResponseStreamHead:
+    """What the head of a streaming response tells before the first part.
+
+    Attributes:
+        content_type: The parts' MIME type, None where the service sent none.
+        invoked_production_variant: The variant that answers.
+        custom_attributes: What the container set.
+        metadata: Request id, status, headers, attempts.
+    """
+
+    content_type: str | None = None
+    invoked_production_variant: str | None = None
+    custom_attributes: str | None = attrs.field(default=None, repr=False)
+    metadata: ResponseMetadata
+
+
+@attrs.frozen
+class PayloadPart:
+    """One part of a streamed answer.
+
+    A part ends where the container flushed, which need not be where a line, an
+    event or a character ends: see the ``iter_`` methods of ResponseStream.
+
+    Attributes:
+        bytes: The part's bytes.
+    """
+
+    bytes: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class AsyncInferenceResult:
+    """The output of an async inference.
+
+    Attributes:
+        body: The model's answer.
+        content_type: The answer's MIME type, None where the store told none.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    content_type: str | None = None
