@@ -1,0 +1,223 @@
+"""Responses and event-stream messages to outputs and errors. Bytes from the network are hostile."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt.errors import (
+    ERROR_CLASSES,
+    InternalStreamFailure,
+    InvalidMessageError,
+    ModelError,
+    ModelStreamError,
+    ServiceError,
+    UnknownServiceError,
+)
+from aiosmrt.models import (
+    InvokeEndpointAsyncOutput,
+    InvokeEndpointOutput,
+    PayloadPart,
+    ResponseMetadata,
+    ResponseStreamHead,
+)
+from aiosmrt.operations import (
+    INVOKE_ENDPOINT,
+    INVOKE_ENDPOINT_ASYNC,
+    INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiosmrt.eventstream import Message
+
+__all__ = [
+    "parse_error",
+    "parse_invoke_endpoint",
+    "parse_invoke_endpoint_async",
+    "parse_message",
+    "parse_stream_head",
+    "request_id",
+]
+
+_logger = logging.getLogger("aiosmrt")
+
+# A message that is not JSON may be a proxy's whole error page: enough to know it by.
+_SHORTENED = 500
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The response's request id, None where it has none."""
+    return headers.get("x-amzn-RequestId")
+
+
+def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndpointOutput:
+    """The output of InvokeEndpoint from a response of success."""
+    get = metadata.headers.get
+    return InvokeEndpointOutput(
+        body=body,
+        metadata=metadata,
+        **{b.parameter: get(b.header) for b in INVOKE_ENDPOINT.outputs},
+    )
+
+
+def parse_stream_head(metadata: ResponseMetadata) -> ResponseStreamHead:
+    """The facts of InvokeEndpointWithResponseStream's response head."""
+    get = metadata.headers.get
+    outputs = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.outputs
+    return ResponseStreamHead(metadata=metadata, **{b.parameter: get(b.header) for b in outputs})
+
+
+def parse_invoke_endpoint_async(
+    body: bytes, metadata: ResponseMetadata
+) -> InvokeEndpointAsyncOutput:
+    """The output of InvokeEndpointAsync from a response of success.
+
+    The inference is accepted whatever the body says, and the locations are in the
+    headers: a body without an id loses the id and nothing else.
+    """
+    get = metadata.headers.get
+    inference_id = _json_object(body).get("InferenceId")
+    return InvokeEndpointAsyncOutput(
+        metadata=metadata,
+        inference_id=inference_id if isinstance(inference_id, str) else None,
+        **{b.parameter: get(b.header) for b in INVOKE_ENDPOINT_ASYNC.outputs},
+    )
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body holds, empty for any other body."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _clean_code(code: Any) -> str | None:
+    """``com.amazonaws.sagemaker#ModelError:http://...`` to ``ModelError``."""
+    if not isinstance(code, str):
+        return None
+    return code.partition(":")[0].rpartition("#")[2].strip() or None
+
+
+def _text(*candidates: Any) -> str:
+    """The first candidate that is a text with something in it."""
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate:
+            return candidate
+    return ""
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def parse_error(
+    status_code: int, headers: Mapping[str, str], body: bytes, *, attempts: int
+) -> ServiceError:
+    """The error that a response of no success stands for.
+
+    The code is the header ``x-amzn-errortype``, else the body's ``code``, ``Code``
+    or ``__type``, else the status (the AWS JSON protocols; botocore `parsers.py`).
+
+    Args:
+        status_code: The HTTP status.
+        headers: The response's headers, case-insensitive.
+        body: The response's body, of any content.
+        attempts: How many requests were made.
+
+    Returns:
+        The typed error; UnknownServiceError for a code that is not modelled.
+    """
+    fields = _json_object(body)
+    code = (
+        _clean_code(headers.get("x-amzn-errortype"))
+        or _clean_code(fields.get("code"))
+        or _clean_code(fields.get("Code"))
+        or _clean_code(fields.get("__type"))
+    )
+    message = _text(fields.get("message"), fields.get("Message"))
+    if not fields and not message:
+        message = body[: _SHORTENED * 4].decode("utf-8", "replace").strip()
+        if len(message) > _SHORTENED:
+            message = message[:_SHORTENED] + "..."
+    facts: dict[str, Any] = {
+        "code": code or str(status_code),
+        "status_code": status_code,
+        "request_id": request_id(headers),
+        "attempts": attempts,
+    }
+    cls = ERROR_CLASSES.get(code or "", UnknownServiceError)
+    if cls is ModelError:
+        return ModelError(
+            message,
+            **facts,
+            original_status_code=_integer(fields.get("OriginalStatusCode")),
+            original_message=_text(fields.get("OriginalMessage")) or None,
+            log_stream_arn=_text(fields.get("LogStreamArn")) or None,
+        )
+    return cls(message, **facts)
+
+
+def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart | None:
+    """The part that a message of the response stream carries.
+
+    Args:
+        message: A whole message.
+        metadata: The response's, for the errors' facts.
+
+    Returns:
+        The part; None for an event of a type that this version does not know.
+
+    Raises:
+        ModelStreamError: The container broke off or took too long.
+        InternalStreamFailure: The service failed.
+        UnknownServiceError: An exception that is not modelled, or an error message.
+        InvalidMessageError: The message is of no known type.
+    """
+    headers = message.headers
+    message_type = headers.get(":message-type")
+    if message_type == "event":
+        event_type = headers.get(":event-type")
+        if event_type == "PayloadPart":
+            return PayloadPart(message.payload)
+        if not isinstance(event_type, str):
+            raise InvalidMessageError("An event-stream event has no :event-type")
+        _logger.debug("skipped an event of the unknown type %.64r", event_type)
+        return None
+    if message_type == "exception":
+        raise _stream_exception(_clean_code(headers.get(":exception-type")), message, metadata)
+    if message_type == "error":
+        raise UnknownServiceError(
+            _text(headers.get(":error-message")),
+            code=_text(headers.get(":error-code")) or str(metadata.status_code),
+            status_code=metadata.status_code,
+            request_id=metadata.request_id,
+            attempts=metadata.attempts,
+        )
+    raise InvalidMessageError("An event-stream message has none of the known message types")
+
+
+def _stream_exception(
+    code: str | None, message: Message, metadata: ResponseMetadata
+) -> ServiceError:
+    fields = _json_object(message.payload)
+    text = _text(fields.get("Message"), fields.get("message"))
+    facts: dict[str, Any] = {
+        "code": code or str(metadata.status_code),
+        "status_code": metadata.status_code,
+        "request_id": metadata.request_id,
+        "attempts": metadata.attempts,
+    }
+    if code == "ModelStreamError":
+        error_code = _text(fields.get("ErrorCode"), fields.get("errorCode")) or None
+        return ModelStreamError(text, **facts, error_code=error_code)
+    if code == "InternalStreamFailure":
+        return InternalStreamFailure(text, **facts)
+    return UnknownServiceError(text, **facts)

@@ -1,0 +1,170 @@
+"""Inputs to requests: validation, path, headers, body. Nothing is sent before all of it passed."""
+
+from __future__ import annotations
+
+import functools
+import json
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+
+from aiosmrt.errors import ParameterValidationError
+from aiosmrt.models import (
+    InvokeEndpointAsyncInput,
+    InvokeEndpointInput,
+    InvokeEndpointWithResponseStreamInput,
+)
+from aiosmrt.operations import (
+    INVOKE_ENDPOINT,
+    INVOKE_ENDPOINT_ASYNC,
+    INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
+    Operation,
+)
+
+__all__ = ["AnyInput", "RequestHead", "SerializedRequest", "json_body", "serialize"]
+
+AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
+
+
+@attrs.frozen
+class RequestHead:
+    """What a request says before its body, the same for every call of the same parameters.
+
+    Attributes:
+        operation: The operation.
+        endpoint_name: The endpoint.
+        path: The path on the wire, ``/endpoints/NAME/invocations``; it needs no escaping.
+        headers: The operation's own headers, in the table's order.
+    """
+
+    operation: Operation
+    endpoint_name: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class SerializedRequest:
+    """A request that passed validation.
+
+    Attributes:
+        head: Path and headers.
+        body: The body's bytes, without a copy where the caller gave bytes or a buffer.
+    """
+
+    head: RequestHead
+    body: bytes | bytearray | memoryview = attrs.field(repr=False)
+
+
+_VALUES: Final = {
+    InvokeEndpointInput: (
+        INVOKE_ENDPOINT,
+        attrgetter("endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT.inputs)),
+    ),
+    InvokeEndpointWithResponseStreamInput: (
+        INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
+        attrgetter(
+            "endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.inputs)
+        ),
+    ),
+    InvokeEndpointAsyncInput: (
+        INVOKE_ENDPOINT_ASYNC,
+        attrgetter("endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT_ASYNC.inputs)),
+    ),
+}
+
+
+def _build_head(operation: Operation, endpoint_name: Any, *values: Any) -> RequestHead:
+    name = operation.endpoint_name.check("endpoint_name", endpoint_name)
+    headers = tuple(
+        (binding.header, binding.constraint.check(binding.parameter, value))
+        for binding, value in zip(operation.inputs, values, strict=True)
+        if value is not None
+    )
+    return RequestHead(operation, name, f"/endpoints/{name}/{operation.path}", headers)
+
+
+# Services call with the same few parameter sets over and over: validate each once.
+# `typed`, since True, 1 and 1.0 are equal as keys but not as parameters.
+_cached_head = functools.lru_cache(maxsize=256, typed=True)(_build_head)
+
+
+def _body_bytes(body: Any) -> bytes | bytearray | memoryview:
+    """The bytes of a body, without a copy where it has a contiguous buffer."""
+    if type(body) is bytes:
+        return body
+    if isinstance(body, str):
+        try:
+            return body.encode()
+        except UnicodeEncodeError as error:
+            rule = f"must be text that UTF-8 can hold; character {error.start} is not"
+            raise ParameterValidationError("body", rule, length=len(body)) from None
+    try:
+        view = memoryview(body)
+    except TypeError:
+        rule = f"must be bytes, bytearray, memoryview or str, not {type(body).__name__}"
+        raise ParameterValidationError("body", rule) from None
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
+
+
+def json_body(value: Any) -> bytes:
+    """Serialises a JSON body: compact, UTF-8, no NaN (which JSON does not have).
+
+    Args:
+        value: What ``json.dumps`` takes.
+
+    Returns:
+        The JSON text as UTF-8.
+
+    Raises:
+        ParameterValidationError: The value has no JSON form.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # The exception's own text can quote the value: its type is enough.
+        rule = f"must have a JSON form; json.dumps raised {type(error).__name__}"
+        raise ParameterValidationError("json", rule) from None
+
+
+def serialize(parameters: AnyInput) -> SerializedRequest:
+    """Checks every parameter against the service's constraints and builds the request.
+
+    Args:
+        parameters: The operation's input.
+
+    Returns:
+        The request without what only the moment of sending knows (host, date,
+        attempt, signature).
+
+    Raises:
+        ParameterValidationError: A parameter breaks its constraint.
+    """
+    operation, values = _VALUES[type(parameters)]
+    try:
+        head = _cached_head(operation, *values(parameters))
+    except TypeError:
+        # An unhashable value cannot be a key; it is of a wrong type, and is told so.
+        head = _build_head(operation, *values(parameters))
+    if operation is INVOKE_ENDPOINT_ASYNC:
+        return SerializedRequest(head, _async_body(parameters))
+    if parameters.body is None:
+        raise ParameterValidationError("body", "is required")
+    return SerializedRequest(head, _body_bytes(parameters.body))
+
+
+def _async_body(parameters: Any) -> bytes | bytearray | memoryview:
+    if (parameters.input_location is None) == (parameters.body is None):
+        given = "neither is" if parameters.body is None else "both are"
+        rule = f"must be given in input_location's place: exactly one of the two, and {given} given"
+        raise ParameterValidationError("body", rule)
+    if parameters.body is None:
+        return b""
+    body = _body_bytes(parameters.body)
+    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
+    if len(body) > limit:
+        rule = f"must be at most {limit} bytes; put a larger input into S3 and give input_location"
+        raise ParameterValidationError("body", rule, length=len(body))
+    return body
