@@ -1,0 +1,163 @@
+"""Which host answers for a region: AWS's partitions, FIPS and dual-stack, as data.
+
+The hosts are those of the service's own endpoint rule set (botocore
+``data/sagemaker-runtime/2017-05-13/endpoint-rule-set-1.json``), the partitions those of
+botocore's ``data/partitions.json``; a test compares both with the installed botocore.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from aiosmrt.errors import ConfigurationError
+
+__all__ = ["PARTITIONS", "Partition", "is_known_region", "partition_for", "resolve_endpoint"]
+
+# botocore's rule for a region (utils.validate_region_name), but for the empty one: a label of
+# RFC 1123 that is not a number. It keeps a region from smuggling another host into the URL.
+_HOST_LABEL = re.compile(r"(?![0-9]+\Z)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+
+
+@attrs.frozen(kw_only=True)
+class Partition:
+    """A part of AWS with its own regions, credentials and domain names.
+
+    Attributes:
+        name: The partition's name, as in an ARN.
+        region_pattern: A regular expression that the whole name of a region matches.
+        global_region: The pseudo-region that stands for the whole partition, None if there is
+            none.
+        dns_suffix: The domain of its hosts.
+        dual_stack_dns_suffix: The domain of its hosts that have IPv4 and IPv6 addresses.
+        fips_host: What stands before the region in a FIPS host that is not dual-stack.
+    """
+
+    name: str
+    region_pattern: str
+    global_region: str | None = None
+    dns_suffix: str
+    dual_stack_dns_suffix: str
+    fips_host: str = "runtime.sagemaker-fips"
+
+
+PARTITIONS = (
+    Partition(
+        name="aws",
+        region_pattern=r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+",
+        global_region="aws-global",
+        dns_suffix="amazonaws.com",
+        dual_stack_dns_suffix="api.aws",
+        fips_host="runtime-fips.sagemaker",
+    ),
+    Partition(
+        name="aws-cn",
+        region_pattern=r"cn-\w+-\d+",
+        global_region="aws-cn-global",
+        dns_suffix="amazonaws.com.cn",
+        dual_stack_dns_suffix="api.amazonwebservices.com.cn",
+    ),
+    Partition(
+        name="aws-eusc",
+        region_pattern=r"eusc-(de)-\w+-\d+",
+        dns_suffix="amazonaws.eu",
+        dual_stack_dns_suffix="api.amazonwebservices.eu",
+    ),
+    Partition(
+        name="aws-us-gov",
+        region_pattern=r"us-gov-\w+-\d+",
+        global_region="aws-us-gov-global",
+        dns_suffix="amazonaws.com",
+        dual_stack_dns_suffix="api.aws",
+        # Every host of this partition is a FIPS one.
+        fips_host="runtime.sagemaker",
+    ),
+    Partition(
+        name="aws-iso",
+        region_pattern=r"us-iso-\w+-\d+",
+        global_region="aws-iso-global",
+        dns_suffix="c2s.ic.gov",
+        dual_stack_dns_suffix="api.aws.ic.gov",
+    ),
+    Partition(
+        name="aws-iso-b",
+        region_pattern=r"us-isob-\w+-\d+",
+        global_region="aws-iso-b-global",
+        dns_suffix="sc2s.sgov.gov",
+        dual_stack_dns_suffix="api.aws.scloud",
+    ),
+    Partition(
+        name="aws-iso-e",
+        region_pattern=r"eu-isoe-\w+-\d+",
+        global_region="aws-iso-e-global",
+        dns_suffix="cloud.adc-e.uk",
+        dual_stack_dns_suffix="api.cloud-aws.adc-e.uk",
+    ),
+    Partition(
+        name="aws-iso-f",
+        region_pattern=r"us-isof-\w+-\d+",
+        global_region="aws-iso-f-global",
+        dns_suffix="csp.hci.ic.gov",
+        dual_stack_dns_suffix="api.aws.hci.ic.gov",
+    ),
+)
+
+
+def _match(region: str) -> Partition | None:
+    for partition in PARTITIONS:
+        if region == partition.global_region or re.fullmatch(partition.region_pattern, region):
+            return partition
+    return None
+
+
+def is_known_region(region: str) -> bool:
+    """Tells whether a region has a name of the kind that AWS gives.
+
+    Args:
+        region: Any text.
+
+    Returns:
+        True when a partition claims it; it need not exist.
+    """
+    return _match(region) is not None
+
+
+def partition_for(region: str) -> Partition:
+    """Finds the partition of a region.
+
+    Args:
+        region: The region's name, such as ``eu-west-1``.
+
+    Returns:
+        Its partition; ``aws`` for a region that no partition claims, as every SDK does, so that
+        a region newer than this table works.
+    """
+    return _match(region) or PARTITIONS[0]
+
+
+def resolve_endpoint(region: str, *, use_fips: bool = False, use_dualstack: bool = False) -> str:
+    """Names the URL of SageMaker Runtime in a region.
+
+    Args:
+        region: The region's name, such as ``eu-west-1``; one host label.
+        use_fips: Whether to use the host with FIPS 140 validated cryptography.
+        use_dualstack: Whether to use the host that has IPv6 addresses too.
+
+    Returns:
+        The URL, ``https://`` and a host, with no path.
+
+    Raises:
+        ConfigurationError: The region is no host label.
+    """
+    if not _HOST_LABEL.fullmatch(region):
+        raise ConfigurationError(
+            f"The region {region!r} is not a region's name: 1 to 63 letters, digits and hyphens, "
+            "such as eu-west-1"
+        )
+    partition = partition_for(region)
+    if use_dualstack:
+        host = "runtime.sagemaker-fips" if use_fips else "runtime.sagemaker"
+        return f"https://{host}.{region}.{partition.dual_stack_dns_suffix}"
+    host = partition.fips_host if use_fips else "runtime.sagemaker"
+    return f"https://{host}.{region}.{partition.dns_suffix}"
