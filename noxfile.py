@@ -1,0 +1,115 @@
+"""Everything that judges the project, one session each; `nox` alone runs the quick ones.
+
+Tests run against the built wheel, so that a file missing from it is a failure here
+and not at a user's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"  # pip's resolver takes minutes over the AWS SDKs
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+nox.options.sessions = ["lint", "types", f"tests-{CURRENT}"]
+
+# A moto server and a Python process for each worker: past 8 they cost more than they save.
+PYTEST = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def install_wheel(session: nox.Session, *requirements: str) -> None:
+    out = session.create_tmp()
+    session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", out)
+    (wheel,) = Path(out).glob("*.whl")
+    session.install(str(wheel), *requirements)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict, over the package and over code as users write it."""
+    install_wheel(session, *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+# A Python newer than the classifiers know is tried as well when nox itself runs on it.
+@nox.session(python=PYTHONS if CURRENT in PYTHONS else [*PYTHONS, CURRENT])
+def tests(session: nox.Session) -> None:
+    """The quick suite."""
+    install_wheel(session, *group("test"))
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def uvloop(session: nox.Session) -> None:
+    """The quick suite on uvloop."""
+    install_wheel(session, *group("test"))
+    session.run(*PYTEST, *session.posargs, env={"AIOSMRT_TEST_LOOP": "uvloop"})
+
+
+@nox.session
+def devmode(session: nox.Session) -> None:
+    """The quick suite as `python -X dev -W error` runs it: asyncio's debug mode included."""
+    install_wheel(session, *group("test"))
+    session.run(*PYTEST, *session.posargs, env={"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"})
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """The quick suite on the oldest Python with the oldest versions that pyproject admits."""
+    needs = PYPROJECT["project"]["dependencies"]
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1", need) for need in needs]
+    install_wheel(session, *group("test"), *oldest)
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that the quick suite leaves out."""
+    install_wheel(session, *group("test"))
+    session.run(*PYTEST, "-m", "slow", "--timeout=600", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every property with many more, and random, examples."""
+    install_wheel(session, *group("test"))
+    session.run(
+        *PYTEST, "-m", "hypothesis", "--hypothesis-profile=fuzz", "--timeout=600", *session.posargs
+    )
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The quick suite's branch coverage."""
+    install_wheel(session, *group("coverage"))
+    # By its path: `coverage run -m` would put the tree beside the tests on sys.path.
+    session.run("coverage", "run", f"{session.bin}/{PYTEST[0]}", *PYTEST[1:], *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The README's demonstration."""
+    install_wheel(session, *group("demo"))
+    session.run("python", "examples/quickstart.py")
