@@ -1,0 +1,325 @@
+"""One request and its response on a connection of the pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
+
+from aiosmrt.errors import (
+    AiosmrtError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    MessageTooLargeError,
+    ReadTimeoutError,
+    StreamTruncatedError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.connector import Connection
+
+    from aiosmrt.transport.pool import Transport
+
+__all__ = ["Exchange", "StaleConnectionError"]
+
+# Up to here one copy into a single write costs less than a second system call.
+_JOINED_WRITE = 65_536
+
+
+class StaleConnectionError(ConnectionLostError):
+    """A kept-alive connection was dead before one byte of the response: free to replace."""
+
+
+class Exchange:
+    """One connection of the pool, for one request and its response.
+
+    Attributes:
+        reused: Whether the connection had carried a request before.
+        status_code: The response's status, once ``send`` has returned.
+        headers: The response's headers, case-insensitive.
+        bytes_received: How many bytes of the body have been handed out.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_due",
+        "_fires_at",
+        "_limit",
+        "_loop",
+        "_owner",
+        "_payload",
+        "_protocol",
+        "_sent",
+        "_timer",
+        "_unsent",
+        "bytes_received",
+        "headers",
+        "reused",
+        "status_code",
+    )
+
+    def __init__(
+        self, owner: Transport, connection: Connection, *, reused: bool, deadline: float | None
+    ) -> None:
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101 - for the type checker: it is None once released
+        self._owner = owner
+        self._connection: Connection | None = connection
+        self._protocol = protocol
+        self._payload: aiohttp.StreamReader | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._due: float | None = None
+        self._limit: float | None = None
+        self._fires_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = 0
+        self._unsent = 0
+        self.reused = reused
+        self.status_code = 0
+        self.headers: Mapping[str, str] = {}
+        self.bytes_received = 0
+
+    async def send(
+        self, head: bytes, body: bytes | bytearray | memoryview, *, read: float | None
+    ) -> None:
+        """Writes the request and reads the response's head.
+
+        Args:
+            head: The request line and all headers, with the empty line.
+            body: The body.
+            read: Seconds from the last byte written to the head; None for no limit.
+
+        Raises:
+            StaleConnectionError: A reused connection was dead before one byte came back.
+            ConnectionLostError: The connection broke before the head was complete.
+            ReadTimeoutError: No head came in ``read`` seconds.
+            DeadlineExceededError: The call's deadline passed first.
+            TransportError: What came is not HTTP.
+        """
+        protocol = self._protocol
+        transport = protocol.transport
+        self._sent = len(body)
+        try:
+            if transport is None or transport.is_closing():
+                raise aiohttp.ServerDisconnectedError
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            if self._sent <= _JOINED_WRITE:
+                transport.write(b"".join((head, body)))
+            else:
+                transport.write(head)
+                transport.write(body)
+                self._unsent = transport.get_write_buffer_size()
+            self._wait_at_most(read)
+            message, payload = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, payload = await protocol.read()
+        except BaseException as error:
+            lost = self._lost(error)
+            self.close()
+            if lost is error:
+                raise
+            raise lost from error
+        self._due = None
+        self._payload = payload
+        self.status_code = message.code
+        self.headers = CIMultiDict(message.headers)
+
+    async def receive(self, idle: float | None) -> bytes:
+        """The next bytes of the body, as many as are there.
+
+        Args:
+            idle: Seconds to wait for them; None for no limit.
+
+        Returns:
+            Some bytes, ``b""`` at the body's end.
+
+        Raises:
+            StreamTruncatedError: The body ended before its announced length, or its last chunk.
+            ConnectionLostError: The connection was reset.
+            ReadTimeoutError: Nothing came in ``idle`` seconds.
+            DeadlineExceededError: The call's deadline passed first.
+            TransportError: The body's framing is not HTTP.
+        """
+        payload = self._payload
+        if payload is None:
+            return b""
+        try:
+            if not payload.is_eof():
+                self._wait_at_most(idle)
+            data = await payload.readany()
+        except BaseException as error:
+            # aiohttp raises before it hands out what had arrived: those bytes come first.
+            # No public method reads them: read_nowait() raises the same error again.
+            data = payload._read_nowait(-1) if isinstance(error, Exception) else b""  # noqa: SLF001
+            if not data:
+                lost = self._lost(error)
+                self.close()
+                if lost is error:
+                    raise
+                raise lost from error
+        self._due = None
+        self.bytes_received += len(data)
+        return data
+
+    async def read(self, idle: float | None, limit: int | None) -> bytes:
+        """The whole body; the exchange is released, or closed on an error.
+
+        Args:
+            idle: Seconds between two chunks; None for no limit.
+            limit: The most bytes that are taken; None for any number.
+
+        Returns:
+            The body.
+
+        Raises:
+            MessageTooLargeError: The body is longer than ``limit``.
+            AiosmrtError: As ``receive``.
+        """
+        announced = self.headers.get("Content-Length", "")
+        if limit is not None and announced.isdecimal() and int(announced) > limit:
+            self.close()
+            raise MessageTooLargeError("a body", length=int(announced), limit=limit)
+        chunks = []
+        while chunk := await self.receive(idle):
+            chunks.append(chunk)
+            if limit is not None and self.bytes_received > limit:
+                self.close()
+                raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
+        self.release()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def without_deadline(self) -> None:
+        """From here on only ``idle`` limits the body: a stream may last."""
+        self._deadline = None
+
+    def release(self) -> None:
+        """Gives the connection back to the pool, if the response is complete. Idempotent."""
+        connection = self._connection
+        if connection is None:
+            return
+        transport = self._protocol.transport
+        if transport is not None and transport.get_write_buffer_size():
+            # Answered before the request had left: the rest of it would follow later.
+            self.close()
+            return
+        self._let_go()
+        connection.release()
+
+    def close(self) -> None:
+        """Drops the connection at once. Idempotent."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._let_go()
+        transport = self._protocol.transport
+        if transport is not None:
+            # close() would first wait to write what is buffered, to a peer that may not read.
+            transport.abort()
+        connection.close()
+
+    def _let_go(self) -> None:
+        self._connection = None
+        self._payload = None
+        self._due = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owner.give_slot()
+
+    def _wait_at_most(self, seconds: float | None) -> None:
+        """Begins a wait for bytes; setting ``_due`` to None ends it.
+
+        One timer serves all waits of an exchange: a wait only moves ``_due``, and the
+        timer looks at it when it fires.
+        """
+        self._limit = seconds
+        due = None if seconds is None else self._loop.time() + seconds
+        if self._deadline is not None and (due is None or self._deadline < due):
+            due = self._deadline
+        self._due = due
+        if due is not None and (self._timer is None or self._fires_at > due):
+            self._fire_at(due)
+
+    def _fire_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at = when
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        now = self._loop.time()
+        past_deadline = self._deadline is not None and now >= self._deadline
+        if not past_deadline and self._limit is not None and self._unsent:
+            transport = self._protocol.transport
+            unsent = transport.get_write_buffer_size() if transport is not None else 0
+            if unsent < self._unsent:
+                # The request is still leaving: the wait for its answer begins behind it.
+                self._unsent = unsent
+                self._wait_at_most(self._limit)
+                return
+        if now < self._due:
+            self._fire_at(self._due)
+            return
+        error: TransportError
+        if past_deadline:
+            error = DeadlineExceededError("The call's deadline passed", host=self._owner.host)
+        else:
+            what = "the response's head" if self._payload is None else "the body's next bytes"
+            text = f"No byte of {what} came within {self._limit} s"
+            error = ReadTimeoutError(text, host=self._owner.host)
+        self._protocol.set_exception(error)
+        if self._payload is not None:
+            self._payload.set_exception(error)
+
+    def _lost(self, error: BaseException) -> BaseException:
+        """The error of ours that an exception from the connection stands for."""
+        if isinstance(error, AiosmrtError) or not isinstance(error, Exception):
+            return error
+        owner = self._owner
+        if owner.closed:
+            return TransportError("The session was closed during the call", host=owner.host)
+        if self._payload is not None:
+            return self._lost_in_body(error)
+        if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):
+            # A message beside the disconnection is a head of which some bytes had come.
+            partial = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
+                error.message, str
+            )
+            cls = StaleConnectionError if self.reused and not partial else ConnectionLostError
+            text = "The connection was closed before the response's head was complete"
+            return cls(text, host=owner.host, bytes_sent=self._sent)
+        return TransportError(
+            f"What came back is not an HTTP response ({type(error).__name__})", host=owner.host
+        )
+
+    def _lost_in_body(self, error: Exception) -> AiosmrtError:
+        owner = self._owner
+        # aiohttp reports both a reset and an early end on the payload; the reason of
+        # the connection's end is with the protocol.
+        if isinstance(self._protocol.exception(), OSError):
+            return ConnectionLostError(
+                "The connection was reset in the middle of the response",
+                host=owner.host,
+                bytes_sent=self._sent,
+                bytes_received=self.bytes_received,
+            )
+        if isinstance(self._protocol.exception(), HttpProcessingError):
+            return TransportError("The body's framing is not HTTP", host=owner.host)
+        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
+            return StreamTruncatedError(
+                "The response ended before it was complete", bytes_received=self.bytes_received
+            )
+        return TransportError(
+            f"The response could not be read ({type(error).__name__})", host=owner.host
+        )

@@ -1,0 +1,71 @@
+"""Who may use a connection, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiosmrt.errors import PoolTimeoutError, TransportError
+
+__all__ = ["Slots"]
+
+
+class Slots:
+    """``max_connections`` places, given in the order in which they were asked for."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiters: dict[asyncio.Future[None], None] = {}
+
+    def take_nowait(self) -> bool:
+        """Takes a place if one is free and nobody waits for it; tells whether it did."""
+        if self._free and not self._waiters:
+            self._free -= 1
+            return True
+        return False
+
+    async def take(self, deadline: float | None, host: str) -> None:
+        """Takes a place, waiting for it until the deadline (by the loop's clock).
+
+        Raises:
+            PoolTimeoutError: The deadline passed first.
+            TransportError: The session was closed.
+        """
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiters[waiter] = None
+        timer = loop.call_at(deadline, _expire_waiter, waiter, host) if deadline else None
+        try:
+            await waiter
+        except BaseException:
+            waiting = self._waiters.pop(waiter, waiter) is None
+            if not waiting and not waiter.cancelled() and waiter.exception() is None:
+                # Handed over in the same moment as this task was cancelled.
+                self.give()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def give(self) -> None:
+        """Hands a place to who has waited longest, else keeps it free."""
+        while self._waiters:
+            waiter = next(iter(self._waiters))
+            del self._waiters[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    def fail(self, host: str) -> None:
+        """Ends every wait: the session is closed."""
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(TransportError("The session was closed", host=host))
+
+
+def _expire_waiter(waiter: asyncio.Future[None], host: str) -> None:
+    if not waiter.done():
+        waiter.set_exception(
+            PoolTimeoutError("No connection of the pool came free in time", host=host)
+        )
