@@ -1,0 +1,180 @@
+"""The house rules that a machine can check, read off the installed package's syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import tokenize
+from graphlib import TopologicalSorter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(find_spec("aiosmrt").origin).parent
+FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
+
+# From the ground up; a module imports from its own floor and from those below it.
+FLOORS = [
+    {"errors", "eventstream", "framing"},
+    {"models", "operations", "serialize", "deserialize"},
+    {"config", "endpoints", "retries", "limiter", "auth"},
+    {"transport", "object_store"},
+    {"session", "streaming", "async_inference", "concurrency"},
+    {"batch", "local", "cli", "instrumentation"},
+    {"__init__", "__main__"},
+]
+
+# What only one place may import, so that only one place changes with it.
+SOLE_IMPORTERS = {
+    "aws_requests_auth": "auth/signer.py",
+    "obstore": "object_store.py",
+}
+
+# What parsers and shapes have no business with: they are handed bytes, and hand out values.
+IO_MODULES = {"asyncio", "http", "select", "selectors", "socket", "ssl", "subprocess", "urllib3"}
+
+
+class Import(NamedTuple):
+    name: str  # in full, as far down as the statement tells: aiosmrt.errors.ModelError
+    line: int
+    typing_only: bool
+
+
+def imports_of(file: str) -> list[Import]:
+    package = ["aiosmrt", *Path(file).parent.parts]
+    found: list[Import] = []
+
+    def visit(node: ast.AST, *, typing_only: bool) -> None:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*parent, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            names = []
+        found.extend(Import(name, node.lineno, typing_only) for name in names)
+        guarded = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for child in ast.iter_child_nodes(node):
+            visit(child, typing_only=typing_only or (guarded and child in node.body))
+
+    visit(ast.parse(FILES[file].read_bytes()), typing_only=False)
+    return found
+
+
+IMPORTS = {file: imports_of(file) for file in FILES}
+
+
+def floor_of(unit: str) -> int:
+    return next(number for number, units in enumerate(FLOORS) if unit in units)
+
+
+def unit_of_file(file: str) -> str:
+    return file.removesuffix(".py").split("/")[0]
+
+
+def unit_of_import(name: str) -> str | None:
+    """The unit of ours that an imported name belongs to: ``auth`` of ``aiosmrt.auth.sigv4``."""
+    root, *rest = name.split(".")
+    if root != "aiosmrt":
+        return None
+    return rest[0] if rest and any(rest[0] in units for units in FLOORS) else "__init__"
+
+
+def lines_of_code(source: str) -> set[int]:
+    """The numbers of the lines that hold code: neither blank, nor comment, nor docstring."""
+    trivia = {
+        tokenize.COMMENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+        tokenize.INDENT,
+        tokenize.NEWLINE,
+        tokenize.NL,
+    }
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in trivia:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines.difference_update(range(node.lineno, node.end_lineno + 1))
+    return lines
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_every_module_has_its_floor(file):
+    assert any(unit_of_file(file) in units for units in FLOORS)
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_imports_run_downwards(file):
+    floor = floor_of(unit_of_file(file))
+    upwards = [
+        f"{file}:{found.line} imports {found.name}"
+        for found in IMPORTS[file]
+        if (unit := unit_of_import(found.name)) and floor_of(unit) > floor
+    ]
+    assert not upwards
+
+
+def test_no_unit_imports_itself_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for file, imports in IMPORTS.items():
+        unit = unit_of_file(file)
+        used = {unit_of_import(found.name) for found in imports if not found.typing_only}
+        graph.setdefault(unit, set()).update(used - {None, unit})
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_bytes_and_shapes_do_no_io(file):
+    if floor_of(unit_of_file(file)) > 1:
+        return
+    foreign = {found.name.split(".")[0] for found in IMPORTS[file]} - {"aiosmrt", "attrs"}
+    assert foreign <= sys.stdlib_module_names
+    assert not foreign & IO_MODULES
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_aiohttps_client_is_seen_by_the_transport_alone(file):
+    used = {
+        found.name
+        for found in IMPORTS[file]
+        if found.name.split(".")[0] == "aiohttp" and not found.typing_only
+    }
+    if unit_of_file(file) == "local":  # a server, written with aiohttp's
+        used = {name for name in used if not name.startswith("aiohttp.web")}
+    assert not used or unit_of_file(file) == "transport"
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_the_sole_importers(file):
+    used = {found.name.split(".")[0] for found in IMPORTS[file]}
+    assert not [name for name in used if SOLE_IMPORTERS.get(name, file) != file]
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_a_module_does_one_thing(file):
+    """Lines are lines of code: documentation is never too long for a rule's sake."""
+    source = FILES[file].read_text(encoding="utf-8")
+    lines = lines_of_code(source)
+    assert len(lines) <= 400
+    functions = {
+        f"{file}:{node.lineno} {node.name}": len(
+            lines.intersection(range(node.lineno, node.end_lineno + 1))
+        )
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert not {name: length for name, length in functions.items() if length > 60}
+
+
+def test_no_drawer_for_odds_and_ends():
+    assert not {Path(file).stem for file in FILES} & {"base", "common", "helpers", "misc", "utils"}
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "py.typed").is_file()
