@@ -1,1 +1,143 @@
-"""aiosmrt: the asyncio-native client for Amazon SageMaker Runtime."""
+"""aiosmrt: the asyncio-native client for Amazon SageMaker Runtime.
+
+    async with aiosmrt.Session(region="eu-west-1") as session:
+        output = await session.invoke_endpoint("my-endpoint", b"...")
+
+Every public name is loaded when it is first used, so that importing the package
+costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiosmrt.async_inference import AsyncInvocation
+    from aiosmrt.auth.credentials import CachingProvider, Credentials, CredentialsProvider
+    from aiosmrt.errors import (
+        AccessDeniedException,
+        AiosmrtError,
+        AsyncInferenceError,
+        ChecksumMismatchError,
+        ConfigurationError,
+        ConnectError,
+        ConnectionLostError,
+        ConnectTimeoutError,
+        CredentialsError,
+        DeadlineExceededError,
+        EventStreamError,
+        ExpiredTokenException,
+        InternalDependencyException,
+        InternalFailure,
+        InternalStreamFailure,
+        InvalidMessageError,
+        MessageTooLargeError,
+        ModelError,
+        ModelNotReadyException,
+        ModelStreamError,
+        ParameterValidationError,
+        PoolTimeoutError,
+        ReadTimeoutError,
+        ServiceError,
+        ServiceUnavailable,
+        StreamTruncatedError,
+        ThrottlingException,
+        TransportError,
+        UnknownServiceError,
+        ValidationError,
+    )
+    from aiosmrt.models import (
+        AsyncInferenceResult,
+        InvokeEndpointAsyncInput,
+        InvokeEndpointInput,
+        InvokeEndpointOutput,
+        InvokeEndpointWithResponseStreamInput,
+        PayloadPart,
+        ResponseMetadata,
+        Timeouts,
+    )
+    from aiosmrt.retries import RetryPolicy
+    from aiosmrt.session import Session
+    from aiosmrt.streaming import ResponseStream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDeniedException",
+    "AiosmrtError",
+    "AsyncInferenceError",
+    "AsyncInferenceResult",
+    "AsyncInvocation",
+    "CachingProvider",
+    "ChecksumMismatchError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
+    "Credentials",
+    "CredentialsError",
+    "CredentialsProvider",
+    "DeadlineExceededError",
+    "EventStreamError",
+    "ExpiredTokenException",
+    "InternalDependencyException",
+    "InternalFailure",
+    "InternalStreamFailure",
+    "InvalidMessageError",
+    "InvokeEndpointAsyncInput",
+    "InvokeEndpointInput",
+    "InvokeEndpointOutput",
+    "InvokeEndpointWithResponseStreamInput",
+    "MessageTooLargeError",
+    "ModelError",
+    "ModelNotReadyException",
+    "ModelStreamError",
+    "ParameterValidationError",
+    "PayloadPart",
+    "PoolTimeoutError",
+    "ReadTimeoutError",
+    "ResponseMetadata",
+    "ResponseStream",
+    "RetryPolicy",
+    "ServiceError",
+    "ServiceUnavailable",
+    "Session",
+    "StreamTruncatedError",
+    "ThrottlingException",
+    "Timeouts",
+    "TransportError",
+    "UnknownServiceError",
+    "ValidationError",
+]
+
+_HOMES = {
+    "AsyncInvocation": "async_inference",
+    "CachingProvider": "auth.credentials",
+    "Credentials": "auth.credentials",
+    "CredentialsProvider": "auth.credentials",
+    "RetryPolicy": "retries",
+    "Session": "session",
+    "ResponseStream": "streaming",
+    "AsyncInferenceResult": "models",
+    "InvokeEndpointAsyncInput": "models",
+    "InvokeEndpointInput": "models",
+    "InvokeEndpointOutput": "models",
+    "InvokeEndpointWithResponseStreamInput": "models",
+    "PayloadPart": "models",
+    "ResponseMetadata": "models",
+    "Timeouts": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'aiosmrt' has no attribute {name!r}")
+    # What has no other home is an error.
+    value = getattr(import_module(f"aiosmrt.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

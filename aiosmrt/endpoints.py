@@ -8,16 +8,29 @@ botocore's ``data/partitions.json``; a test compares both with the installed bot
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import attrs
 
 from aiosmrt.errors import ConfigurationError
 
-__all__ = ["PARTITIONS", "Partition", "is_known_region", "partition_for", "resolve_endpoint"]
+__all__ = [
+    "PARTITIONS",
+    "Partition",
+    "check_endpoint_url",
+    "is_known_region",
+    "is_private_host",
+    "partition_for",
+    "resolve_endpoint",
+]
 
 # botocore's rule for a region (utils.validate_region_name), but for the empty one: a label of
 # RFC 1123 that is not a number. It keeps a region from smuggling another host into the URL.
 _HOST_LABEL = re.compile(r"(?![0-9]+\Z)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+# Wider than RFC 1123 by the underscore, which names of containers have.
+_HOST = re.compile(r"[a-zA-Z0-9._-]+")
+# Names that only a private network resolves: a container's, a cluster's, the machine's own.
+_PRIVATE_NAME = re.compile(r"[^.]+|.*\.(localhost|local|internal|test|svc)", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -161,3 +174,62 @@ def resolve_endpoint(region: str, *, use_fips: bool = False, use_dualstack: bool
         return f"https://{host}.{region}.{partition.dual_stack_dns_suffix}"
     host = partition.fips_host if use_fips else "runtime.sagemaker"
     return f"https://{host}.{region}.{partition.dns_suffix}"
+
+
+def check_endpoint_url(url: str) -> str:
+    """Checks an endpoint URL of the user's own.
+
+    Args:
+        url: The URL.
+
+    Returns:
+        The URL, without a slash at its end.
+
+    Raises:
+        ConfigurationError: It is not ``http://`` or ``https://`` with a host, or has a user name,
+            a password, a query or a fragment. The text shows none of these.
+    """
+    if problem := _url_problem(url):
+        shown = re.sub(r"[?#].*", "", url, flags=re.DOTALL).rpartition("@")[2]
+        raise ConfigurationError(f"The endpoint URL {shown!r} {problem}")
+    return url.rstrip("/")
+
+
+def _url_problem(url: str) -> str | None:
+    # urlsplit drops some of these without a word, and would so check another host.
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return "has spaces or characters outside of ASCII"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "has no valid host and port"
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return "does not begin with http:// or https:// and a host"
+    if "@" in parts.netloc:
+        return "has a user name or a password: credentials are not part of a URL"
+    if "?" in url or "#" in url:
+        return "has a query or a fragment"
+    host = parts.hostname or ""
+    if port == 0 or not (_HOST.fullmatch(host) or parts.netloc.startswith("[")):
+        return "has no valid host and port"
+    return None
+
+
+def is_private_host(host: str) -> bool:
+    """Tells whether a host is this machine or one of a network of its own.
+
+    Args:
+        host: A host's name or address, without brackets.
+
+    Returns:
+        True for a loopback, private or link-local address, and for a name without a dot or in a
+        domain that is never public, such as those of containers and clusters.
+    """
+    import ipaddress  # 3 ms, and seldom asked for
+
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return _PRIVATE_NAME.fullmatch(host) is not None
+    return address.is_private or address.is_loopback or address.is_link_local

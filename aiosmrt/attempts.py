@@ -1,0 +1,363 @@
+"""The loop that every call goes through: credentials, signature, exchange, and again.
+
+What a call has in common with others (transport, signer, retry quota) lives in
+``Caller``, one for a session; what is its own (body hash, invocation id, attempt
+number) in ``_Call``. An attempt ends in an output or in an AiosmrtError; the policy
+in `aiosmrt.retries` says what follows an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from aiosmrt.deserialize import parse_error, request_id
+from aiosmrt.errors import (
+    AiosmrtError,
+    CredentialsError,
+    DeadlineExceededError,
+    EventStreamError,
+    ExpiredTokenException,
+    ServiceError,
+    TransportError,
+)
+from aiosmrt.limiter import AdaptiveLimiter, RetryQuota
+from aiosmrt.models import ResponseMetadata
+from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries
+from aiosmrt.transport import Exchange, StaleConnectionError
+
+if TYPE_CHECKING:
+    from aiosmrt.auth.credentials import CachingProvider, Credentials
+    from aiosmrt.auth.signer import SigV4Signer
+    from aiosmrt.models import Timeouts
+    from aiosmrt.retries import RetryPolicy
+    from aiosmrt.serialize import SerializedRequest
+    from aiosmrt.transport import Transport
+
+__all__ = ["Caller", "Finish"]
+
+_T = TypeVar("_T")
+Finish = Callable[[Exchange, ResponseMetadata], Awaitable[_T]]
+"""Makes the output of a successful response; it owns the exchange from then on."""
+
+_logger = logging.getLogger("aiosmrt")
+
+# SHA-256 of this much takes some 0.2 to 0.6 ms: longer and the loop would notice.
+_HASH_OFF_LOOP = 262_144
+# An error's body is a short JSON object; a proxy's page may be anything.
+_ERROR_BODY_LENGTH = 65_536
+# The service refuses dates that are 5 minutes off; a smaller gap is not the cause.
+_SKEW_SECONDS = 240.0
+_SKEW_CODES = frozenset(
+    {"RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"}
+)
+
+
+class _Call:
+    """What one call keeps over its attempts."""
+
+    __slots__ = (
+        "attempt",
+        "body_hash",
+        "credentials",
+        "date",
+        "deadline",
+        "invocation_id",
+        "mended",
+        "policy",
+        "request",
+        "retry_after",
+        "timeouts",
+    )
+
+    def __init__(
+        self,
+        request: SerializedRequest,
+        body_hash: str,
+        timeouts: Timeouts,
+        policy: RetryPolicy,
+        deadline: float | None,
+    ) -> None:
+        self.request = request
+        self.body_hash = body_hash
+        self.timeouts = timeouts
+        self.policy = policy
+        self.deadline = deadline
+        self.invocation_id = str(uuid.uuid4())
+        self.attempt = 0
+        # Of the last attempt: what it was signed with, and what the answer's head said.
+        self.credentials: Credentials | None = None
+        self.retry_after: str | None = None
+        self.date: str | None = None
+        # Which single repairs (clock, credentials) were made already.
+        self.mended: set[str] = set()
+
+
+class Caller:
+    """Makes calls; one for a session.
+
+    Args:
+        transport: The connections.
+        signer: Signs each attempt.
+        provider: Gives the credentials of each attempt.
+        user_agent: The User-Agent header's value.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        signer: SigV4Signer,
+        provider: CachingProvider,
+        *,
+        user_agent: str,
+    ) -> None:
+        self._transport = transport
+        self._signer = signer
+        self._provider = provider
+        self._quota = RetryQuota()
+        self._limiter = AdaptiveLimiter(time.monotonic())
+        self._host = ("Host", transport.host)
+        self._after_target = f" HTTP/1.1\r\nHost: {transport.host}\r\nUser-Agent: {user_agent}\r\n"
+
+    async def call(
+        self,
+        request: SerializedRequest,
+        finish: Finish[_T],
+        *,
+        timeouts: Timeouts,
+        policy: RetryPolicy,
+    ) -> _T:
+        """Makes one call, with as many attempts as its policy grants.
+
+        Args:
+            request: What to send.
+            finish: Makes the output; its errors count as the attempt's.
+            timeouts: The call's time limits.
+            policy: The call's retry policy.
+
+        Returns:
+            What ``finish`` returned.
+
+        Raises:
+            AiosmrtError: The last attempt's, with operation, endpoint and attempts.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeouts.total is None else loop.time() + timeouts.total
+        body = request.body
+        if len(body) < _HASH_OFF_LOOP:
+            body_hash = hashlib.sha256(body).hexdigest()
+        else:
+            body_hash = await loop.run_in_executor(None, _hash, body)
+        call = _Call(request, body_hash, timeouts, policy, deadline)
+        retries = CallRetries(policy, self._quota, self._limiter)
+        while True:
+            call.attempt += 1
+            if retries.limiter is not None:
+                await self._pace(retries.limiter, call)
+            try:
+                output = await self._attempt(call, finish)
+            except AiosmrtError as error:
+                _describe(error, call)
+                await self._back_off(error, call, retries)
+            else:
+                retries.succeeded(now=time.monotonic())
+                return output
+
+    async def _back_off(self, error: AiosmrtError, call: _Call, retries: CallRetries) -> None:
+        """Sleeps until the next attempt, or raises the error."""
+        if call.policy.max_attempts > 1 and await self._mend(error, call):
+            return
+        remaining = _remaining(call)
+        decision = retries.decide(
+            error, now=time.monotonic(), retry_after=call.retry_after, remaining=remaining
+        )
+        if decision.delay is None:
+            error.retry_stopped = decision.reason
+            raise error
+        _logger.debug(
+            "%s %s: attempt %d failed (%s), the next in %.3f s",
+            error.operation,
+            error.endpoint_name,
+            call.attempt,
+            type(error).__name__,
+            decision.delay,
+        )
+        await asyncio.sleep(decision.delay)
+
+    async def _mend(self, error: AiosmrtError, call: _Call) -> bool:
+        """Removes the cause of an error, where that can be done once: clock, credentials."""
+        if not isinstance(error, ServiceError):
+            return False
+        if error.code in _SKEW_CODES and "clock" not in call.mended:
+            call.mended.add("clock")
+            return self._learn_clock(call)
+        if isinstance(error, ExpiredTokenException) and "credentials" not in call.mended:
+            call.mended.add("credentials")
+            stale = call.credentials
+            return (
+                stale is not None
+                and await self._within(call, self._provider.refresh(stale)) != stale
+            )
+        return False
+
+    def _learn_clock(self, call: _Call) -> bool:
+        """Takes the service's clock for ours, if they differ enough to be the cause."""
+        if call.date is None:
+            return False
+        try:
+            theirs = parsedate_to_datetime(call.date).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return False
+        offset = theirs - time.time()
+        if abs(offset - self._signer.offset_seconds) < _SKEW_SECONDS:
+            return False
+        _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
+        self._signer.offset_seconds = offset
+        return True
+
+    async def _pace(self, limiter: AdaptiveLimiter, call: _Call) -> None:
+        """Waits for the adaptive mode's leave to send."""
+        delay = limiter.acquire(time.monotonic())
+        if delay <= 0:
+            return
+        remaining = _remaining(call)
+        if remaining is not None and delay >= remaining:
+            error = DeadlineExceededError(
+                "Adaptive retries hold requests back longer than the call may take",
+                host=self._transport.host,
+            )
+            _describe(error, call)
+            raise error
+        await asyncio.sleep(delay)
+
+    async def _within(self, call: _Call, waiting: Awaitable[Credentials]) -> Credentials:
+        """Awaits credentials, no longer than the call may last."""
+        try:
+            return await asyncio.wait_for(waiting, _remaining(call))
+        except asyncio.TimeoutError as error:
+            text = "The credentials provider took longer than the call may last"
+            raise DeadlineExceededError(text, host=self._transport.host) from error
+        except AiosmrtError:
+            raise
+        except Exception as error:
+            text = f"The credentials provider raised {type(error).__name__}"
+            raise CredentialsError(text) from error
+
+    async def _attempt(self, call: _Call, finish: Finish[_T]) -> _T:
+        started = time.perf_counter()
+        call.retry_after = call.date = None
+        exchange = None
+        try:
+            try:
+                exchange = await self._exchange(call, fresh=False)
+            except StaleConnectionError:
+                # The service closes idle connections without a word, and the request
+                # met the closing: nobody has seen it, so this is no further attempt.
+                exchange = await self._exchange(call, fresh=True)
+            headers = exchange.headers
+            metadata = ResponseMetadata(
+                request_id=request_id(headers),
+                status_code=exchange.status_code,
+                headers=headers,
+                attempts=call.attempt,
+            )
+            if not 200 <= exchange.status_code < 300:
+                call.retry_after = headers.get(RETRY_AFTER_HEADER)
+                call.date = headers.get("Date")
+                body = await _error_body(exchange, call.timeouts.idle)
+                raise parse_error(exchange.status_code, headers, body, attempts=call.attempt)
+            output = await finish(exchange, metadata)
+        except BaseException as error:
+            if exchange is not None:
+                exchange.close()
+            self._log(call, exchange, started, type(error).__name__)
+            raise
+        self._log(call, exchange, started, "ok")
+        return output
+
+    def _log(self, call: _Call, exchange: Exchange | None, started: float, how: str) -> None:
+        if _logger.isEnabledFor(logging.DEBUG):
+            head = call.request.head
+            _logger.debug(
+                "%s %s: attempt %d, status %s, request id %s, %.1f ms, %s",
+                head.operation.name,
+                head.endpoint_name,
+                call.attempt,
+                exchange.status_code if exchange else None,
+                request_id(exchange.headers) if exchange else None,
+                (time.perf_counter() - started) * 1000,
+                how,
+            )
+
+    async def _exchange(self, call: _Call, *, fresh: bool) -> Exchange:
+        """A connection on which the request was sent and the response's head has come."""
+        timeouts = call.timeouts
+        exchange = await self._transport.acquire(
+            deadline=call.deadline, connect=timeouts.connect, fresh=fresh
+        )
+        try:
+            credentials = self._provider.current()
+            if credentials is None:
+                credentials = await self._within(call, self._provider.get_credentials())
+            call.credentials = credentials
+            # The date of the signature is that of the writing: nothing waits in between.
+            head = self._head(call, credentials)
+            await exchange.send(head, call.request.body, read=timeouts.read)
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    def _head(self, call: _Call, credentials: Credentials) -> bytes:
+        """The request's head, signed now."""
+        request = call.request
+        path = self._transport.path_prefix + request.head.path
+        headers = [
+            self._host,
+            *request.head.headers,
+            ("amz-sdk-invocation-id", call.invocation_id),
+            ("amz-sdk-request", f"attempt={call.attempt}; max={call.policy.max_attempts}"),
+        ]
+        signature = self._signer.sign("POST", path, headers, call.body_hash, credentials)
+        lines = "".join(
+            [f"{name}: {value}\r\n" for pairs in (headers[1:], signature) for name, value in pairs]
+        )
+        target = self._transport.target_prefix + path
+        length = len(request.body)
+        return f"POST {target}{self._after_target}{lines}Content-Length: {length}\r\n\r\n".encode()
+
+
+def _hash(body: bytes | bytearray | memoryview) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _remaining(call: _Call) -> float | None:
+    if call.deadline is None:
+        return None
+    return max(call.deadline - asyncio.get_running_loop().time(), 0.0)
+
+
+def _describe(error: AiosmrtError, call: _Call) -> None:
+    """Adds what only the call knows."""
+    head = call.request.head
+    error.operation = head.operation.name
+    error.endpoint_name = head.endpoint_name
+    error.attempts = call.attempt
+
+
+async def _error_body(exchange: Exchange, idle: float | None) -> bytes:
+    """As much of an error's body as can be had: the status is known, and counts for more."""
+    body = b""
+    try:
+        while len(body) < _ERROR_BODY_LENGTH and (chunk := await exchange.receive(idle)):
+            body += chunk
+    except (TransportError, EventStreamError):
+        pass
+    exchange.release()
+    return body

@@ -1,0 +1,452 @@
+"""The session: what users hold. It keeps the connections, the signer and the credentials."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt import __version__
+from aiosmrt.async_inference import AsyncInvocation
+from aiosmrt.attempts import Caller
+from aiosmrt.auth.chain import as_provider, default_provider
+from aiosmrt.config import resolve_config
+from aiosmrt.deserialize import (
+    parse_invoke_endpoint,
+    parse_invoke_endpoint_async,
+    parse_stream_head,
+)
+from aiosmrt.errors import ConfigurationError, ParameterValidationError
+from aiosmrt.models import (
+    InvokeEndpointAsyncInput,
+    InvokeEndpointAsyncOutput,
+    InvokeEndpointInput,
+    InvokeEndpointOutput,
+    InvokeEndpointWithResponseStreamInput,
+    ResponseMetadata,
+    Timeouts,
+)
+from aiosmrt.operations import SYNC_BODY_LENGTH
+from aiosmrt.serialize import SerializedRequest, json_body, serialize
+from aiosmrt.streaming import ResponseStream, ResponseStreamCall
+from aiosmrt.transport import Exchange, Transport
+from aiosmrt.user_agent import build_user_agent
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+    from types import TracebackType
+
+    import aiohttp
+    from typing_extensions import Self
+
+    from aiosmrt.auth.credentials import Credentials, CredentialsProvider
+    from aiosmrt.models import Body
+    from aiosmrt.retries import RetryPolicy
+
+__all__ = ["Session"]
+
+_logger = logging.getLogger("aiosmrt")
+
+
+class Session:
+    """A client of SageMaker Runtime: one for an application's life, for any number of tasks.
+
+        async with aiosmrt.Session(region="eu-west-1") as session:
+            output = await session.invoke_endpoint("my-endpoint", b"...")
+
+    Settings that are not given come from the environment and the profile, as botocore
+    finds them. A session belongs to the event loop that it is first used on.
+
+    Args:
+        region: The AWS region; else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile.
+        endpoint_url: The service's URL; else ``AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME``,
+            ``AWS_ENDPOINT_URL``, the profile, the region's host.
+        credentials: Fixed ``Credentials``, an object with ``async get_credentials()``, or
+            what boto3's and aiobotocore's ``get_credentials()`` return; None is the
+            default chain.
+        s3_endpoint_url: The URL of S3, for async inputs and results.
+        profile: The profile; else ``AWS_DEFAULT_PROFILE``, ``AWS_PROFILE``.
+        use_fips: Whether to use FIPS hosts.
+        use_dualstack: Whether to use dual-stack hosts.
+        max_connections: Requests at once, and connections kept; an open stream is one.
+        timeouts: Time limits, in seconds.
+        retries: What is tried again; else ``AWS_MAX_ATTEMPTS``, ``AWS_RETRY_MODE``, the
+            profile, three attempts.
+        max_body_length: The most bytes a request's or response's body may have; None
+            for no limit of one's own.
+        connector: An ``aiohttp.TCPConnector`` to share; it is never closed here.
+        ssl: As aiohttp takes it: an ``SSLContext``, a ``Fingerprint``, or None to verify
+            by the system's certificates (or ``AWS_CA_BUNDLE``).
+        proxy: The URL of an HTTP proxy.
+        user_agent_extra: Appended to the User-Agent.
+
+    Raises:
+        ConfigurationError: A setting is missing, malformed or contradicts another.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        credentials: Credentials | CredentialsProvider | Any | None = None,
+        s3_endpoint_url: str | None = None,
+        profile: str | None = None,
+        use_fips: bool | None = None,
+        use_dualstack: bool | None = None,
+        max_connections: int = 100,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        max_body_length: int | None = None,
+        connector: aiohttp.TCPConnector | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool | None = None,
+        proxy: str | None = None,
+        user_agent_extra: str | None = None,
+    ) -> None:
+        _check_count("max_connections", max_connections)
+        if max_body_length is not None:
+            _check_count("max_body_length", max_body_length)
+        self._config = resolve_config(
+            region=region,
+            endpoint_url=endpoint_url,
+            s3_endpoint_url=s3_endpoint_url,
+            profile=profile,
+            use_fips=use_fips,
+            use_dualstack=use_dualstack,
+            retries=retries,
+        )
+        self._timeouts = Timeouts() if timeouts is None else timeouts
+        self._max_body_length = max_body_length
+        self._warned_of_size = False
+        self._provider = (
+            default_provider(self._config) if credentials is None else as_provider(credentials)
+        )
+        self._transport = Transport(
+            self._config.endpoint_url,
+            max_connections=max_connections,
+            connector=connector,
+            ssl=True if ssl is None else ssl,
+            proxy=proxy,
+        )
+        # Not at the module's head: it brings `requests`, which `import aiosmrt` need not.
+        from aiosmrt.auth.signer import SigV4Signer
+
+        self._caller = Caller(
+            self._transport,
+            SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker"),
+            self._provider,
+            user_agent=build_user_agent(
+                __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
+            ),
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._transport.closed else "open"
+        return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return self._config.region
+
+    @property
+    def endpoint_url(self) -> str:
+        """The service's URL."""
+        return self._config.endpoint_url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the session's connections; calls under way end with a TransportError. Idempotent.
+
+        A connector that was given stays open, but for the connections in use here.
+        """
+        await self._transport.aclose()
+        await self._provider.aclose()
+
+    async def invoke_endpoint(
+        self,
+        endpoint_name: str,
+        body: Body | None = None,
+        *,
+        json: Any = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_model: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        enable_explanations: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> InvokeEndpointOutput:
+        """Invokes an endpoint and waits for the whole answer (InvokeEndpoint).
+
+        Args:
+            endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+            body: The data, at most 6 MiB (more where AWS has granted it); str is sent
+                as UTF-8. A mutable buffer must stay as it is until the call returns.
+            json: In the body's place: an object to send as JSON.
+            content_type: The body's MIME type; ``application/json`` with ``json``.
+            accept: The MIME type wanted of the answer.
+            custom_attributes: Passed to the container, at most 1024 visible ASCII.
+            target_model: The model of a multi-model endpoint.
+            target_variant: The production variant.
+            target_container_hostname: The container of a multi-container endpoint.
+            inference_id: An id of your own for this inference, 1 to 64 characters.
+            enable_explanations: A JMESPath expression for Clarify.
+            inference_component_name: The inference component.
+            session_id: A stateful session, ``NEW_SESSION`` to open one.
+            prefix_aware_id: Routes requests of a common prefix together.
+            timeouts: This call's time limits in place of the session's.
+            retries: This call's retry policy in place of the session's.
+
+        Returns:
+            The answer: ``body``, ``text()``, ``json()``, ``metadata`` and more.
+
+        Raises:
+            ParameterValidationError: A parameter breaks its constraint; nothing was sent.
+            CredentialsError: No credentials could be had.
+            ServiceError: The service, or the model, answered with an error.
+            TransportError: The answer was not received, or not in time.
+            StreamTruncatedError: The answer ended before its announced length.
+        """
+        body, content_type = _body_of(body, json, content_type)
+        parameters = InvokeEndpointInput(
+            endpoint_name=endpoint_name,
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            custom_attributes=custom_attributes,
+            target_model=target_model,
+            target_variant=target_variant,
+            target_container_hostname=target_container_hostname,
+            inference_id=inference_id,
+            enable_explanations=enable_explanations,
+            inference_component_name=inference_component_name,
+            session_id=session_id,
+            prefix_aware_id=prefix_aware_id,
+        )
+        request = serialize(parameters)
+        limits = timeouts or self._timeouts
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
+            answer = await exchange.read(limits.idle, self._max_body_length)
+            return parse_invoke_endpoint(answer, metadata)
+
+        self._check_length(request)
+        return await self._caller.call(
+            request, finish, timeouts=limits, policy=retries or self._config.retries
+        )
+
+    def invoke_endpoint_with_response_stream(
+        self,
+        endpoint_name: str,
+        body: Body | None = None,
+        *,
+        json: Any = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> ResponseStreamCall:
+        """Invokes an endpoint and hands out its answer as it comes.
+
+            async with session.invoke_endpoint_with_response_stream("llm", json=...) as stream:
+                async for part in stream: ...
+
+        It can be awaited too; then the stream is to be closed with ``aclose()``.
+        Retries end when the response's head has arrived: a stream is never repeated.
+
+        Args:
+            endpoint_name: As for ``invoke_endpoint``, and so are all parameters.
+            body: The data.
+            json: In the body's place: an object to send as JSON.
+            content_type: The body's MIME type; ``application/json`` with ``json``.
+            accept: The MIME type wanted of the answer.
+            custom_attributes: Passed to the container.
+            target_variant: The production variant.
+            target_container_hostname: The container of a multi-container endpoint.
+            inference_id: An id of your own for this inference.
+            inference_component_name: The inference component.
+            session_id: A stateful session.
+            prefix_aware_id: Routes requests of a common prefix together.
+            timeouts: This call's time limits; ``total`` ends with the response's head.
+            retries: This call's retry policy in place of the session's.
+
+        Returns:
+            What gives a ResponseStream: await it, or enter it with ``async with``.
+
+        Raises:
+            AiosmrtError: When awaited or entered, as ``invoke_endpoint``.
+        """
+        return ResponseStreamCall(
+            self._open_stream(
+                *_body_of(body, json, content_type),
+                timeouts or self._timeouts,
+                retries or self._config.retries,
+                endpoint_name=endpoint_name,
+                accept=accept,
+                custom_attributes=custom_attributes,
+                target_variant=target_variant,
+                target_container_hostname=target_container_hostname,
+                inference_id=inference_id,
+                inference_component_name=inference_component_name,
+                session_id=session_id,
+                prefix_aware_id=prefix_aware_id,
+            )
+        )
+
+    async def _open_stream(
+        self,
+        body: Body,
+        content_type: str | None,
+        limits: Timeouts,
+        policy: RetryPolicy,
+        **parameters: Any,
+    ) -> ResponseStream:
+        request = serialize(
+            InvokeEndpointWithResponseStreamInput(
+                body=body, content_type=content_type, **parameters
+            )
+        )
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
+            exchange.without_deadline()
+            return ResponseStream(
+                exchange,
+                parse_stream_head(metadata),
+                idle=limits.idle,
+                endpoint_name=request.head.endpoint_name,
+            )
+
+        self._check_length(request)
+        return await self._caller.call(request, finish, timeouts=limits, policy=policy)
+
+    async def invoke_endpoint_async(
+        self,
+        endpoint_name: str,
+        input_location: str | None = None,
+        *,
+        body: Body | None = None,
+        json: Any = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        inference_id: str | None = None,
+        s3_output_path_extension: str | None = None,
+        filename: str | None = None,
+        request_ttl_seconds: int | None = None,
+        invocation_timeout_seconds: int | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> AsyncInvocation:
+        """Queues an inference whose output goes to S3 (InvokeEndpointAsync).
+
+        Exactly one of ``input_location`` and ``body`` (or ``json``) is to be given.
+
+        Args:
+            endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+            input_location: The input's S3 URI, ``s3://bucket/key``.
+            body: The input itself, at most 128,000 bytes.
+            json: In the body's place: an object to send as JSON.
+            content_type: The input's MIME type; ``application/json`` with ``json``.
+            accept: The MIME type wanted of the output.
+            custom_attributes: Passed to the container.
+            inference_id: An id of your own; the service makes one where it is missing.
+            s3_output_path_extension: Appended to the endpoint's output path.
+            filename: The output object's name, 1 to 32 characters.
+            request_ttl_seconds: How long it may wait in the queue, 60 to 21600.
+            invocation_timeout_seconds: How long the model may take, 1 to 3600.
+            timeouts: This call's time limits in place of the session's.
+            retries: This call's retry policy in place of the session's.
+
+        Returns:
+            The handle: ``inference_id``, ``output_location``, ``failure_location``.
+
+        Raises:
+            AiosmrtError: As ``invoke_endpoint``.
+        """
+        if body is not None or json is not None:
+            body, content_type = _body_of(body, json, content_type)
+        request = serialize(
+            InvokeEndpointAsyncInput(
+                endpoint_name=endpoint_name,
+                input_location=input_location,
+                body=body,
+                content_type=content_type,
+                accept=accept,
+                custom_attributes=custom_attributes,
+                inference_id=inference_id,
+                s3_output_path_extension=s3_output_path_extension,
+                filename=filename,
+                request_ttl_seconds=request_ttl_seconds,
+                invocation_timeout_seconds=invocation_timeout_seconds,
+            )
+        )
+        limits = timeouts or self._timeouts
+
+        async def finish(
+            exchange: Exchange, metadata: ResponseMetadata
+        ) -> InvokeEndpointAsyncOutput:
+            answer = await exchange.read(limits.idle, self._max_body_length)
+            return parse_invoke_endpoint_async(answer, metadata)
+
+        output = await self._caller.call(
+            request, finish, timeouts=limits, policy=retries or self._config.retries
+        )
+        return AsyncInvocation(
+            inference_id=output.inference_id,
+            output_location=output.output_location,
+            failure_location=output.failure_location,
+            metadata=output.metadata,
+        )
+
+    def _check_length(self, request: SerializedRequest) -> None:
+        length = len(request.body)
+        if self._max_body_length is not None and length > self._max_body_length:
+            rule = f"must be at most max_body_length={self._max_body_length} bytes"
+            raise ParameterValidationError("body", rule, length=length)
+        if length > SYNC_BODY_LENGTH and not self._warned_of_size:
+            self._warned_of_size = True
+            _logger.warning(
+                "a request body of %d bytes is over the service's usual limit of %d; an endpoint "
+                "without a raised limit answers such a request by closing the connection",
+                length,
+                SYNC_BODY_LENGTH,
+            )
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+def _body_of(body: Body | None, json: Any, content_type: str | None) -> tuple[Body, str | None]:
+    """The body, and its content type, of a call that takes ``body`` or ``json``."""
+    if json is None:
+        if body is None:
+            raise ParameterValidationError("body", "is required, or json in its place")
+        return body, content_type
+    if body is not None:
+        raise ParameterValidationError("json", "must not be given together with body")
+    return json_body(json), "application/json" if content_type is None else content_type
