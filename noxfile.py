@@ -91,11 +91,13 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Every property with many more, and random, examples."""
+    """Every property with many more, and random, examples; then the fuzzers with new seeds."""
     install_wheel(session, *group("test"))
     session.run(
         *PYTEST, "-m", "hypothesis", "--hypothesis-profile=fuzz", "--timeout=600", *session.posargs
     )
+    for fuzzer in sorted(Path("tests/fuzz").glob("fuzz_*.py")):
+        session.run("python", str(fuzzer))
 
 
 @nox.session
