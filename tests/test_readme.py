@@ -135,7 +135,8 @@ def run_console(dialogue: str) -> None:
     for exchange in re.split(r"^\$ ", dialogue, flags=re.MULTILINE)[1:]:
         command, _, expected = exchange.partition("\n")
         output = run_shell(command)
-        assert doctest.OutputChecker().check_output(expected, output, doctest.ELLIPSIS), output
+        same = doctest.OutputChecker().check_output(expected, output, doctest.ELLIPSIS)
+        assert same, f"$ {command}\n{output}"
 
 
 @pytest.mark.parametrize("heading", [name for name in SECTIONS if name not in SET_UP])

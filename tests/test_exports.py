@@ -1,0 +1,83 @@
+"""The public surface, pinned: a name that comes or goes is a decision, made here too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+SURFACE = {
+    "aiosmrt": """
+        AccessDeniedException AiosmrtError AsyncInferenceError AsyncInferenceResult
+        AsyncInvocation CachingProvider ChecksumMismatchError ConfigurationError ConnectError
+        ConnectTimeoutError ConnectionLostError Credentials CredentialsError
+        CredentialsProvider DeadlineExceededError EventStreamError ExpiredTokenException
+        InternalDependencyException InternalFailure InternalStreamFailure
+        InvalidMessageError InvokeEndpointAsyncInput InvokeEndpointInput
+        InvokeEndpointOutput InvokeEndpointWithResponseStreamInput MessageTooLargeError
+        ModelError ModelNotReadyException ModelStreamError ParameterValidationError
+        PayloadPart PoolTimeoutError ReadTimeoutError ResponseMetadata ResponseStream
+        RetryPolicy ServiceError ServiceUnavailable Session StreamTruncatedError
+        ThrottlingException Timeouts TransportError UnknownServiceError ValidationError
+    """,
+    "aiosmrt.eventstream": """
+        Byte EventStreamDecoder HeaderValue Int32 Int64 Message Short encode_message
+    """,
+    "aiosmrt.local": "LocalEndpoint ModelFailure ModelRequest ModelResponse",
+}
+NAMES = [(module, name) for module, names in SURFACE.items() for name in names.split()]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after a statement, and not before it."""
+    script = (
+        "import json, sys; before = set(sys.modules)\n"
+        f"{statement}\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    return set(json.loads(run.stdout))
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_surface_is_what_is_pinned(module):
+    assert import_module(module).__all__ == SURFACE[module].split()
+
+
+@pytest.mark.parametrize("module, name", NAMES, ids=map(".".join, NAMES))
+def test_every_public_name_loads_and_is_documented(module, name):
+    value = getattr(import_module(module), name)
+    assert name in dir(import_module(module))
+    if isinstance(value, type):
+        assert value.__doc__
+
+
+def test_every_error_is_importable_from_the_top():
+    errors = import_module("aiosmrt.errors")
+    assert set(errors.__all__) <= set(SURFACE["aiosmrt"].split())
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Sesion'"):
+        _ = import_module("aiosmrt").Sesion
+
+
+def test_importing_the_package_loads_nothing_of_it_yet():
+    assert {name for name in loaded_by("import aiosmrt") if "aiosmrt" in name} == {"aiosmrt"}
+
+
+@pytest.mark.parametrize("module", ["aiosmrt.eventstream", "aiosmrt.framing", "aiosmrt.errors"])
+def test_parsers_load_the_standard_library_and_attrs_alone(module):
+    roots = {name.split(".")[0] for name in loaded_by(f"import {module}")}
+    assert roots - sys.stdlib_module_names <= {"aiosmrt", "attr", "attrs"}
+    assert "asyncio" not in roots
+
+
+def test_the_session_loads_no_module_of_another_use():
+    loaded = loaded_by("import aiosmrt; aiosmrt.Session")
+    assert "aiohttp" in loaded
+    assert not {name.split(".")[0] for name in loaded} & {"boto3", "botocore", "obstore", "pytest"}
+    assert not {"aiosmrt.batch", "aiosmrt.cli", "aiosmrt.local", "aiohttp.web"} & loaded
