@@ -105,6 +105,10 @@ def _body_bytes(body: Any) -> bytes | bytearray | memoryview:
     except TypeError:
         rule = f"must be bytes, bytearray, memoryview or str, not {type(body).__name__}"
         raise ParameterValidationError("body", rule) from None
+    except (BufferError, ValueError):
+        # A released view, a closed map, an array of what has no bytes of its own.
+        rule = f"must have bytes to read; this {type(body).__name__} has none"
+        raise ParameterValidationError("body", rule) from None
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
