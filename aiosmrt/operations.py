@@ -62,10 +62,12 @@ class StringConstraint:
         """
         if not isinstance(value, str):
             raise ParameterValidationError(parameter, f"must be str, not {type(value).__name__}")
-        length = len(value)
-        if not self.min_length <= length <= self.max_length or not self.pattern.fullmatch(value):
+        # A subclass (an enum's member) may format as another text than the one checked.
+        text = str.__str__(value)
+        length = len(text)
+        if not self.min_length <= length <= self.max_length or not self.pattern.fullmatch(text):
             raise ParameterValidationError(parameter, self.rule, length=length)
-        return value
+        return text
 
 
 @attrs.frozen
@@ -149,6 +151,9 @@ _PRINTABLE = re.compile(r"[\x21-\x7E][\x20-\x7E]*")
 # A header's value (RFC 7230, 3.2.6): visible ASCII, space and tab. The model's
 # \p{ASCII}* would let CR, LF and NUL through.
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7E]*")
+# A key may be any Unicode (sent as UTF-8). But no control character and no half of a
+# surrogate pair has a form on the wire, and the model's `.` is no line separator.
+_NOT_IN_URI = r"\x00-\x1F\x7F-\x9F\u2028\u2029\uD800-\uDFFF"
 _HYPHENATED = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 _FIELD_WORDS = "visible ASCII, spaces and tabs only"
@@ -278,12 +283,7 @@ INVOKE_ENDPOINT_ASYNC = Operation(
             StringConstraint(
                 1,
                 1024,
-                # Keys may be any Unicode (sent as UTF-8), but no control
-                # character, and no half of a surrogate pair, has a form on the wire.
-                re.compile(
-                    r"(https|s3)://([^/\x00-\x1F\x7F\uD800-\uDFFF]+)/?"
-                    r"([^\x00-\x1F\x7F\uD800-\uDFFF]*)"
-                ),
+                re.compile(rf"(https|s3)://([^/{_NOT_IN_URI}]+)/?([^{_NOT_IN_URI}]*)"),
                 "an s3:// or https:// URI without control characters",
             ),
         ),

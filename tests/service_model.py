@@ -1,0 +1,78 @@
+"""botocore's copy of the service model, and random valid parameters drawn from it.
+
+Nothing here comes from aiosmrt: what is under test must not tell what is right.
+"""
+
+from __future__ import annotations
+
+import re
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, Shape
+from hypothesis import strategies as st
+
+MODEL = ServiceModel(
+    Loader().load_service_model("sagemaker-runtime", "service-2"), "sagemaker-runtime"
+)
+
+# The model's patterns are Java's. What Python writes otherwise, and the `$` that lets a
+# newline follow; the whole value must match, so no anchor says anything more.
+_JAVA_TO_PYTHON = {
+    r"\p{ASCII}": r"[\x00-\x7F]",
+    r"[\p{Print}]": r"[\x20-\x7E]",
+    r"\S": r"[^ \t\n\v\f\r]",
+    r"(.*)$": r"([^\n\r\x85\u2028\u2029]*)$",
+}
+_ANCHORS = re.compile(r"\\A|\\z|(?<![\[\\])\^|\$")
+
+
+def pattern_of(shape: Shape) -> re.Pattern[str] | None:
+    """What the whole value must match, None where the model has no pattern."""
+    pattern = shape.metadata.get("pattern")
+    if pattern is None:
+        return None
+    if pattern == ".*":
+        return re.compile(r"[^\n\r\x85\u2028\u2029]*")
+    for java, python in _JAVA_TO_PYTHON.items():
+        pattern = pattern.replace(java, python)
+    return re.compile(_ANCHORS.sub("", pattern))
+
+
+def allows(shape: Shape, value: str) -> bool:
+    """Whether a text is within a shape's constraints."""
+    limits = shape.metadata
+    if not limits.get("min", 0) <= len(value) <= limits["max"]:
+        return False
+    return pattern_of(shape).fullmatch(value) is not None
+
+
+# What a header carries as it is, in every HTTP implementation. botocore sends other
+# characters, if it can, in another encoding than it signs them in.
+_WIRE_SAFE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
+
+
+def values(shape: Shape) -> st.SearchStrategy:
+    """Valid values of a shape that both botocore and a header can carry."""
+    limits = shape.metadata
+    if shape.type_name == "integer":
+        return st.integers(limits["min"], limits["max"])
+    if shape.type_name == "blob":
+        return st.binary(max_size=200) | st.text(max_size=50)
+    return st.from_regex(pattern_of(shape), fullmatch=True, alphabet=_WIRE_SAFE).filter(
+        lambda value: len(value) >= 1 and allows(shape, value)
+    )
+
+
+@st.composite
+def parameters(draw: st.DrawFn, operation: str) -> dict:
+    """A valid set of an operation's parameters, by botocore's names."""
+    shape = MODEL.operation_model(operation).input_shape
+    required = {"EndpointName", "Body"}
+    if operation == "InvokeEndpointAsync" and draw(st.booleans()):
+        required = {"EndpointName", "InputLocation"}
+    optional = shape.members.keys() - {"EndpointName", "Body", "InputLocation"}
+    drawn = st.fixed_dictionaries(
+        {name: values(shape.members[name]) for name in sorted(required)},
+        optional={name: values(shape.members[name]) for name in sorted(optional)},
+    )
+    return draw(drawn)
