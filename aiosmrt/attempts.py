@@ -122,6 +122,7 @@ class Caller:
         self._provider = provider
         self._quota = RetryQuota()
         self._limiter = AdaptiveLimiter(time.monotonic())
+        self._pace_lock = asyncio.Lock()
         self._host = ("Host", transport.host)
         self._after_target = f" HTTP/1.1\r\nHost: {transport.host}\r\nUser-Agent: {user_agent}\r\n"
 
@@ -222,19 +223,21 @@ class Caller:
         return True
 
     async def _pace(self, limiter: AdaptiveLimiter, call: _Call) -> None:
-        """Waits for the adaptive mode's leave to send."""
-        delay = limiter.acquire(time.monotonic())
-        if delay <= 0:
+        """Waits for the adaptive mode's leave to send, in the order of asking."""
+        if not limiter.enabled:
             return
-        remaining = _remaining(call)
-        if remaining is not None and delay >= remaining:
-            error = DeadlineExceededError(
-                "Adaptive retries hold requests back longer than the call may take",
-                host=self._transport.host,
-            )
-            _describe(error, call)
-            raise error
-        await asyncio.sleep(delay)
+        try:
+            await asyncio.wait_for(self._take_token(limiter), _remaining(call))
+        except asyncio.TimeoutError as error:
+            text = "Adaptive retries held the request back for as long as the call may take"
+            late = DeadlineExceededError(text, host=self._transport.host)
+            _describe(late, call)
+            raise late from error
+
+    async def _take_token(self, limiter: AdaptiveLimiter) -> None:
+        async with self._pace_lock:
+            while delay := limiter.acquire(time.monotonic()):
+                await asyncio.sleep(delay)
 
     async def _within(self, call: _Call, waiting: Awaitable[Credentials]) -> Credentials:
         """Awaits credentials, no longer than the call may last."""

@@ -11,6 +11,7 @@ import attrs
 
 from aiosmrt.errors import ParameterValidationError
 from aiosmrt.models import (
+    Body,
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,
@@ -22,7 +23,7 @@ from aiosmrt.operations import (
     Operation,
 )
 
-__all__ = ["AnyInput", "RequestHead", "SerializedRequest", "json_body", "serialize"]
+__all__ = ["AnyInput", "RequestHead", "SerializedRequest", "choose_body", "json_body", "serialize"]
 
 AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
 
@@ -131,6 +132,21 @@ def json_body(value: Any) -> bytes:
         # The exception's own text can quote the value: its type is enough.
         rule = f"must have a JSON form; json.dumps raised {type(error).__name__}"
         raise ParameterValidationError("json", rule) from None
+
+
+def choose_body(body: Body | None, json: Any, content_type: str | None) -> tuple[Body, str | None]:
+    """The body and the content type of a call that takes ``body``, or ``json`` in its place.
+
+    Raises:
+        ParameterValidationError: Both are given, or neither, or the object has no JSON form.
+    """
+    if json is None:
+        if body is None:
+            raise ParameterValidationError("body", "is required, or json in its place")
+        return body, content_type
+    if body is not None:
+        raise ParameterValidationError("json", "must not be given together with body")
+    return json_body(json), "application/json" if content_type is None else content_type
 
 
 def serialize(parameters: AnyInput) -> SerializedRequest:

@@ -26,7 +26,7 @@ from aiosmrt.models import (
     Timeouts,
 )
 from aiosmrt.operations import SYNC_BODY_LENGTH
-from aiosmrt.serialize import SerializedRequest, json_body, serialize
+from aiosmrt.serialize import SerializedRequest, choose_body, serialize
 from aiosmrt.streaming import ResponseStream, ResponseStreamCall
 from aiosmrt.transport import Exchange, Transport
 from aiosmrt.user_agent import build_user_agent
@@ -223,7 +223,7 @@ class Session:
             TransportError: The answer was not received, or not in time.
             StreamTruncatedError: The answer ended before its announced length.
         """
-        body, content_type = _body_of(body, json, content_type)
+        body, content_type = choose_body(body, json, content_type)
         parameters = InvokeEndpointInput(
             endpoint_name=endpoint_name,
             body=body,
@@ -277,21 +277,7 @@ class Session:
         It can be awaited too; then the stream is to be closed with ``aclose()``.
         Retries end when the response's head has arrived: a stream is never repeated.
 
-        Args:
-            endpoint_name: As for ``invoke_endpoint``, and so are all parameters.
-            body: The data.
-            json: In the body's place: an object to send as JSON.
-            content_type: The body's MIME type; ``application/json`` with ``json``.
-            accept: The MIME type wanted of the answer.
-            custom_attributes: Passed to the container.
-            target_variant: The production variant.
-            target_container_hostname: The container of a multi-container endpoint.
-            inference_id: An id of your own for this inference.
-            inference_component_name: The inference component.
-            session_id: A stateful session.
-            prefix_aware_id: Routes requests of a common prefix together.
-            timeouts: This call's time limits; ``total`` ends with the response's head.
-            retries: This call's retry policy in place of the session's.
+        Args: As for ``invoke_endpoint``, but that ``timeouts.total`` ends with the head.
 
         Returns:
             What gives a ResponseStream: await it, or enter it with ``async with``.
@@ -301,7 +287,7 @@ class Session:
         """
         return ResponseStreamCall(
             self._open_stream(
-                *_body_of(body, json, content_type),
+                *choose_body(body, json, content_type),
                 timeouts or self._timeouts,
                 retries or self._config.retries,
                 endpoint_name=endpoint_name,
@@ -387,7 +373,7 @@ class Session:
             AiosmrtError: As ``invoke_endpoint``.
         """
         if body is not None or json is not None:
-            body, content_type = _body_of(body, json, content_type)
+            body, content_type = choose_body(body, json, content_type)
         request = serialize(
             InvokeEndpointAsyncInput(
                 endpoint_name=endpoint_name,
@@ -439,14 +425,3 @@ class Session:
 def _check_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
-
-
-def _body_of(body: Body | None, json: Any, content_type: str | None) -> tuple[Body, str | None]:
-    """The body, and its content type, of a call that takes ``body`` or ``json``."""
-    if json is None:
-        if body is None:
-            raise ParameterValidationError("body", "is required, or json in its place")
-        return body, content_type
-    if body is not None:
-        raise ParameterValidationError("json", "must not be given together with body")
-    return json_body(json), "application/json" if content_type is None else content_type

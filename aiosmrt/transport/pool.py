@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -220,6 +222,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status} {error.message}"
     inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror
+    if isinstance(inner, OSError) and inner.errno:
+        # asyncio puts "Connect call failed" where strerror belongs, but not for DNS,
+        # whose numbers are not errno's.
+        dns = isinstance(inner, socket.gaierror)
+        return str(inner.strerror) if dns else os.strerror(inner.errno)
     return type(inner).__name__

@@ -1,0 +1,400 @@
+"""One exchange over the pool: what comes back, what goes wrong, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import trustme
+from raw_server import Connection, RawServer, answer, serve
+
+from aiosmrt.errors import (
+    AiosmrtError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    DeadlineExceededError,
+    MessageTooLargeError,
+    PoolTimeoutError,
+    ReadTimeoutError,
+    StreamTruncatedError,
+    TransportError,
+)
+from aiosmrt.transport import Exchange, StaleConnectionError, Transport
+
+BODY = b"y" * 10
+
+
+@contextlib.asynccontextmanager
+async def open_transport(
+    url: str, max_connections: int = 4, **options: object
+) -> AsyncIterator[Transport]:
+    transport = Transport(url, max_connections=max_connections, **options)
+    try:
+        yield transport
+    finally:
+        assert transport._slots._free == max_connections, "a slot was not given back"
+        if transport._connector is not None:
+            assert not transport._connector._acquired, "a connection was not given back"
+        await transport.aclose()
+
+
+async def begin(
+    transport: Transport, *, body: bytes = BODY, read: float | None = 20.0, **how: object
+) -> Exchange:
+    exchange = await transport.acquire(**{"deadline": None, "connect": 5.0, **how})
+    head = f"POST / HTTP/1.1\r\nHost: {transport.host}\r\nContent-Length: {len(body)}\r\n\r\n"
+    await exchange.send(head.encode(), body, read=read)
+    return exchange
+
+
+async def fetch(transport: Transport, limit: int | None = None, **how: object) -> bytes:
+    exchange = await begin(transport, **how)
+    return await exchange.read(20.0, limit)
+
+
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n"
+)
+COMPLETE = {
+    "content-length": (answer(b"abcdefg"), b"abcdefg"),
+    "chunked": (CHUNKED, b"abcdefg"),
+    "empty": (answer(b""), b""),
+    "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "continue-first": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc"), b"abc"),
+    "processing-twice": (b"HTTP/1.1 102 Processing\r\n\r\n" * 2 + answer(b"abc"), b"abc"),
+}
+
+
+@pytest.mark.parametrize(("response", "body"), COMPLETE.values(), ids=COMPLETE)
+async def test_a_whole_response_leaves_its_connection_to_the_next(
+    response: bytes, body: bytes
+) -> None:
+    async with serve(response) as server, open_transport(server.url) as transport:
+        for _ in range(3):
+            assert await fetch(transport) == body
+        assert server.connections == 1
+        assert server.requests[0].body == BODY
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+@pytest.mark.parametrize("response", [answer(b"abcdefg"), CHUNKED], ids=["length", "chunked"])
+async def test_a_response_cut_at_any_byte_is_an_error(response: bytes, how: str) -> None:
+    cut = 0
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(response[:cut])
+        if how == "reset":
+            connection.reset()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        for cut in range(len(response)):
+            with pytest.raises((ConnectionLostError, StreamTruncatedError)) as caught:
+                await fetch(transport)
+            assert str(caught.value)
+        cut = len(response)
+        if how == "closed":
+            assert await fetch(transport) == b"abcdefg"
+
+
+async def test_a_body_that_ends_with_the_connection_is_whole() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"abc"
+        assert await fetch(transport) == b"abc"
+        assert server.connections == 2
+
+
+async def test_bytes_before_a_fault_are_handed_out_before_the_error() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        # The end is there before anyone reads: this is when aiohttp loses the bytes.
+        while exchange._protocol.is_connected():
+            await asyncio.sleep(0)
+        assert await exchange.receive(5.0) == b"abc"
+        with pytest.raises(StreamTruncatedError) as caught:
+            await exchange.receive(5.0)
+        assert caught.value.bytes_received == 3
+
+
+NOT_HTTP = {
+    "garbage": b"\x16\x03\x01 hello\r\n\r\n",
+    "a-status-that-is-none": b"HTTP/1.1 abc OK\r\n\r\n",
+    "a-header-without-colon": b"HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
+    "an-endless-header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+    "two-lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+}
+
+
+@pytest.mark.parametrize("response", NOT_HTTP.values(), ids=NOT_HTTP)
+async def test_what_is_not_http_is_a_transport_error(response: bytes) -> None:
+    async with serve(response) as server, open_transport(server.url) as transport:
+        with pytest.raises(TransportError):
+            await fetch(transport, read=5.0)
+
+
+async def test_a_malformed_chunk_is_a_transport_error() -> None:
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n"
+    async with serve(response) as server, open_transport(server.url) as transport:
+        with pytest.raises((TransportError, StreamTruncatedError)):
+            await fetch(transport)
+
+
+async def test_a_redirect_is_an_answer_like_any_other() -> None:
+    response = answer(b"", "307 Temporary Redirect", {"Location": "http://127.0.0.1:1/"})
+    async with serve(response) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert exchange.status_code == 307
+        exchange.release()
+
+
+async def test_cookies_and_compression_pass_untouched() -> None:
+    headers = {"Set-Cookie": "a=b", "Content-Encoding": "gzip"}
+    async with (
+        serve(answer(b"not gzip", headers=headers)) as server,
+        open_transport(server.url) as transport,
+    ):
+        assert await fetch(transport) == b"not gzip"
+        assert await fetch(transport) == b"not gzip"
+        assert set(server.requests[1].headers) == {"host", "content-length"}
+
+
+async def test_a_kept_connection_that_died_is_told_from_a_lost_one() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await connection.request()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        with pytest.raises(StaleConnectionError):
+            await fetch(transport)
+        assert await fetch(transport, fresh=True) == b"ok"
+
+
+async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
+    async with serve(answer()) as server, open_transport(server.url) as transport:
+        exchanges = [await begin(transport) for _ in range(3)]
+        for exchange in exchanges:
+            await exchange.read(5.0, None)
+        exchange = await begin(transport, fresh=True)
+        assert not exchange.reused
+        await exchange.read(5.0, None)
+        assert server.connections == 4
+        assert len(transport._connector._conns) == 1  # one key, and under it the new one
+        assert sum(map(len, transport._connector._conns.values())) == 1
+
+
+async def test_no_head_in_time_is_a_read_timeout() -> None:
+    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+        with pytest.raises(ReadTimeoutError) as caught:
+            await fetch(transport, read=0.05)
+        assert isinstance(caught.value, TimeoutError)
+
+
+async def test_no_further_byte_in_time_is_a_read_timeout() -> None:
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"ab"
+        with pytest.raises(ReadTimeoutError):
+            await exchange.receive(0.05)
+
+
+async def test_the_deadline_ends_head_and_body() -> None:
+    loop = asyncio.get_running_loop()
+    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+        with pytest.raises(DeadlineExceededError):
+            await fetch(transport, deadline=loop.time() + 0.05)
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, deadline=loop.time() + 0.2)
+        with pytest.raises(DeadlineExceededError):
+            await exchange.read(20.0, None)
+
+
+async def test_a_slow_upload_does_not_count_as_a_slow_answer() -> None:
+    """The read timeout passes many times over while the body leaves in small sips."""
+    released = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        left = len(body)
+        while left:
+            left -= len(await connection.reader.read(1 << 20))
+            await released.wait()  # the first sip waits for the test, later ones for nobody
+        await connection.send(answer())
+
+    body = bytes(32 << 20)
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        call = asyncio.ensure_future(fetch(transport, body=body, read=0.3))
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, released.set)
+        assert await call == b"ok"
+
+
+async def test_a_body_over_its_limit_is_refused() -> None:
+    async with serve(answer(b"abcd")) as server, open_transport(server.url) as transport:
+        assert await fetch(transport, limit=4) == b"abcd"
+        with pytest.raises(MessageTooLargeError):
+            await fetch(transport, limit=3)
+    async with serve(CHUNKED) as server, open_transport(server.url) as transport:
+        with pytest.raises(MessageTooLargeError):
+            await fetch(transport, limit=5)
+
+
+async def test_slots_are_given_in_order_and_waiting_has_its_own_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+        first = await begin(transport)
+        order = []
+
+        async def later(name: str) -> None:
+            await fetch(transport)
+            order.append(name)
+
+        waiting = [asyncio.ensure_future(later(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        with pytest.raises(PoolTimeoutError):
+            await fetch(transport, deadline=loop.time() + 0.05)
+        await first.read(5.0, None)
+        await asyncio.gather(*waiting)
+        assert order == ["a", "b", "c"]
+
+
+async def test_a_cancelled_wait_for_a_slot_loses_no_slot() -> None:
+    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+        first = await begin(transport)
+        waiting = asyncio.ensure_future(fetch(transport))
+        await asyncio.sleep(0)
+        await first.read(5.0, None)  # hands the slot over ...
+        waiting.cancel()  # ... to a task that ends in the same turn
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await fetch(transport) == b"ok"
+
+
+async def test_a_refused_connection_names_host_and_reason() -> None:
+    async with RawServer(Connection.gone) as server:
+        url = server.url
+    async with open_transport(url) as transport:
+        with pytest.raises(ConnectError, match="127.0.0.1") as caught:
+            await fetch(transport)
+        assert "refused" in str(caught.value).lower()
+
+
+async def test_a_host_that_never_answers_is_a_connect_timeout() -> None:
+    # A listener whose backlog is full: the kernel drops further SYNs.
+    import socket
+
+    with socket.socket() as listener, contextlib.ExitStack() as others:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(address)
+        async with open_transport(f"http://127.0.0.1:{address[1]}") as transport:
+            with pytest.raises(ConnectTimeoutError):
+                await fetch(transport, connect=0.1)
+            deadline = asyncio.get_running_loop().time() + 0.1
+            with pytest.raises(DeadlineExceededError):
+                await fetch(transport, deadline=deadline)
+
+
+async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
+    import ssl
+
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(answer())
+
+    async with RawServer(handler, ssl=served) as server:
+        async with open_transport(server.url, ssl=trusting) as transport:
+            assert await fetch(transport) == b"ok"
+            assert await fetch(transport) == b"ok"
+        async with open_transport(server.url) as transport:
+            with pytest.raises(ConnectError, match="certificate"):
+                await fetch(transport)
+
+
+async def test_a_connector_of_the_users_is_shared_and_stays_open() -> None:
+    async with serve(answer()) as server, aiohttp.TCPConnector(limit=1) as connector:
+        for _ in range(2):
+            async with open_transport(server.url, connector=connector) as transport:
+                assert await fetch(transport) == b"ok"
+            assert not connector.closed
+        assert server.connections == 1
+
+
+async def test_waiting_for_a_users_connector_is_a_pool_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        serve(answer(b"abc")[:-1], answer()) as server,
+        aiohttp.TCPConnector(limit=1) as connector,
+        open_transport(server.url, connector=connector) as first,
+        open_transport(server.url, connector=connector) as second,
+    ):
+        exchange = await begin(first)
+        with pytest.raises(PoolTimeoutError):
+            await second.acquire(deadline=loop.time() + 0.05, connect=5.0)
+        # Queued for longer than `connect` is no failure to connect.
+        waiting = asyncio.ensure_future(fetch(second, connect=0.01))
+        loop.call_later(0.1, exchange.close)
+        assert await waiting == b"ok"
+
+
+async def test_an_unknown_host_is_a_connect_error() -> None:
+    async with open_transport("http://does-not-exist.invalid") as transport:
+        with pytest.raises(ConnectError, match="does-not-exist.invalid"):
+            await fetch(transport)
+
+
+async def test_closing_ends_what_waits_and_what_reads() -> None:
+    async with RawServer(Connection.gone) as server:
+        transport = Transport(server.url, max_connections=1)
+        reading = asyncio.ensure_future(fetch(transport))
+        while not server.connections:
+            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(fetch(transport))
+        await asyncio.sleep(0)
+        await transport.aclose()
+        for task in (reading, waiting):
+            with pytest.raises(TransportError, match="closed"):
+                await task
+        with pytest.raises(TransportError, match="closed"):
+            await fetch(transport)
+        await transport.aclose()
+
+
+async def test_an_answer_before_the_request_has_left_ends_its_connection() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        await connection.send(answer(b"no", "413 Content Too Large"))
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, body=bytes(32 << 20))
+        assert exchange.status_code == 413
+        with contextlib.suppress(AiosmrtError):
+            await exchange.read(5.0, None)
+        await asyncio.sleep(0)
+        assert not sum(map(len, transport._connector._conns.values()))
