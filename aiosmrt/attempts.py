@@ -33,7 +33,7 @@ from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt.transport import Exchange, StaleConnectionError
 
 if TYPE_CHECKING:
-    from aiosmrt.auth.credentials import CachingProvider, Credentials
+    from aiosmrt.auth.credentials import Credentials, SessionProvider
     from aiosmrt.auth.signer import SigV4Signer
     from aiosmrt.models import Timeouts
     from aiosmrt.retries import RetryPolicy
@@ -113,7 +113,7 @@ class Caller:
         self,
         transport: Transport,
         signer: SigV4Signer,
-        provider: CachingProvider,
+        provider: SessionProvider,
         *,
         user_agent: str,
     ) -> None:
@@ -179,7 +179,7 @@ class Caller:
             error, now=time.monotonic(), retry_after=call.retry_after, remaining=remaining
         )
         if decision.delay is None:
-            error.retry_stopped = decision.reason
+            error.retry_stopped = error.retry_stopped or decision.reason
             raise error
         _logger.debug(
             "%s %s: attempt %d failed (%s), the next in %.3f s",
@@ -200,12 +200,19 @@ class Caller:
             return self._learn_clock(call)
         if isinstance(error, ExpiredTokenException) and "credentials" not in call.mended:
             call.mended.add("credentials")
-            stale = call.credentials
-            return (
-                stale is not None
-                and await self._within(call, self._provider.refresh(stale)) != stale
-            )
+            return await self._renew_credentials(error, call)
         return False
+
+    async def _renew_credentials(self, error: AiosmrtError, call: _Call) -> bool:
+        stale = call.credentials
+        if stale is None:
+            return False
+        try:
+            return await self._within(call, self._provider.refresh(stale)) != stale
+        except AiosmrtError as failure:
+            _logger.warning("the credentials have expired, and renewing them failed: %s", failure)
+            error.retry_stopped = "the credentials could not be renewed"
+            return False
 
     def _learn_clock(self, call: _Call) -> bool:
         """Takes the service's clock for ours, if they differ enough to be the cause."""
@@ -236,8 +243,10 @@ class Caller:
 
     async def _take_token(self, limiter: AdaptiveLimiter) -> None:
         async with self._pace_lock:
-            while delay := limiter.acquire(time.monotonic()):
+            delay = limiter.acquire(time.monotonic())
+            while delay:
                 await asyncio.sleep(delay)
+                delay = limiter.acquire(time.monotonic())
 
     async def _within(self, call: _Call, waiting: Awaitable[Credentials]) -> Credentials:
         """Awaits credentials, no longer than the call may last."""
