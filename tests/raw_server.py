@@ -7,11 +7,16 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import attrs
 
-__all__ = ["Connection", "RawServer", "Request", "answer", "serve"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["Connection", "RawServer", "Request", "answer", "serve", "until"]
 
 
 @attrs.frozen
@@ -84,7 +89,7 @@ class RawServer:
         self.connections = 0
         self.requests: list[Request] = []
 
-    async def __aenter__(self) -> RawServer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", 0, limit=1 << 24, ssl=self._ssl
         )
@@ -149,3 +154,11 @@ async def serve(*answers: bytes) -> AsyncIterator[RawServer]:
     server = RawServer(handler)
     async with server:
         yield server
+
+
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Lets the loop run until the condition holds; fails the test if it never does."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, "it did not come to pass"
+        await asyncio.sleep(0.001)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 import trustme
-from raw_server import Connection, RawServer, answer, serve
+from raw_server import Connection, RawServer, answer, serve, until
 
 from aiosmrt.errors import (
     AiosmrtError,
@@ -24,6 +24,9 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.transport import Exchange, StaleConnectionError, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 BODY = b"y" * 10
 
@@ -69,7 +72,7 @@ COMPLETE = {
 }
 
 
-@pytest.mark.parametrize(("response", "body"), COMPLETE.values(), ids=COMPLETE)
+@pytest.mark.parametrize("response, body", COMPLETE.values(), ids=COMPLETE)
 async def test_a_whole_response_leaves_its_connection_to_the_next(
     response: bytes, body: bytes
 ) -> None:
@@ -92,7 +95,7 @@ async def test_a_response_cut_at_any_byte_is_an_error(response: bytes, how: str)
             connection.reset()
 
     async with RawServer(handler) as server, open_transport(server.url) as transport:
-        for cut in range(len(response)):
+        for cut in range(len(response)):  # noqa: B007 - the handler reads it
             with pytest.raises((ConnectionLostError, StreamTruncatedError)) as caught:
                 await fetch(transport)
             assert str(caught.value)
@@ -120,8 +123,7 @@ async def test_bytes_before_a_fault_are_handed_out_before_the_error() -> None:
     async with RawServer(handler) as server, open_transport(server.url) as transport:
         exchange = await begin(transport)
         # The end is there before anyone reads: this is when aiohttp loses the bytes.
-        while exchange._protocol.is_connected():
-            await asyncio.sleep(0)
+        await until(lambda: not exchange._protocol.is_connected())
         assert await exchange.receive(5.0) == b"abc"
         with pytest.raises(StreamTruncatedError) as caught:
             await exchange.receive(5.0)
@@ -288,7 +290,7 @@ async def test_a_refused_connection_names_host_and_reason() -> None:
     async with RawServer(Connection.gone) as server:
         url = server.url
     async with open_transport(url) as transport:
-        with pytest.raises(ConnectError, match="127.0.0.1") as caught:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1") as caught:
             await fetch(transport)
         assert "refused" in str(caught.value).lower()
 
@@ -364,7 +366,7 @@ async def test_waiting_for_a_users_connector_is_a_pool_timeout() -> None:
 
 async def test_an_unknown_host_is_a_connect_error() -> None:
     async with open_transport("http://does-not-exist.invalid") as transport:
-        with pytest.raises(ConnectError, match="does-not-exist.invalid"):
+        with pytest.raises(ConnectError, match=r"does-not-exist\.invalid"):
             await fetch(transport)
 
 
@@ -372,8 +374,7 @@ async def test_closing_ends_what_waits_and_what_reads() -> None:
     async with RawServer(Connection.gone) as server:
         transport = Transport(server.url, max_connections=1)
         reading = asyncio.ensure_future(fetch(transport))
-        while not server.connections:
-            await asyncio.sleep(0)
+        await until(lambda: server.connections)
         waiting = asyncio.ensure_future(fetch(transport))
         await asyncio.sleep(0)
         await transport.aclose()
