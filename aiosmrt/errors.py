@@ -78,6 +78,7 @@ __all__ = [
 def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
     """Rebuilds an error from its facts, past the keyword-only ``__init__``."""
     error = cls.__new__(cls, *args)
+    error.args = args  # OSError, behind the timeouts, leaves this to an __init__
     error.__dict__.update(state)
     return error
 
@@ -113,7 +114,7 @@ class AiosmrtError(Exception):
 
     def _where(self) -> list[str]:
         """The facts behind the sentence, in the order a reader looks for them."""
-        facts = []
+        facts: list[str] = []
         if self.operation:
             facts.append(f"operation {self.operation}")
         if self.endpoint_name:
@@ -141,9 +142,13 @@ class AiosmrtError(Exception):
 class ConfigurationError(AiosmrtError):
     """A setting is missing, contradictory or malformed. Raised before any request."""
 
+    _advice = "Correct the argument, environment variable or profile that it names."
+
 
 class CredentialsError(AiosmrtError):
     """No credentials could be found, or those found cannot be used."""
+
+    _advice = "Check the credentials given, else the AWS_ environment variables and the profile."
 
 
 class ParameterValidationError(AiosmrtError, ValueError):
@@ -176,6 +181,8 @@ class TransportError(AiosmrtError):
     Attributes:
         host: The host and port that the connection was for, None if unknown.
     """
+
+    _advice = "If repeating the request is harmless, try again with an open session of this loop."
 
     def __init__(self, message: str = "", *, host: str | None = None) -> None:
         super().__init__(message)
@@ -287,18 +294,16 @@ class ChecksumMismatchError(EventStreamError):
 
 
 class MessageTooLargeError(EventStreamError):
-    """A message or a header block is longer than its limit.
+    """A message, or another part of a response that has a limit, is longer than it.
 
     Attributes:
-        part: ``message`` or ``headers``.
-        length: The length announced, in bytes.
+        part: What is too long: ``message``, ``headers``, ``line``, ``a body``.
+        length: The length announced, or reached so far, in bytes.
         limit: The limit, in bytes.
     """
 
     def __init__(self, part: str, *, length: int, limit: int) -> None:
-        super().__init__(
-            f"An event-stream message announces {part} of {length} bytes; the limit is {limit}"
-        )
+        super().__init__(f"Too long: {part} of {length} bytes, where the limit is {limit}")
         self.part = part
         self.length = length
         self.limit = limit
@@ -332,10 +337,13 @@ class StreamTruncatedError(EventStreamError):
         self.bytes_left = bytes_left
 
     def _what(self) -> str:
-        return (
-            f"{self.message.rstrip('.')}: {self.bytes_received} bytes and "
-            f"{self.parts_received} whole parts had arrived, {self.bytes_left} bytes are left over"
-        )
+        text = f"{self.message.rstrip('.')}: {self.bytes_received} bytes had arrived"
+        if self.parts_received or self.bytes_left:
+            text += (
+                f"; parts handed out: {self.parts_received}, "
+                f"bytes of an unfinished message: {self.bytes_left}"
+            )
+        return text
 
 
 class AsyncInferenceError(AiosmrtError):
@@ -535,6 +543,8 @@ class InternalStreamFailure(ServiceError):
 
 class UnknownServiceError(ServiceError):
     """An error whose code this version does not know; see ``code`` and ``status_code``."""
+
+    _advice = "Look its code up in the AWS documentation; quote the request id to AWS Support."
 
 
 # The AWS SDKs' list (SDKs and Tools Reference Guide, "Retry behavior"; botocore
