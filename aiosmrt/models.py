@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import codecs
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 import attrs
@@ -42,12 +42,12 @@ def _seconds(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> No
         return
     # bool is an int, and NaN compares false with everything: both would be a
     # timeout that never fires, or fires at once.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and 0 < value <= sys.float_info.max):
         raise ConfigurationError(
-            f"Timeouts.{attribute.name} must be a number of seconds above 0, or None for no limit"
+            f"Timeouts.{attribute.name} must be a finite number of seconds above 0, "
+            "or None for no limit"
         )
-    if math.isinf(value):
-        raise ConfigurationError(f"Timeouts.{attribute.name} must be finite; None means no limit")
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +62,7 @@ class Timeouts:
             connection, until the output is returned; of a stream, until its head.
 
     Raises:
-        ConfigurationError: A value is not a number above 0.
+        ConfigurationError: A value is not a finite number above 0.
     """
 
     connect: float | None = attrs.field(default=5.0, validator=_seconds)
@@ -183,9 +183,10 @@ class NewSession(NamedTuple):
     expires: datetime
 
 
-# The service model's NewSessionResponseHeader.
+# The service model's NewSessionResponseHeader, but that the space may be missing.
 _NEW_SESSION = re.compile(
-    r"([a-zA-Z0-9](?:-*[a-zA-Z0-9])*);\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
+    r"([a-zA-Z0-9](?:-*[a-zA-Z0-9])*);\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)",
+    re.ASCII,
 )
 
 
@@ -237,7 +238,8 @@ class InvokeEndpointOutput:
             The decoded body.
 
         Raises:
-            UnicodeDecodeError: The body is not text in that encoding.
+            UnicodeError: The body is not text in that encoding.
+            LookupError: ``encoding`` is not one that Python knows.
         """
         return self.body.decode(encoding or _charset(self.content_type), errors)
 
@@ -259,10 +261,9 @@ class InvokeEndpointOutput:
         if found is None:
             return None
         try:
-            expires = datetime.strptime(found[2], "%Y-%m-%dT%H:%M:%SZ")
+            return NewSession(found[1], datetime.strptime(found[2], "%Y-%m-%dT%H:%M:%S%z"))
         except ValueError:
             return None
-        return NewSession(found[1], expires.replace(tzinfo=timezone.utc))
 
 
 @attrs.frozen(kw_only=True)
