@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, TypeVar
 from aiosmrt.deserialize import parse_error, request_id
 from aiosmrt.errors import (
     AiosmrtError,
-    CredentialsError,
     DeadlineExceededError,
     EventStreamError,
     ExpiredTokenException,
@@ -255,11 +254,6 @@ class Caller:
         except asyncio.TimeoutError as error:
             text = "The credentials provider took longer than the call may last"
             raise DeadlineExceededError(text, host=self._transport.host) from error
-        except AiosmrtError:
-            raise
-        except Exception as error:
-            text = f"The credentials provider raised {type(error).__name__}"
-            raise CredentialsError(text) from error
 
     async def _attempt(self, call: _Call, finish: Finish[_T]) -> _T:
         started = time.perf_counter()

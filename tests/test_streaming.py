@@ -1,0 +1,332 @@
+"""The streamed answer: parts, errors inside it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from raw_server import Connection, RawServer, until
+
+import aiosmrt
+from aiosmrt import Credentials, Timeouts
+from aiosmrt.eventstream import encode_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+    b"x-amzn-RequestId: the-request-id\r\n"
+    b"X-Amzn-SageMaker-Content-Type: text/plain\r\n"
+    b"x-Amzn-Invoked-Production-Variant: blue\r\n\r\n"
+)
+END = b"0\r\n\r\n"
+
+
+def part(payload: bytes) -> bytes:
+    return encode_message({":message-type": "event", ":event-type": "PayloadPart"}, payload)
+
+
+def exception(name: str, fields: dict[str, Any]) -> bytes:
+    headers = {":message-type": "exception", ":exception-type": name}
+    return encode_message(headers, json.dumps(fields).encode())
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@contextlib.asynccontextmanager
+async def streaming(
+    *data: bytes, end: bytes = END, **options: Any
+) -> AsyncIterator[tuple[RawServer, aiosmrt.Session]]:
+    """A server that sends these bytes, each as a chunk, then the end, and goes on."""
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            server.requests.append(await connection.request())
+            await connection.send(HEAD + b"".join(map(chunk, data)) + end)
+            if end != END:
+                return
+
+    server = RawServer(handler)
+    session_options = {"region": "us-east-1", "credentials": KEYS, **options}
+    async with server, aiosmrt.Session(endpoint_url=server.url, **session_options) as session:
+        yield server, session
+        assert session._transport._slots._free == 100
+        assert not session._transport._connector._acquired
+
+
+async def collect(stream: aiosmrt.ResponseStream) -> list[bytes]:
+    return [p.bytes async for p in stream]
+
+
+async def test_parts_arrive_whole_and_the_connection_is_kept() -> None:
+    async with streaming(part(b"one"), part(b"two") + part(b"three")) as (server, session):
+        for _ in range(2):
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                assert await collect(stream) == [b"one", b"two", b"three"]
+                assert stream.content_type == "text/plain"
+                assert stream.invoked_production_variant == "blue"
+                assert stream.metadata.request_id == "the-request-id"
+                assert await collect(stream) == []
+        assert server.connections == 1
+
+
+async def test_it_can_be_awaited_too() -> None:
+    async with streaming(part(b"one")) as (_, session):
+        stream = await session.invoke_endpoint_with_response_stream("e", b"x")
+        assert await anext(stream) == aiosmrt.PayloadPart(b"one")
+        await stream.aclose()
+        await stream.aclose()
+
+
+async def test_messages_split_at_every_byte_are_the_same_parts() -> None:
+    wire = part(b"one") + part(b"") + part(b"three")
+    for split in range(1, len(wire)):
+        async with streaming(wire[:split], wire[split:]) as (_, session):
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                assert await collect(stream) == [b"one", b"", b"three"]
+
+
+async def test_an_unknown_event_is_passed_over() -> None:
+    other = encode_message({":message-type": "event", ":event-type": "Heartbeat"}, b"?")
+    async with streaming(other, part(b"one"), other) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            assert await collect(stream) == [b"one"]
+
+
+async def test_a_model_stream_error_comes_after_the_parts_before_it() -> None:
+    fault = exception("ModelStreamError", {"Message": "gone", "ErrorCode": "StreamBroken"})
+    async with streaming(part(b"one") + fault) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("llm", b"x") as stream:
+            assert (await anext(stream)).bytes == b"one"
+            with pytest.raises(aiosmrt.ModelStreamError) as caught:
+                await anext(stream)
+            error = caught.value
+            assert (error.error_code, error.message) == ("StreamBroken", "gone")
+            assert (error.status_code, error.request_id) == (200, "the-request-id")
+            assert (error.attempts, error.endpoint_name) == (1, "llm")
+            with pytest.raises(aiosmrt.ModelStreamError):
+                await anext(stream)
+
+
+@pytest.mark.parametrize(
+    "message, cls, code",
+    [
+        (exception("InternalStreamFailure", {}), aiosmrt.InternalStreamFailure, None),
+        (exception("Surprise", {"message": "?"}), aiosmrt.UnknownServiceError, "Surprise"),
+        (
+            encode_message(
+                {":message-type": "error", ":error-code": "Oops", ":error-message": "no"}, b""
+            ),
+            aiosmrt.UnknownServiceError,
+            "Oops",
+        ),
+        (encode_message({":message-type": "what"}, b""), aiosmrt.InvalidMessageError, None),
+        (b"\0" * 16, aiosmrt.EventStreamError, None),
+        (b"<html>this is no event stream</html>", aiosmrt.EventStreamError, None),
+    ],
+    ids=["failure", "unmodelled", "error", "unknown-type", "zeros", "html"],
+)
+async def test_every_fault_in_a_stream_is_typed(
+    message: bytes, cls: type[aiosmrt.AiosmrtError], code: str | None
+) -> None:
+    async with streaming(part(b"one"), message) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            assert (await anext(stream)).bytes == b"one"
+            with pytest.raises(cls) as caught:
+                await anext(stream)
+            assert "the-request-id" in str(caught.value)
+            if code is not None:
+                assert caught.value.code == code
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_a_stream_cut_at_any_byte_never_ends_quietly(how: str) -> None:
+    body = chunk(part(b"one")) + chunk(part(b"two"))
+    cut = 0
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + body[:cut])
+        if how == "reset":
+            await read_first.wait()
+            connection.reset()
+
+    server = RawServer(handler)
+    options = {"region": "us-east-1", "credentials": KEYS}
+    async with server, aiosmrt.Session(endpoint_url=server.url, **options) as session:
+        for cut in range(len(body) + 1):  # noqa: B007 - the handler reads it
+            read_first = asyncio.Event()
+            received = []
+            with pytest.raises((aiosmrt.StreamTruncatedError, aiosmrt.ConnectionLostError)) as why:
+                async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                    read_first.set()
+                    async for one in stream:
+                        received.append(one.bytes)
+            assert received == [b"one", b"two"][: len(received)]
+            if isinstance(why.value, aiosmrt.StreamTruncatedError):
+                assert why.value.parts_received == len(received)
+
+
+async def test_a_stream_without_a_length_that_ends_inside_a_message_is_truncated() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + part(b"one") + part(b"two")[:-1])
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                assert (await anext(stream)).bytes == b"one"
+                with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
+                    await anext(stream)
+                assert caught.value.parts_received == 1
+                assert caught.value.bytes_left == len(part(b"two")) - 1
+
+
+async def test_a_stall_is_a_read_timeout() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + chunk(part(b"one")))
+        await connection.gone()
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS, "timeouts": Timeouts(idle=0.05)}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                assert (await anext(stream)).bytes == b"one"
+                with pytest.raises(aiosmrt.ReadTimeoutError):
+                    await anext(stream)
+
+
+async def test_total_ends_with_the_head() -> None:
+    go_on = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + chunk(part(b"one")))
+        await go_on.wait()
+        await connection.send(chunk(part(b"two")) + END)
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS, "timeouts": Timeouts(total=0.2)}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                assert (await anext(stream)).bytes == b"one"
+                asyncio.get_running_loop().call_later(0.4, go_on.set)
+                assert (await anext(stream)).bytes == b"two"
+
+
+@pytest.mark.parametrize("how", ["break", "raise", "cancel", "aclose"])
+async def test_leaving_early_closes_the_connection(how: str) -> None:
+    gone = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + chunk(part(b"one")))
+        await connection.gone()
+        gone.set()
+
+    async def read(session: aiosmrt.Session, got: asyncio.Event) -> None:
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            async for _ in stream:
+                got.set()
+                if how == "break":
+                    break
+                if how == "raise":
+                    raise LookupError
+                if how == "aclose":
+                    await stream.aclose()
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            got = asyncio.Event()
+            task = asyncio.ensure_future(read(session, got))
+            await got.wait()
+            expected: Any = contextlib.nullcontext()
+            if how == "cancel":
+                task.cancel()
+                expected = pytest.raises(asyncio.CancelledError)
+            elif how == "raise":
+                expected = pytest.raises(LookupError)
+            elif how == "aclose":
+                expected = pytest.raises(aiosmrt.TransportError, match="closed before its end")
+            with expected:
+                await task
+            await asyncio.wait_for(gone.wait(), 10)
+            assert session._transport._slots._free == 100
+
+
+async def test_a_dropped_stream_warns_and_is_closed() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + chunk(part(b"one")))
+        await connection.gone()
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            stream = await session.invoke_endpoint_with_response_stream("e", b"x")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                del stream
+                gc.collect()
+            assert [w.category for w in caught] == [ResourceWarning]
+            assert "unclosed <ResponseStream of e" in str(caught[0].message)
+            await until(lambda: session._transport._slots._free == 100)
+
+
+async def test_two_tasks_cannot_read_one_stream() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD)
+        await connection.gone()
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                first = asyncio.ensure_future(anext(stream))
+                await asyncio.sleep(0)
+                with pytest.raises(RuntimeError, match="another task"):
+                    await anext(stream)
+                assert not first.done()
+                first.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await first
+
+
+async def test_a_stream_nobody_reads_holds_bounded_memory() -> None:
+    sent = 0
+
+    async def handler(connection: Connection) -> None:
+        nonlocal sent
+        await connection.request()
+        await connection.send(HEAD)
+        data = chunk(part(bytes(65_536)))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(4000):
+                await connection.send(data)
+                sent += len(data)
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                await anext(stream)
+                before = -1
+                while before != sent:  # until the kernel's buffers are full on both sides
+                    before = sent
+                    await asyncio.sleep(0.05)
+                held = sum(map(len, stream._exchange._payload._buffer)) + stream._decoder.bytes_left
+                assert held < 1 << 20
+                assert sent < 4000 * 65_536
