@@ -232,8 +232,8 @@ async def test_a_queued_request_is_signed_when_it_is_written(
         clock[0] = now + 3600
         release.set()
         await asyncio.gather(first, second)
-    dates = [datetime.strptime(r.headers["x-amz-date"], "%Y%m%dT%H%M%SZ") for r in server.requests]
-    assert dates[1] - dates[0] == timedelta(hours=1)
+    first_date, second_date = (date_of(request) for request in server.requests)
+    assert second_date - first_date == timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
