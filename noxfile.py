@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -33,7 +34,7 @@ def install_wheel(session: nox.Session, *requirements: str) -> None:
     out = session.create_tmp()
     session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", out)
     (wheel,) = Path(out).glob("*.whl")
-    session.install(str(wheel), *requirements)
+    session.install(f"{wheel}[all]", *requirements)
 
 
 @nox.session
@@ -76,8 +77,9 @@ def devmode(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The quick suite on the oldest Python with the oldest versions that pyproject admits."""
-    needs = PYPROJECT["project"]["dependencies"]
-    oldest = [re.sub(r">=([\d.]+).*", r"==\1", need) for need in needs]
+    project = PYPROJECT["project"]
+    needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1", need) for need in needs if ">=" in need]
     install_wheel(session, *group("test"), *oldest)
     session.run(*PYTEST, *session.posargs)
 
