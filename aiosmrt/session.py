@@ -32,6 +32,7 @@ from aiosmrt.transport import Exchange, Transport
 from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ssl import SSLContext
     from types import TracebackType
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
-    from aiosmrt.models import Body
+    from aiosmrt.models import Body, PayloadPart
     from aiosmrt.retries import RetryPolicy
 
 __all__ = ["Session"]
@@ -266,6 +267,7 @@ class Session:
         inference_component_name: str | None = None,
         session_id: str | None = None,
         prefix_aware_id: str | None = None,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
     ) -> ResponseStreamCall:
@@ -277,7 +279,11 @@ class Session:
         It can be awaited too; then the stream is to be closed with ``aclose()``.
         Retries end when the response's head has arrived: a stream is never repeated.
 
-        Args: As for ``invoke_endpoint``, but that ``timeouts.total`` ends with the head.
+        Args: As for ``invoke_endpoint``, but that ``timeouts.total`` ends with the head, and
+            require_terminal: Called with the last part when the stream ends; whether it
+                is the one that a complete answer ends with (``[DONE]``, say). A
+                connection closed between two parts cannot be told from the end by
+                anything else; False raises StreamTruncatedError.
 
         Returns:
             What gives a ResponseStream: await it, or enter it with ``async with``.
@@ -290,6 +296,7 @@ class Session:
                 *choose_body(body, json, content_type),
                 timeouts or self._timeouts,
                 retries or self._config.retries,
+                require_terminal,
                 endpoint_name=endpoint_name,
                 accept=accept,
                 custom_attributes=custom_attributes,
@@ -308,6 +315,7 @@ class Session:
         content_type: str | None,
         limits: Timeouts,
         policy: RetryPolicy,
+        require_terminal: Callable[[PayloadPart], bool] | None,
         **parameters: Any,
     ) -> ResponseStream:
         request = serialize(
@@ -323,6 +331,7 @@ class Session:
                 parse_stream_head(metadata),
                 idle=limits.idle,
                 endpoint_name=request.head.endpoint_name,
+                require_terminal=require_terminal,
             )
 
         self._check_length(request)

@@ -11,7 +11,7 @@ from aiosmrt.errors import AiosmrtError, EventStreamError, StreamTruncatedError,
 from aiosmrt.eventstream import EventStreamDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -48,6 +48,7 @@ class ResponseStream:
         *,
         idle: float | None,
         endpoint_name: str,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
     ) -> None:
         self._exchange: Exchange | None = exchange
         self._loop = asyncio.get_running_loop()
@@ -56,6 +57,8 @@ class ResponseStream:
         self._decoder = EventStreamDecoder()
         self._messages = iter(self._decoder)
         self._parts = 0
+        self._last: PayloadPart | None = None
+        self._require_terminal = require_terminal
         self._reading = False
         # What every further read ends with: StopAsyncIteration, or the error raised.
         self._ended: BaseException | None = None
@@ -89,6 +92,7 @@ class ResponseStream:
                     part = parse_message(message, self.metadata)
                     if part is not None:
                         self._parts += 1
+                        self._last = part
                         return part
                 await self._fill()
         except BaseException as error:
@@ -115,6 +119,13 @@ class ResponseStream:
             self._messages = iter(self._decoder)
             return
         self._decoder.receive_eof()
+        if self._require_terminal is not None and (
+            self._last is None or not self._require_terminal(self._last)
+        ):
+            raise StreamTruncatedError(
+                "The response ended behind a part that require_terminal does not take for the last",
+                bytes_received=self._decoder.bytes_received,
+            )
         self._ended = StopAsyncIteration()
         exchange, self._exchange = self._exchange, None
         exchange.release()

@@ -330,3 +330,22 @@ async def test_a_stream_nobody_reads_holds_bounded_memory() -> None:
                 held = sum(map(len, stream._exchange._payload._buffer)) + stream._decoder.bytes_left
                 assert held < 1 << 20
                 assert sent < 4000 * 65_536
+
+
+async def test_the_last_part_can_be_required_to_be_terminal() -> None:
+    def is_done(last: aiosmrt.PayloadPart) -> bool:
+        return last.bytes == b"[DONE]"
+
+    async with streaming(part(b"one"), part(b"[DONE]")) as (_, session):
+        async with session.invoke_endpoint_with_response_stream(
+            "e", b"x", require_terminal=is_done
+        ) as stream:
+            assert await collect(stream) == [b"one", b"[DONE]"]
+    for parts in ([], [part(b"one")], [part(b"[DONE]"), part(b"one")]):
+        async with streaming(*parts) as (_, session):
+            async with session.invoke_endpoint_with_response_stream(
+                "e", b"x", require_terminal=is_done
+            ) as stream:
+                with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
+                    await collect(stream)
+                assert caught.value.parts_received == len(parts)
