@@ -26,7 +26,13 @@ SURFACE = {
     "aiosmrt.eventstream": """
         Byte EventStreamDecoder HeaderValue Int32 Int64 Message Short encode_message
     """,
-    "aiosmrt.local": "LocalEndpoint ModelFailure ModelRequest ModelResponse",
+    "aiosmrt.framing": """
+        JSONLinesDecoder JSONStreamDecoder JSONValuesDecoder LineDecoder SSEDecoder
+        ServerSentEvent TextDecoder Token TokenDecoder TokenUsage
+    """,
+    "aiosmrt.local": """
+        Handler LocalEndpoint ModelFailure ModelRequest ModelResponse ReceivedRequest
+    """,
 }
 NAMES = [(module, name) for module, names in SURFACE.items() for name in names.split()]
 
