@@ -138,6 +138,10 @@ def test_the_order_of_endpoint_urls(files, attribute, service):
     assert getattr(resolve_config(environ=environ), attribute) == "http://localhost:4"
 
 
+# Its models take most of a botocore session's time, and are the same for all.
+LOADER = botocore.session.Session().get_component("data_loader")
+
+
 @given(st.sets(st.sampled_from(["service", "global", "services", "profile", "ignore", "no"])))
 def test_the_endpoint_url_is_the_one_botocore_finds(tmp_path_factory, settings):
     folder = tmp_path_factory.mktemp("aws")
@@ -157,7 +161,9 @@ def test_the_endpoint_url_is_the_one_botocore_finds(tmp_path_factory, settings):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
-        client = botocore.session.Session().create_client(
+        session = botocore.session.Session()
+        session.register_component("data_loader", LOADER)
+        client = session.create_client(
             "sagemaker-runtime", aws_access_key_id="id", aws_secret_access_key="secret"
         )
     assert resolve_config(environ=environ).endpoint_url == client.meta.endpoint_url

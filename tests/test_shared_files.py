@@ -109,7 +109,7 @@ def test_services_are_those_of_botocore(paths, botocores):
     }
 
 
-@pytest.mark.parametrize("name", ["absent", ".", "config/below-a-file"])
+@pytest.mark.parametrize("name", ["absent", ".", "config/below-a-file", "x" * 5000])
 def test_a_file_that_is_not_there_has_no_sections(paths, name):
     path = str(Path(paths["config"]).parent / name)
     assert SharedFile.load(path) == SharedFile(path=path, exists=False, sections={})

@@ -248,18 +248,16 @@ class DefaultProvider:
         )
 
 
-def _keys(section: Section, path: str, written: str) -> Credentials | None:
+def _keys(section: Mapping[str, Any], path: str, written: str) -> Credentials | None:
     """The keys in a profile's section of one file, None if it has none."""
     if _KEY not in section:
         return None
     if _SECRET not in section:
         place = locate(path, written, _KEY)
         raise CredentialsError(f"{place}: the profile has {_KEY}, but no {_SECRET}")
-    token: Any = next((section[name] for name in _TOKENS if name in section), None)
-    key: Any = section[_KEY]
-    secret: Any = section[_SECRET]
+    token = next((name for name in _TOKENS if name in section), "")
     try:
-        return Credentials(key, secret, token)
+        return Credentials(section[_KEY], section[_SECRET], section.get(token))
     except CredentialsError as error:
         raise CredentialsError(f"{locate(path, written, _KEY)}: {error.message}") from None
 
