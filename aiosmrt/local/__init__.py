@@ -1,0 +1,32 @@
+"""SageMaker Runtime on this machine, for tests and development, for any AWS SDK.
+
+    async with LocalEndpoint() as local:
+        local.add_model("echo", handler)
+        async with local.session() as session:
+            out = await session.invoke_endpoint("echo", b"hello")
+
+It speaks the service's wire protocol over real sockets: signatures, constraints,
+errors, event streams, async inference with its results in an object store that
+answers S3's requests on the same port. It is a development server: it listens on
+loopback unless told otherwise, and everything it keeps is in memory.
+"""
+
+from __future__ import annotations
+
+from aiosmrt.local.endpoint import LocalEndpoint
+from aiosmrt.local.models import (
+    Handler,
+    ModelFailure,
+    ModelRequest,
+    ModelResponse,
+    ReceivedRequest,
+)
+
+__all__ = [
+    "Handler",
+    "LocalEndpoint",
+    "ModelFailure",
+    "ModelRequest",
+    "ModelResponse",
+    "ReceivedRequest",
+]

@@ -1,0 +1,332 @@
+"""LocalEndpoint: SageMaker Runtime on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import warnings
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt.auth.credentials import Credentials
+from aiosmrt.errors import ConfigurationError
+from aiosmrt.local.async_inference import AsyncInferences, InMemoryObjects
+from aiosmrt.local.hosting import Deployment, Hosting
+from aiosmrt.local.invocations import Invocations
+from aiosmrt.local.python_model import PythonModel
+from aiosmrt.local.s3 import ObjectStoreApi
+from aiosmrt.local.server import Limits, LocalServer
+from aiosmrt.local.signatures import SignatureCheck
+from aiosmrt.local.store import Location, ObjectStore
+from aiosmrt.operations import INVOKE_ENDPOINT, SYNC_BODY_LENGTH
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from aiosmrt.local.models import Handler, ReceivedRequest
+    from aiosmrt.session import Session
+
+__all__ = ["LocalEndpoint"]
+
+# Known to everyone, so worth nothing; it only has to be the same on both sides.
+_CREDENTIALS = Credentials("aiosmrt-local-development", "not-a-secret-for-local-development-only")
+
+_CONSTRAINTS = {binding.parameter: binding.constraint for binding in INVOKE_ENDPOINT.inputs}
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class LocalEndpoint:
+    """A server that speaks SageMaker Runtime's wire protocol in front of your own models.
+
+        async with LocalEndpoint() as local:
+            local.add_model("echo", handler)
+            async with local.session() as session:
+                await session.invoke_endpoint("echo", b"hello")
+
+    A development server: one process, everything in memory, loopback unless told
+    otherwise. Models can be added before it is started and while it runs; all its
+    methods belong to the thread of its event loop.
+
+    Args:
+        host: The address to listen on. Anything but loopback warns.
+        port: The port; 0 takes a free one.
+        region: The region that requests must be signed for.
+        credentials: The key pair that requests must be signed with; None is a fixed one
+            that everyone knows.
+        verify: Whether signatures are checked.
+        output_bucket: Where async inferences write their results.
+        max_body_length: Bytes of a request's body; the service's own limit unless your
+            account has another.
+        model_timeout: Seconds in which a model must answer, 60 in the service.
+        stream_timeout: Seconds in which a streamed answer must be at its end, 8 minutes
+            in the service.
+        async_concurrency: How many async inferences run at once.
+        async_queue_length: How many more may wait; beyond that the caller is throttled.
+        async_failures: Whether failed async inferences write a failure object, and
+            FailureLocation is announced.
+        max_store_length: Bytes of all objects in the object store together.
+        shutdown_timeout: Seconds that async inferences have to finish when it is closed;
+            those that are not done then fail, in writing.
+        max_received: How many requests ``received`` keeps.
+        clock: The time as it sees it, timezone-aware: for the age of signatures, Date
+            headers and the expiry of sessions.
+
+    Attributes:
+        host: The address it listens on.
+        port: The port it listens on, once it is started.
+        region: As given.
+        credentials: What a client has to sign with.
+        output_bucket: As given.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        region: str = "us-east-1",
+        credentials: Credentials | None = None,
+        verify: bool = True,
+        output_bucket: str = "aiosmrt-local",
+        max_body_length: int = SYNC_BODY_LENGTH,
+        model_timeout: float = 60.0,
+        stream_timeout: float = 480.0,
+        async_concurrency: int = 4,
+        async_queue_length: int = 10_000,
+        async_failures: bool = True,
+        max_store_length: int = 2_147_483_648,
+        shutdown_timeout: float = 0.0,
+        max_received: int = 10_000,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.region = region
+        self.credentials = _CREDENTIALS if credentials is None else credentials
+        self.output_bucket = output_bucket
+        self._clock = clock
+        self._shutdown_timeout = shutdown_timeout
+        self._is_started = False
+        self._signatures = SignatureCheck(region, clock)
+        self._signatures.accept(self.credentials)
+        self._store = ObjectStore(max_store_length)
+        self._hosting = Hosting(clock, random.Random())  # noqa: S311 - it splits traffic
+        self._async_inferences = AsyncInferences(
+            InMemoryObjects(self._store, clock),
+            clock,
+            region=region,
+            output_path=f"s3://{output_bucket}",
+            writes_failures=async_failures,
+            concurrency=async_concurrency,
+            max_queued=async_queue_length,
+        )
+        self._server = LocalServer(
+            Invocations(
+                self._hosting,
+                self._async_inferences,
+                region=region,
+                model_timeout=model_timeout,
+                stream_timeout=stream_timeout,
+            ),
+            ObjectStoreApi(self._store, clock),
+            signatures=self._signatures if verify else None,
+            clock=clock,
+            limits=Limits(
+                body_length=max_body_length,
+                object_length=max_store_length,
+                received=max_received,
+            ),
+        )
+
+    @property
+    def url(self) -> str:
+        """The endpoint URL for any AWS SDK, of SageMaker Runtime and of S3 (path style).
+
+        Raises:
+            ConfigurationError: It is not started, so it has no port yet.
+        """
+        if not self._is_started:
+            raise ConfigurationError(
+                "The local endpoint has no URL before it is started: use async with, or start()"
+            )
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def received(self) -> deque[ReceivedRequest]:
+        """The last requests that arrived, answered or refused, the newest last."""
+        return self._server.received
+
+    async def start(self) -> None:
+        """Begins to listen; ``async with`` does it too.
+
+        Raises:
+            ConfigurationError: It was started before.
+            OSError: The address cannot be listened on.
+        """
+        if self._is_started:
+            raise ConfigurationError("A local endpoint is started once: make another one")
+        self._is_started = True
+        if not _is_loopback(self.host):
+            warnings.warn(
+                f"the local endpoint listens on {self.host}: it is a development server, and "
+                "others can reach it there",
+                stacklevel=2,
+            )
+        self.port = await self._server.start(self.host, self.port)
+
+    async def aclose(self) -> None:
+        """Stops listening, breaks off what is being answered, ends async inferences.
+
+        Streams end at once. Async inferences have ``shutdown_timeout`` seconds to
+        finish; what is not done then fails, and its failure object says so.
+        """
+        await self._server.aclose()
+        await self._async_inferences.aclose(self._shutdown_timeout)
+        for backend in self._hosting.backends():
+            await backend.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def session(self, **keywords: Any) -> Session:
+        """Makes a session that calls this endpoint.
+
+        Args:
+            **keywords: Further arguments of ``aiosmrt.Session``, which win.
+
+        Returns:
+            The session, not yet entered.
+        """
+        from aiosmrt.session import Session  # a client's code, which a server need not load
+
+        ours: dict[str, Any] = {
+            "endpoint_url": self.url,
+            "s3_endpoint_url": self.url,
+            "region": self.region,
+            "credentials": self.credentials,
+        }
+        return Session(**(ours | keywords))
+
+    def add_credentials(self, credentials: Credentials) -> None:
+        """Takes requests signed with these credentials too.
+
+        Args:
+            credentials: A session token must then be sent with them; past their expiry
+                requests are refused as expired.
+        """
+        self._signatures.accept(credentials)
+
+    def add_model(
+        self,
+        endpoint_name: str,
+        handler: Handler,
+        *,
+        variant: str | None = None,
+        weight: float = 1.0,
+        container_hostname: str | None = None,
+        inference_component: str | None = None,
+        target_model: str | None = None,
+    ) -> None:
+        """Puts a Python model behind an endpoint, in the place of one of the same names.
+
+        An endpoint can have several, told apart by the keywords; a call must then name
+        what the service wants named, and gets the service's ValidationError where it
+        names what is not there. What no model of the endpoint was given a name of is
+        not checked: the model sees what the call named.
+
+        Args:
+            endpoint_name: The endpoint's name.
+            handler: ``async def handler(request: ModelRequest)`` that returns bytes,
+                str, dict, list or a ModelResponse; or an async generator function of
+                bytes or str, each a PayloadPart.
+            variant: Its production variant; None is ``AllTraffic``.
+            weight: Its share of the calls that name no variant.
+            container_hostname: What TargetContainerHostname chooses it by.
+            inference_component: What InferenceComponentName chooses it by.
+            target_model: What TargetModel chooses it by.
+
+        Raises:
+            TypeError: The handler is of neither kind.
+            ParameterValidationError: A name is not one that the service takes.
+        """
+        self._deploy(
+            endpoint_name,
+            Deployment(
+                backend=PythonModel(handler),
+                variant=variant,
+                weight=weight,
+                container_hostname=container_hostname,
+                inference_component=inference_component,
+                model=target_model,
+            ),
+        )
+
+    def put_object(
+        self, uri: str, body: bytes | bytearray | memoryview | str, content_type: str | None = None
+    ) -> None:
+        """Writes an object into the object store, over an older one; buckets need no creation.
+
+        Args:
+            uri: ``s3://BUCKET/KEY``.
+            body: Its bytes; str is stored as UTF-8.
+            content_type: Its MIME type; None is S3's ``binary/octet-stream``.
+
+        Raises:
+            ValueError: The URI names no object.
+            StoreFullError: The store has no room for it.
+        """
+        data = body.encode() if isinstance(body, str) else bytes(body)
+        self._store.put(Location.parse(uri), data, now=self._clock(), content_type=content_type)
+
+    def get_object(self, uri: str) -> bytes:
+        """Reads an object of the object store.
+
+        Args:
+            uri: ``s3://BUCKET/KEY``.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            KeyError: There is none.
+            ValueError: The URI names no object.
+        """
+        return self._store.get(Location.parse(uri)).body
+
+    def _deploy(self, endpoint_name: str, deployment: Deployment) -> None:
+        INVOKE_ENDPOINT.endpoint_name.check("endpoint_name", endpoint_name)
+        for parameter, value in (
+            ("target_variant", deployment.variant),
+            ("target_container_hostname", deployment.container_hostname),
+            ("inference_component_name", deployment.inference_component),
+            ("target_model", deployment.model),
+        ):
+            if value is not None:
+                _CONSTRAINTS[parameter].check(parameter, value)
+        if not deployment.weight >= 0:
+            raise ConfigurationError("a variant's weight must be a number, 0 or above")
+        self._hosting.deploy(endpoint_name, deployment)

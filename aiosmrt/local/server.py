@@ -1,0 +1,238 @@
+"""The HTTP server: reads a request, checks its signature, hands it to the service or to S3."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import attrs
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aiosmrt.auth.sigv4 import SignatureRefused
+from aiosmrt.local.models import ReceivedRequest
+from aiosmrt.local.parameters import read_call, route
+from aiosmrt.local.refusals import Refusal, internal_failure, too_long
+from aiosmrt.local.s3 import ObjectStoreApi, S3Request
+from aiosmrt.local.s3_documents import S3Refusal, error_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from aiosmrt.local.invocations import Invocations
+    from aiosmrt.local.signatures import SignatureCheck
+    from aiosmrt.operations import Operation
+
+__all__ = ["Limits", "LocalServer"]
+
+_log = logging.getLogger("aiosmrt.local")
+
+_CREDENTIAL_HEADERS = ("Authorization", "X-Amz-Security-Token")
+# What the service closes an idle connection after.
+_KEEPALIVE_SECONDS = 20.0
+# A thousand clients may come at once.
+_BACKLOG = 1024
+# How long a model that does not heed its cancellation is waited for.
+_CANCEL_SECONDS = 5.0
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds of what is read.
+
+    Attributes:
+        body_length: Bytes of an invocation's body.
+        object_length: Bytes of an object's body.
+        received: How many requests are remembered.
+    """
+
+    body_length: int
+    object_length: int
+    received: int
+
+
+class LocalServer:
+    """Listens on one port, and answers until it is closed.
+
+    Args:
+        invocations: What answers the service's operations.
+        objects: What answers S3's.
+        signatures: Checks signatures; None takes every request.
+        clock: The time, for Date headers.
+        limits: Bounds of what is read.
+
+    Attributes:
+        received: The last requests that arrived, the newest last.
+    """
+
+    def __init__(
+        self,
+        invocations: Invocations,
+        objects: ObjectStoreApi,
+        *,
+        signatures: SignatureCheck | None,
+        clock: Callable[[], datetime],
+        limits: Limits,
+    ) -> None:
+        self._invocations = invocations
+        self._objects = objects
+        self._signatures = signatures
+        self._clock = clock
+        self._limits = limits
+        self._answering: set[asyncio.Task[None]] = set()
+        self._runner: web.ServerRunner | None = None
+        self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
+
+    async def start(self, host: str, port: int) -> int:
+        """Begins to listen.
+
+        Args:
+            host: The address.
+            port: The port; 0 takes a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        server = web.Server(
+            self._handle,
+            # So that a model stops as soon as nobody waits for its answer.
+            handler_cancellation=True,
+            # The signature covers the body as it is on the wire.
+            auto_decompress=False,
+            access_log=None,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            logger=_log,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_CANCEL_SECONDS)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
+        return int(self._runner.addresses[0][1])
+
+    async def aclose(self) -> None:
+        """Stops listening, and breaks off what is being answered."""
+        if self._runner is None:
+            return
+        runner, self._runner = self._runner, None
+        for site in list(runner.sites):
+            await site.stop()
+        for task in self._answering:
+            task.cancel()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_CANCEL_SECONDS)
+        await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
+        self._answering.add(task)
+        try:
+            routed = route(request.method, request.raw_path.partition("?")[0])
+            if routed is not None:
+                return await self._serve(request, *routed)
+            return await self._serve_object(request)
+        finally:
+            self._answering.discard(task)
+
+    async def _serve(
+        self, request: web.BaseRequest, operation: Operation | None, endpoint_name: str
+    ) -> web.StreamResponse:
+        request_id = str(uuid4())
+        headers = {"x-amzn-RequestId": request_id, "Date": self._date()}
+        self._remember(request, operation.name if operation else request.method, endpoint_name)
+        try:
+            limit = self._limits.body_length
+            body = await _read_body(request, limit)
+            if body is None:
+                raise too_long(limit)
+            await self._check_signature("sagemaker", request, body)
+            call = read_call(operation, endpoint_name, request.headers, body, max_body_length=limit)
+            return await self._invocations.answer(request, call, headers)
+        except Refusal as error:
+            refusal = error
+        except SignatureRefused as error:
+            refusal = Refusal(error.code, error.status_code, {"message": error.message})
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets the service's form
+            _log.exception("request %s was not answered", request_id)
+            refusal = internal_failure()
+        headers["x-amzn-errortype"] = refusal.code
+        return web.Response(
+            status=refusal.status_code,
+            headers=headers,
+            body=refusal.to_json(),
+            content_type="application/json",
+        )
+
+    async def _serve_object(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = uuid4().hex[:16].upper()
+        raw_path, _, raw_query = request.raw_path.partition("?")
+        asked = S3Request.of(request.method, raw_path, raw_query, request.headers)
+        self._remember(request, asked.operation, None)
+        try:
+            body = await _read_body(request, self._limits.object_length)
+            if body is None:
+                raise S3Refusal(
+                    "EntityTooLarge",
+                    "Your proposed upload exceeds the maximum allowed object size.",
+                    400,
+                )
+            await self._check_signature("s3", request, body)
+            response = await self._objects.answer(asked, body)
+        except (S3Refusal, SignatureRefused) as error:
+            response = web.Response(
+                status=error.status_code,
+                body=error_document(error.code, error.message, request_id),
+                content_type="application/xml",
+            )
+        response.headers["x-amz-request-id"] = request_id
+        response.headers["Date"] = self._date()
+        return response
+
+    async def _check_signature(self, service: str, request: web.BaseRequest, body: bytes) -> None:
+        if self._signatures is not None:
+            headers = tuple(request.headers.items())
+            await self._signatures.check(service, request.method, request.raw_path, headers, body)
+
+    def _date(self) -> str:
+        return format_datetime(self._clock(), usegmt=True)
+
+    def _remember(
+        self, request: web.BaseRequest, operation: str, endpoint_name: str | None
+    ) -> None:
+        headers = CIMultiDict(request.headers)
+        for name in _CREDENTIAL_HEADERS:
+            headers.popall(name, None)
+        self.received.append(
+            ReceivedRequest(
+                operation=operation,
+                endpoint_name=endpoint_name,
+                raw_path=request.raw_path,
+                headers=CIMultiDictProxy(headers),
+                body_length=request.content_length,
+                at=self._clock(),
+            )
+        )
+
+
+async def _read_body(request: web.BaseRequest, limit: int) -> bytes | None:
+    """The request's body as it was on the wire; None for one over the limit, which stays unread."""
+    length = request.content_length
+    if length is not None and length > limit:
+        return None
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    if length is not None:
+        return await request.content.read()
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)

@@ -1,0 +1,175 @@
+"""The object store behind the local endpoint's S3: buckets and objects in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import md5
+from types import MappingProxyType
+from urllib.parse import unquote
+
+import attrs
+
+__all__ = ["Location", "ObjectStore", "StoreFullError", "StoredObject", "entity_tag"]
+
+# https://BUCKET.s3.REGION.amazonaws.com/KEY and https://s3.REGION.amazonaws.com/BUCKET/KEY,
+# with their older forms.
+_S3_HOST = r"s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?"
+_HTTPS = re.compile(rf"https://(?:(?P<bucket>[^/:]+)\.)?{_S3_HOST}(?::443)?/(?P<path>[^?#]+)")
+
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@attrs.frozen
+class Location:
+    """Where an object lies.
+
+    Attributes:
+        bucket: The bucket's name.
+        key: The object's key; any text.
+    """
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Location:
+        """Reads an S3 URI.
+
+        Args:
+            uri: ``s3://BUCKET/KEY``, or the https form of either style.
+
+        Raises:
+            ValueError: It is neither, or names no bucket or no key.
+        """
+        if uri.startswith("s3://"):
+            # Not parsed as a URL: in a key, ?, # and % are characters like others.
+            bucket, _, key = uri[5:].partition("/")
+        else:
+            found = _HTTPS.fullmatch(uri)
+            path = unquote(found["path"]) if found else ""
+            if found and found["bucket"]:
+                bucket, key = found["bucket"], path
+            else:
+                bucket, _, key = path.partition("/")
+        if not bucket or not key:
+            raise ValueError(f"{uri!r} is not the URI of an object in S3: s3://BUCKET/KEY")
+        return cls(bucket, key)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@attrs.frozen(kw_only=True)
+class StoredObject:
+    """An object.
+
+    Attributes:
+        body: Its bytes.
+        content_type: Its MIME type.
+        etag: Its entity tag, quoted as on the wire.
+        last_modified: When it was written, in UTC.
+        metadata: The ``x-amz-meta-`` headers that it was put with.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    content_type: str
+    etag: str
+    last_modified: datetime
+    metadata: Mapping[str, str] = attrs.field(default=_NO_METADATA, repr=False)
+
+
+def entity_tag(body: bytes) -> str:
+    """The entity tag of a body put in one piece: its MD5, quoted. Nothing hangs on its strength."""
+    return f'"{md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+class StoreFullError(Exception):
+    """The store has no room for an object of this size."""
+
+
+class ObjectStore:
+    """Objects by location, up to a number of bytes; buckets need no creation.
+
+    Attributes:
+        capacity: How many bytes all objects together may have.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._used = 0
+        self._buckets: dict[str, dict[str, StoredObject]] = {}
+
+    def __contains__(self, location: Location) -> bool:
+        return self._find(location) is not None
+
+    def put(
+        self,
+        location: Location,
+        body: bytes,
+        *,
+        now: datetime,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] = _NO_METADATA,
+        etag: str | None = None,
+    ) -> StoredObject:
+        """Writes an object, over an older one.
+
+        Args:
+            location: Where.
+            body: Its bytes.
+            now: The time that becomes its Last-Modified.
+            content_type: Its MIME type; None is S3's ``binary/octet-stream``.
+            metadata: The metadata to give back with it.
+            etag: Its entity tag, of an object made of parts; None is the body's MD5.
+
+        Raises:
+            StoreFullError: There is no room for it.
+        """
+        older = self._find(location)
+        self.reserve(len(body) - (len(older.body) if older else 0))
+        stored = StoredObject(
+            body=body,
+            content_type=content_type or "binary/octet-stream",
+            etag=etag or entity_tag(body),
+            last_modified=now.replace(microsecond=0),
+            metadata=metadata,
+        )
+        self._buckets.setdefault(location.bucket, {})[location.key] = stored
+        return stored
+
+    def reserve(self, length: int) -> None:
+        """Takes room, of what is not an object yet too; a negative number gives it back.
+
+        Raises:
+            StoreFullError: There is not as much.
+        """
+        if self._used + length > self.capacity:
+            raise StoreFullError(f"the local object store holds {self.capacity} bytes at most")
+        self._used += length
+
+    def _find(self, location: Location) -> StoredObject | None:
+        return self._buckets.get(location.bucket, {}).get(location.key)
+
+    def get(self, location: Location) -> StoredObject:
+        """Reads an object.
+
+        Raises:
+            KeyError: There is none.
+        """
+        stored = self._find(location)
+        if stored is None:
+            raise KeyError(f"no object at {location} in the local endpoint's store")
+        return stored
+
+    def delete(self, location: Location) -> None:
+        """Removes an object; to remove none is no error, as in S3."""
+        stored = self._buckets.get(location.bucket, {}).pop(location.key, None)
+        if stored is not None:
+            self.reserve(-len(stored.body))
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """The keys below a prefix, in S3's order: that of their UTF-8 bytes."""
+        found = [key for key in self._buckets.get(bucket, ()) if key.startswith(prefix)]
+        return sorted(found, key=str.encode)

@@ -1,0 +1,372 @@
+"""The three operations over sockets: one table of cases for other people's SDKs, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+
+import pytest
+from local_clients import (
+    add_models,
+    run_aiobotocore,
+    run_boto3,
+    send_signed,
+    signed_headers,
+    table,
+    until,
+)
+
+from aiosmrt.eventstream import EventStreamDecoder
+from aiosmrt.local import LocalEndpoint, ModelResponse
+
+
+@pytest.mark.parametrize("run", [run_boto3, run_aiobotocore])
+async def test_every_sdk_passes_the_table(run):
+    cases = table()
+    async with LocalEndpoint() as local:
+        add_models(local)
+        local.put_object("s3://inputs/rows é.csv", "1,2")
+        results = await run(local, cases)
+        for case, result in zip(cases, results, strict=True):
+            seen = {name: result.get(name) for name in case["expected"]}
+            assert seen == case["expected"], case["name"]
+        for result in results:
+            if "OutputLocation" in result:
+                output = json.loads(await until(partial(stored, local, result["OutputLocation"])))
+                assert output["body"] == "1,2"
+
+
+def stored(local, uri):
+    try:
+        return local.get_object(uri)
+    except KeyError:
+        return None
+
+
+def decoded(body):
+    decoder = EventStreamDecoder()
+    decoder.receive_data(body)
+    messages = list(decoder)
+    decoder.receive_eof()
+    return messages
+
+
+STREAM = "/endpoints/{}/invocations-response-stream"
+
+
+class Stream:
+    """A stream read by hand, so that the time and the place of each read are the test's."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+        self._decoder = EventStreamDecoder()
+        self._messages = []
+
+    @classmethod
+    async def open(cls, local, endpoint_name, body=b""):
+        path = STREAM.format(endpoint_name)
+        headers = signed_headers(local, path, body) | {"Content-Length": str(len(body))}
+        reader, writer = await asyncio.open_connection(local.host, local.port)
+        head = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        host = f"Host: {local.host}:{local.port}\r\n"
+        writer.write(f"POST {path} HTTP/1.1\r\n{host}{head}\r\n".encode() + body)
+        stream = cls(reader, writer)
+        stream.head = await reader.readuntil(b"\r\n\r\n")
+        assert stream.head.startswith(b"HTTP/1.1 200 ")
+        return stream
+
+    async def part(self):
+        while not self._messages:
+            length = int(await self.reader.readline(), 16)
+            self._decoder.receive_data(await self.reader.readexactly(length))
+            await self.reader.readexactly(2)
+            self._messages += list(self._decoder)
+        return self._messages.pop(0).payload
+
+    async def aclose(self):
+        self.writer.transport.abort()
+
+
+async def test_a_part_is_written_before_the_model_makes_the_next():
+    go_on = asyncio.Event()
+
+    async def model(request):
+        yield b"first"
+        await go_on.wait()
+        yield b"second"
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        stream = await Stream.open(local, "llm")
+        assert await stream.part() == b"first"
+        go_on.set()
+        assert await stream.part() == b"second"
+        await stream.aclose()
+
+
+async def test_the_wire_form_of_a_part():
+    async def model(request):
+        yield b"part"
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        status, headers, body = await send_signed(local, STREAM.format("llm"))
+    (message,) = decoded(body)
+    assert status == 200
+    assert headers["Content-Type"] == "application/vnd.amazon.eventstream"
+    assert headers["X-Amzn-SageMaker-Content-Type"] == "application/octet-stream"
+    assert headers["Transfer-Encoding"] == "chunked"
+    assert message.headers == {
+        ":event-type": "PayloadPart",
+        ":content-type": "application/octet-stream",
+        ":message-type": "event",
+    }
+    assert message.payload == b"part"
+
+
+async def test_the_wire_form_of_a_broken_stream(caplog):
+    async def model(request):
+        yield b"part"
+        raise RuntimeError("gone")
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        _, _, body = await send_signed(local, STREAM.format("llm"))
+    _, message = decoded(body)
+    assert message.headers == {
+        ":exception-type": "ModelStreamError",
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
+    assert json.loads(message.payload) == {
+        "ErrorCode": "StreamBroken",
+        "Message": "RuntimeError: gone",
+    }
+    assert "the model of endpoint llm raised" in caplog.text
+
+
+async def test_a_stream_that_takes_too_long():
+    async def model(request):
+        yield b"part"
+        await asyncio.Event().wait()
+
+    async with LocalEndpoint(stream_timeout=0.05) as local:
+        local.add_model("llm", model)
+        _, _, body = await send_signed(local, STREAM.format("llm"))
+    _, message = decoded(body)
+    assert json.loads(message.payload)["ErrorCode"] == "ModelInvocationTimeExceeded"
+
+
+@pytest.mark.parametrize("path", ["/endpoints/slow/invocations", STREAM.format("slow")])
+async def test_a_model_that_takes_too_long(path):
+    async def model(request):
+        await asyncio.Event().wait()
+
+    async with LocalEndpoint(model_timeout=0.05) as local:
+        local.add_model("slow", model)
+        status, _, body = await send_signed(local, path)
+    error = json.loads(body)
+    assert status == 424
+    assert error["OriginalStatusCode"] == 0
+    assert error["Message"].startswith('Received server error (0) from primary with message "Your')
+
+
+async def test_a_plain_answer_becomes_parts_of_at_most_a_mebibyte():
+    async def model(request):
+        return bytes(2_500_000)
+
+    async with LocalEndpoint() as local:
+        local.add_model("big", model)
+        _, _, body = await send_signed(local, STREAM.format("big"))
+    assert [len(message.payload) for message in decoded(body)] == [1_048_576, 1_048_576, 402_848]
+
+
+@pytest.mark.parametrize("value, parts", [(b"", 0), ("", 0), ([], 1)], ids=["bytes", "str", "list"])
+async def test_an_empty_answer_streamed(value, parts):
+    async def model(request):
+        return value
+
+    async with LocalEndpoint() as local:
+        local.add_model("empty", model)
+        _, _, body = await send_signed(local, STREAM.format("empty"))
+    assert len(decoded(body)) == parts
+
+
+async def test_an_empty_part_is_a_part():
+    async def model(request):
+        yield b""
+        yield b""
+
+    async with LocalEndpoint() as local:
+        local.add_model("empty", model)
+        _, _, body = await send_signed(local, STREAM.format("empty"))
+    assert [message.payload for message in decoded(body)] == [b"", b""]
+
+
+async def test_the_model_is_stopped_when_the_client_leaves():
+    stopped = asyncio.Event()
+
+    async def model(request):
+        try:
+            while True:
+                yield b"part"
+                await asyncio.sleep(0.001)
+        finally:
+            stopped.set()
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        stream = await Stream.open(local, "llm")
+        await stream.part()
+        await stream.aclose()
+        await asyncio.wait_for(stopped.wait(), 5)
+
+
+async def test_a_model_that_never_waits_is_stopped_too():
+    stopped = asyncio.Event()
+
+    async def model(request):
+        try:
+            while True:
+                yield b"part"
+        finally:
+            stopped.set()
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        stream = await Stream.open(local, "llm")
+        await stream.part()
+        await stream.aclose()
+        await asyncio.wait_for(stopped.wait(), 5)
+
+
+async def test_a_plain_model_is_cancelled_when_the_client_leaves():
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def model(request):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async with LocalEndpoint() as local:
+        local.add_model("slow", model)
+        call = asyncio.create_task(send_signed(local, "/endpoints/slow/invocations"))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_a_client_that_does_not_read_holds_the_model_back():
+    made = 0
+
+    async def model(request):
+        nonlocal made
+        while True:
+            made += 1
+            yield bytes(65_536)
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        stream = await Stream.open(local, "llm")
+        before = -1
+        while before != made:  # until nothing moves
+            before = made
+            await asyncio.sleep(0.1)
+        assert made < 400  # the sockets' buffers, not the model's patience
+        for _ in range(made):
+            await stream.part()
+        await until(lambda: made > before)
+        await stream.aclose()
+
+
+async def test_two_hundred_streams_at_once():
+    all_here = asyncio.Event()
+    here = 0
+
+    async def model(request):
+        nonlocal here
+        here += 1
+        if here == 200:
+            all_here.set()
+        yield request.body
+        await all_here.wait()
+        for number in range(20):
+            yield b"%d " % number
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        path = STREAM.format("llm")
+        answers = await asyncio.gather(
+            *[send_signed(local, path, b"%d|" % number) for number in range(200)]
+        )
+    tail = b"".join(b"%d " % number for number in range(20))
+    for number, (_, _, body) in enumerate(answers):
+        parts = [message.payload for message in decoded(body)]
+        assert b"".join(parts) == b"%d|" % number + tail
+        assert len(parts) == 21
+
+
+async def test_open_streams_end_when_the_endpoint_closes():
+    stopped = asyncio.Event()
+
+    async def model(request):
+        try:
+            yield b"part"
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    local = LocalEndpoint()
+    local.add_model("llm", model)
+    await local.start()
+    stream = await Stream.open(local, "llm")
+    await stream.part()
+    await asyncio.wait_for(local.aclose(), 5)
+    assert stopped.is_set()
+    assert await stream.reader.read() == b""
+    await stream.aclose()
+
+
+async def test_a_stream_says_what_it_is():
+    async def lines():
+        yield 'data: "a"\n\n'
+
+    async def model(request):
+        return ModelResponse(lines(), content_type="text/event-stream", custom_attributes="c")
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+
+        _, streamed, _ = await send_signed(local, STREAM.format("llm"))
+        _, joined, _ = await send_signed(local, "/endpoints/llm/invocations")
+    assert streamed["X-Amzn-SageMaker-Content-Type"] == "text/event-stream"
+    assert joined["Content-Type"] == "text/event-stream"
+    for headers in (streamed, joined):
+        assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "c"
+
+
+async def test_what_breaks_before_the_end_of_a_plain_answer_is_the_models_error():
+    async def model(request):
+        yield b"part"
+        raise ValueError("gone")
+
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        status, headers, body = await send_signed(local, "/endpoints/llm/invocations")
+    error = json.loads(body)
+    assert (status, headers["x-amzn-errortype"]) == (424, "ModelError")
+    assert (error["OriginalStatusCode"], error["OriginalMessage"]) == (500, "ValueError: gone")
+    assert error["ErrorCode"] == "INTERNAL_FAILURE_FROM_MODEL"
+    assert error["LogStreamArn"].startswith("arn:aws:logs:us-east-1:123456789012:log-group:/aws/")
+
+
+async def test_every_response_has_a_request_id_of_its_own_and_a_date():
+    async with LocalEndpoint() as local:
+        answers = [await send_signed(local, "/endpoints/a/invocations") for _ in range(2)]
+    ids = {headers["x-amzn-RequestId"] for _, headers, _ in answers}
+    assert len(ids) == 2
+    assert all("Date" in headers for _, headers, _ in answers)
