@@ -166,6 +166,8 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
     try:
         head = _cached_head(operation, *values(parameters))
     except TypeError:
+        head = None
+    if head is None:
         # An unhashable value cannot be a key; it is of a wrong type, and is told so.
         head = _build_head(operation, *values(parameters))
     if operation is INVOKE_ENDPOINT_ASYNC:

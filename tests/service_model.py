@@ -5,6 +5,7 @@ Nothing here comes from aiosmrt: what is under test must not tell what is right.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from botocore.loaders import Loader
@@ -51,6 +52,7 @@ def allows(shape: Shape, value: str) -> bool:
 _WIRE_SAFE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 
 
+@functools.cache  # Hypothesis takes its time to take a pattern to pieces
 def values(shape: Shape) -> st.SearchStrategy:
     """Valid values of a shape that both botocore and a header can carry."""
     limits = shape.metadata
@@ -63,16 +65,18 @@ def values(shape: Shape) -> st.SearchStrategy:
     )
 
 
-@st.composite
-def parameters(draw: st.DrawFn, operation: str) -> dict:
-    """A valid set of an operation's parameters, by botocore's names."""
-    shape = MODEL.operation_model(operation).input_shape
-    required = {"EndpointName", "Body"}
-    if operation == "InvokeEndpointAsync" and draw(st.booleans()):
-        required = {"EndpointName", "InputLocation"}
-    optional = shape.members.keys() - {"EndpointName", "Body", "InputLocation"}
-    drawn = st.fixed_dictionaries(
-        {name: values(shape.members[name]) for name in sorted(required)},
-        optional={name: values(shape.members[name]) for name in sorted(optional)},
+@functools.cache
+def parameters(operation: str) -> st.SearchStrategy[dict]:
+    """Valid sets of an operation's parameters, by botocore's names."""
+    members = MODEL.operation_model(operation).input_shape.members
+    strategies = {name: values(shape) for name, shape in members.items()}
+    name = {"EndpointName": strategies.pop("EndpointName")}
+    # One of the two, if there are two.
+    inputs = {
+        input_: strategies.pop(input_)
+        for input_ in sorted({"Body", "InputLocation"} & members.keys())
+    }
+    return st.one_of(
+        st.fixed_dictionaries({**name, input_: strategy}, optional=strategies)
+        for input_, strategy in inputs.items()
     )
-    return draw(drawn)
