@@ -7,8 +7,8 @@ Its time grows with the bytes, not with how they were cut into chunks. The rules
 
 - What is being read is one ``bytes`` with an offset that moves forward. A chunk that
   comes when nothing waits is read where it lies.
-- What arrives behind an unfinished message only waits, in a bytearray, until message
-  or prelude can be completed; then both are joined once.
+- What arrives behind an unfinished message only waits, in a bytearray, until that
+  message or its prelude can be completed; then both are joined once.
 - So a byte is copied a fixed number of times before it lands in its payload.
 
 The order of checks is fixed, so that an error always names the first cause: the
@@ -85,7 +85,8 @@ class EventStreamDecoder:
         Args:
             max_message_length: The most bytes that one message may have on the wire,
                 its 16 bytes around headers and payload included; 24 MiB by default.
-                It bounds what the decoder buffers.
+                With an iteration after every chunk, no more than that and one chunk
+                is ever buffered.
 
         Raises:
             ValueError: The limit is below 16, so no message could pass.

@@ -1,0 +1,122 @@
+# Invariant: whatever bytes arrive, however they are cut, the decoder yields Messages and
+# after them raises one EventStreamError at most, never anything else; the cuts change
+# neither; and the Messages encode to the very bytes that they were decoded from.
+"""Fuzzes the event-stream codec.
+
+    python tests/fuzz/fuzz_eventstream.py --runs 20000 --seed 7
+    python tests/fuzz/fuzz_eventstream.py --atheris -max_total_time=60
+
+The first form mutates the vectors at random; without a seed it takes a new one and
+prints it. The second is led by coverage, needs atheris, and hands what follows to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from eventstream_vectors import INVALID, VALID, sealed
+
+from aiosmrt.errors import EventStreamError
+from aiosmrt.eventstream import EventStreamDecoder, Message, encode_message
+from aiosmrt.eventstream import headers as headers_module
+
+WIRES = [vector.wire for vector in (*VALID, *INVALID)]
+BLOCKS = [wire[12:-4] for wire in WIRES if len(wire) > 16]
+
+
+def outcome(chunks) -> tuple[list[Message], str | None]:
+    """What a decoder makes of a stream: its messages, and the text of its error."""
+    decoder = EventStreamDecoder()
+    messages: list[Message] = []
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            messages.extend(decoder)
+        decoder.receive_eof()
+    except EventStreamError as error:
+        return messages, f"{type(error).__name__}: {error.message}"
+    return messages, None
+
+
+def check_stream(data: bytes) -> None:
+    messages, error = outcome([data])
+    assert (messages, error) == outcome(data[i : i + 1] for i in range(len(data)))
+    middle = len(data) // 2
+    assert (messages, error) == outcome([data[:middle], b"", data[middle:]])
+    encoded = b"".join(encode_message(message.headers, message.payload) for message in messages)
+    assert data.startswith(encoded)
+    assert (error is None) == (encoded == data)
+
+
+def check(data: bytes) -> None:
+    """Tries bytes as a stream, and as a header block behind checksums that are right."""
+    check_stream(data)
+    check_stream(sealed(data))
+    check_stream(sealed(b"", data) + data)
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    damaged = bytearray(data)
+    for _ in range(rng.randrange(4)):
+        start = rng.randrange(len(damaged) + 1)
+        stop = min(len(damaged), start + rng.randrange(1, 9))
+        match rng.randrange(5):
+            case 0:
+                damaged[start:stop] = rng.randbytes(stop - start)
+            case 1:
+                damaged[start : start + 1] = rng.choice(
+                    [b"\x00", b"\x01", b"\x7f", b"\x80", b"\xff"]
+                )
+            case 2:
+                del damaged[start:stop]
+            case 3:
+                damaged[start:start] = rng.randbytes(rng.randrange(1, 9))
+            case 4:
+                damaged[start:start] = damaged[start:stop]
+    return bytes(damaged)
+
+
+def run(runs: int, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(runs):
+        seeds = rng.choices(rng.choice([WIRES, BLOCKS]), k=rng.randrange(1, 4))
+        data = mutated(rng, b"".join(seeds))
+        try:
+            check(data)
+        except BaseException:
+            sys.stderr.write(f"seed {seed}: {data!r}\n")
+            raise
+
+
+def run_atheris(arguments: list[str]) -> None:
+    import atheris
+
+    for function in ("decode_headers", "_decode_name", "_decode_value"):
+        atheris.instrument_func(getattr(headers_module, function))
+    atheris.instrument_func(EventStreamDecoder.__iter__)
+    atheris.Setup([sys.argv[0], *arguments], check)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fuzzes the event-stream codec.")
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--atheris", action="store_true", help="the rest goes to atheris")
+    options, rest = parser.parse_known_args()
+    if options.atheris:
+        run_atheris(rest)
+    else:
+        if rest:
+            parser.error(f"unknown: {' '.join(rest)}")
+        run(options.runs, options.seed)
+        sys.stdout.write(f"{options.runs} runs with seed {options.seed}: the invariant held\n")
+
+
+if __name__ == "__main__":
+    main()
