@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,8 @@ def to_csv(rows: np.ndarray) -> str:
 
 
 def title(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m")
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}{text}{plain}")
 
 
 async def main() -> None:
