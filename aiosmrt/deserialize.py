@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiosmrt.errors import (
     ERROR_CLASSES,
-    InternalStreamFailure,
     InvalidMessageError,
     ModelError,
     ModelStreamError,
@@ -79,7 +78,7 @@ def parse_invoke_endpoint_async(
     headers: a body without an id loses the id and nothing else.
     """
     get = metadata.headers.get
-    inference_id = _json_object(body).get("InferenceId")
+    inference_id = (_json_object(body) or {}).get("InferenceId")
     return InvokeEndpointAsyncOutput(
         metadata=metadata,
         inference_id=inference_id if isinstance(inference_id, str) else None,
@@ -87,28 +86,28 @@ def parse_invoke_endpoint_async(
     )
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body holds, empty for any other body."""
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body holds, None for any other body."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _clean_code(code: Any) -> str | None:
-    """``com.amazonaws.sagemaker#ModelError:http://...`` to ``ModelError``."""
-    if not isinstance(code, str):
         return None
-    return code.partition(":")[0].rpartition("#")[2].strip() or None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _text(*candidates: Any) -> str:
     """The first candidate that is a text with something in it."""
     for candidate in candidates:
         if isinstance(candidate, str) and candidate:
-            return candidate
+            # Half a surrogate pair (JSON escapes cut off, bytes that are not UTF-8) makes
+            # a text that cannot be printed or written to a file.
+            return candidate.encode("utf-8", "replace").decode()
     return ""
+
+
+def _clean_code(code: Any) -> str:
+    """``com.amazonaws.sagemaker#ModelError:http://...`` to ``ModelError``."""
+    return _text(code).partition(":")[0].rpartition("#")[2].strip()
 
 
 def _integer(value: Any) -> int | None:
@@ -116,6 +115,45 @@ def _integer(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _shortened(body: bytes) -> str:
+    # No character has more than 4 bytes; one more tells whether there is more.
+    text = body[: (_SHORTENED + 1) * 4].decode("utf-8", "replace").strip()
+    return text if len(text) <= _SHORTENED else text[:_SHORTENED] + "..."
+
+
+def _service_error(
+    code: Any, body: bytes, *, status_code: int, request_id: str | None, attempts: int
+) -> ServiceError:
+    """The typed error of a code, where the headers tell one, and of a body."""
+    fields = _json_object(body)
+    get = (fields or {}).get
+    message = _shortened(body) if fields is None else _text(get("message"), get("Message"))
+    code = (
+        _clean_code(code)
+        or _clean_code(get("code"))
+        or _clean_code(get("Code"))
+        or _clean_code(get("__type"))
+    )
+    cls = ERROR_CLASSES.get(code, UnknownServiceError)
+    members: dict[str, Any] = {}
+    if cls is ModelError:
+        members = {
+            "original_status_code": _integer(get("OriginalStatusCode")),
+            "original_message": _text(get("OriginalMessage")) or None,
+            "log_stream_arn": _text(get("LogStreamArn")) or None,
+        }
+    elif cls is ModelStreamError:
+        members = {"error_code": _text(get("ErrorCode")) or None}
+    return cls(
+        message,
+        code=code or str(status_code),
+        status_code=status_code,
+        request_id=request_id,
+        attempts=attempts,
+        **members,
+    )
 
 
 def parse_error(
@@ -135,34 +173,13 @@ def parse_error(
     Returns:
         The typed error; UnknownServiceError for a code that is not modelled.
     """
-    fields = _json_object(body)
-    code = (
-        _clean_code(headers.get("x-amzn-errortype"))
-        or _clean_code(fields.get("code"))
-        or _clean_code(fields.get("Code"))
-        or _clean_code(fields.get("__type"))
+    return _service_error(
+        headers.get("x-amzn-errortype"),
+        body,
+        status_code=status_code,
+        request_id=request_id(headers),
+        attempts=attempts,
     )
-    message = _text(fields.get("message"), fields.get("Message"))
-    if not fields and not message:
-        message = body[: _SHORTENED * 4].decode("utf-8", "replace").strip()
-        if len(message) > _SHORTENED:
-            message = message[:_SHORTENED] + "..."
-    facts: dict[str, Any] = {
-        "code": code or str(status_code),
-        "status_code": status_code,
-        "request_id": request_id(headers),
-        "attempts": attempts,
-    }
-    cls = ERROR_CLASSES.get(code or "", UnknownServiceError)
-    if cls is ModelError:
-        return ModelError(
-            message,
-            **facts,
-            original_status_code=_integer(fields.get("OriginalStatusCode")),
-            original_message=_text(fields.get("OriginalMessage")) or None,
-            log_stream_arn=_text(fields.get("LogStreamArn")) or None,
-        )
-    return cls(message, **facts)
 
 
 def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart | None:
@@ -178,7 +195,8 @@ def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart |
     Raises:
         ModelStreamError: The container broke off or took too long.
         InternalStreamFailure: The service failed.
-        UnknownServiceError: An exception that is not modelled, or an error message.
+        ServiceError: Another exception, typed by its code as a response's is;
+            UnknownServiceError for one that is not modelled, and for an error message.
         InvalidMessageError: The message is of no known type.
     """
     headers = message.headers
@@ -192,7 +210,13 @@ def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart |
         _logger.debug("skipped an event of the unknown type %.64r", event_type)
         return None
     if message_type == "exception":
-        raise _stream_exception(_clean_code(headers.get(":exception-type")), message, metadata)
+        raise _service_error(
+            headers.get(":exception-type"),
+            message.payload,
+            status_code=metadata.status_code,
+            request_id=metadata.request_id,
+            attempts=metadata.attempts,
+        )
     if message_type == "error":
         raise UnknownServiceError(
             _text(headers.get(":error-message")),
@@ -202,22 +226,3 @@ def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart |
             attempts=metadata.attempts,
         )
     raise InvalidMessageError("An event-stream message has none of the known message types")
-
-
-def _stream_exception(
-    code: str | None, message: Message, metadata: ResponseMetadata
-) -> ServiceError:
-    fields = _json_object(message.payload)
-    text = _text(fields.get("Message"), fields.get("message"))
-    facts: dict[str, Any] = {
-        "code": code or str(metadata.status_code),
-        "status_code": metadata.status_code,
-        "request_id": metadata.request_id,
-        "attempts": metadata.attempts,
-    }
-    if code == "ModelStreamError":
-        error_code = _text(fields.get("ErrorCode"), fields.get("errorCode")) or None
-        return ModelStreamError(text, **facts, error_code=error_code)
-    if code == "InternalStreamFailure":
-        return InternalStreamFailure(text, **facts)
-    return UnknownServiceError(text, **facts)
