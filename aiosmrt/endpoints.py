@@ -8,11 +8,15 @@ botocore's ``data/partitions.json``; a test compares both with the installed bot
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
 
 from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 __all__ = [
     "PARTITIONS",
@@ -28,7 +32,7 @@ __all__ = [
 # RFC 1123 that is not a number. It keeps a region from smuggling another host into the URL.
 _HOST_LABEL = re.compile(r"(?![0-9]+\Z)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 # Wider than RFC 1123 by the underscore, which names of containers have.
-_HOST = re.compile(r"[a-zA-Z0-9._-]+")
+_HOST_AND_PORT = re.compile(r"([a-zA-Z0-9._-]+|\[(?P<ipv6>[^\]]+)\])(:[0-9]*)?")
 # Names that only a private network resolves: a container's, a cluster's, the machine's own.
 _PRIVATE_NAME = re.compile(r"[^.]+|.*\.(localhost|local|internal|test|svc)", re.IGNORECASE)
 
@@ -210,8 +214,8 @@ def _url_problem(url: str) -> str | None:
         return "has a user name or a password: credentials are not part of a URL"
     if "?" in url or "#" in url:
         return "has a query or a fragment"
-    host = parts.hostname or ""
-    if port == 0 or not (_HOST.fullmatch(host) or parts.netloc.startswith("[")):
+    host = _HOST_AND_PORT.fullmatch(parts.netloc)
+    if port == 0 or host is None or (host["ipv6"] and _address(host["ipv6"]) is None):
         return "has no valid host and port"
     return None
 
@@ -226,10 +230,16 @@ def is_private_host(host: str) -> bool:
         True for a loopback, private or link-local address, and for a name without a dot or in a
         domain that is never public, such as those of containers and clusters.
     """
-    import ipaddress  # 3 ms, and seldom asked for
-
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
+    address = _address(host)
+    if address is None:
         return _PRIVATE_NAME.fullmatch(host) is not None
     return address.is_private or address.is_loopback or address.is_link_local
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    import ipaddress  # 3 ms, and seldom needed
+
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None

@@ -414,6 +414,8 @@ def test_an_endpoint_url_that_is_one(url, checked):
         "http://example.com:0",
         "http://[::1",
         "http://[not-an-address]",
+        "http://[127.0.0.1x]:80",
+        "http://[::1]x:80",
         "http://exa mple.com",
         "http://example.com\n",
         "http://exam\tple.com",

@@ -26,6 +26,7 @@ import inspect
 import logging
 import os
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiosmrt.auth.credentials import CachingProvider, Credentials
@@ -105,13 +106,10 @@ class DefaultProvider:
 
     Args:
         config: The session's settings.
-        environ: The environment for the keys and for web identity, ``os.environ`` if None;
-            botocore reads ``os.environ`` in any case.
     """
 
-    def __init__(self, config: Config, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
-        self._environ = os.environ if environ is None else environ
         # botocore's object, which renews its credentials itself: anew, it would ask for an MFA
         # code in the background.
         self._kept: Any = None
@@ -128,10 +126,10 @@ class DefaultProvider:
             ConfigurationError: A shared file cannot be read or parsed.
         """
         if not self._config.profile_is_argument:
-            found = read_environment(self._environ)
+            found = read_environment(os.environ)
             if found is not None:
                 return found
-            if self._environ.get("AWS_SECRET_ACCESS_KEY"):
+            if os.environ.get("AWS_SECRET_ACCESS_KEY"):
                 # botocore goes on too, without a word.
                 logger.warning("AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID: ignored")
         return await _in_thread(self._look_further)
@@ -175,9 +173,9 @@ class DefaultProvider:
         if "role_arn" in profile and "web_identity_token_file" not in profile:
             return "role_arn"
         variable = "AWS_WEB_IDENTITY_TOKEN_FILE"
-        if not self._config.profile_is_argument and variable in self._environ:
+        if not self._config.profile_is_argument and variable in os.environ:
             # An empty one hides the profile's, in botocore.
-            if self._environ[variable]:
+            if os.environ[variable]:
                 return variable
         elif profile.get("web_identity_token_file"):
             return "web_identity_token_file"
@@ -187,10 +185,11 @@ class DefaultProvider:
         found = self._kept
         if found is None:
             try:
-                from botocore.session import Session
+                # An extra's, and untyped: a type checker need not have it.
+                session_class = import_module("botocore.session").Session
             except ImportError:
                 raise CredentialsError(self._describe_missing_botocore(decisive)) from None
-            found = self._answered(self._load, Session)
+            found = self._answered(self._load, session_class)
             if found is None:
                 raise CredentialsError(
                     f"No credentials were found. {self._describe_tried()}, and by botocore at "
@@ -227,7 +226,7 @@ class DefaultProvider:
     def _describe_tried(self) -> str:
         if self._config.profile_is_argument:
             environment = "the environment not (a profile named in the code goes before it)"
-        elif self._environ.get("AWS_SECRET_ACCESS_KEY"):
+        elif os.environ.get("AWS_SECRET_ACCESS_KEY"):
             environment = "the environment (AWS_ACCESS_KEY_ID is missing)"
         else:
             environment = "the environment (AWS_ACCESS_KEY_ID is not set)"

@@ -221,6 +221,9 @@ class CachingProvider:
         self._flight: asyncio.Task[Credentials | AiosmrtError] | None = None
         self._flight_renews = False
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A provider is not pickled: it holds secrets, and is its process's own")
+
     def current(self) -> Credentials | None:
         """Returns the credentials if no wait is due; begins a fetch in the background if one is.
 
