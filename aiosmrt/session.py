@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt import __version__
@@ -318,6 +319,7 @@ class Session:
         require_terminal: Callable[[PayloadPart], bool] | None,
         **parameters: Any,
     ) -> ResponseStream:
+        started = time.perf_counter()
         request = serialize(
             InvokeEndpointWithResponseStreamInput(
                 body=body, content_type=content_type, **parameters
@@ -331,6 +333,7 @@ class Session:
                 parse_stream_head(metadata),
                 idle=limits.idle,
                 endpoint_name=request.head.endpoint_name,
+                started=started,
                 require_terminal=require_terminal,
             )
 

@@ -6,12 +6,16 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from aiosmrt import framing
 from aiosmrt.deserialize import parse_message
 from aiosmrt.errors import AiosmrtError, EventStreamError, StreamTruncatedError, TransportError
 from aiosmrt.eventstream import EventStreamDecoder
+from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
+from aiosmrt.stream_decoding import BytesDecoder, DecodedStream
+from aiosmrt.stream_stats import StreamClock, StreamStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -48,6 +52,7 @@ class ResponseStream:
         *,
         idle: float | None,
         endpoint_name: str,
+        started: float,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
     ) -> None:
         self._exchange: Exchange | None = exchange
@@ -55,11 +60,13 @@ class ResponseStream:
         self._idle = idle
         self._endpoint_name = endpoint_name
         self._decoder = EventStreamDecoder()
-        self._messages = iter(self._decoder)
+        self._clock = StreamClock(started)
+        self._ready: Iterator[PayloadPart] = iter(())
         self._parts = 0
         self._last: PayloadPart | None = None
         self._require_terminal = require_terminal
         self._reading = False
+        self._read_by: str | None = None
         # What every further read ends with: StopAsyncIteration, or the error raised.
         self._ended: BaseException | None = None
         self.content_type = head.content_type
@@ -71,7 +78,14 @@ class ResponseStream:
         state = "open" if self._exchange is not None else "closed"
         return f"<ResponseStream of {self._endpoint_name}, {state}, {self._parts} parts read>"
 
+    @property
+    def stats(self) -> StreamStats:
+        """What was measured so far: times to head and first part, gaps, bytes, parts."""
+        return self._clock.stats(parts=self._parts, bytes_received=self._decoder.bytes_received)
+
     def __aiter__(self) -> ResponseStream:
+        if self._read_by is not None:
+            raise RuntimeError(f"This stream is read by {self._read_by}() already")
         return self
 
     async def __anext__(self) -> PayloadPart:
@@ -88,17 +102,51 @@ class ResponseStream:
         """
         try:
             while True:
-                for message in self._messages:
-                    part = parse_message(message, self.metadata)
-                    if part is not None:
-                        self._parts += 1
-                        self._last = part
-                        return part
+                for part in self._ready:
+                    return part
                 await self._fill()
         except BaseException as error:
             if self._ended is None:
-                self._fail(error)
+                self.fail(error)
             raise
+
+    async def receive_payload(self) -> bytes | None:
+        """The bytes of all parts that have arrived, in one piece; None at the end.
+
+        What ``iter_text`` and its like read by: where parts come faster than they are
+        read, this costs a fraction of taking them one by one.
+
+        Raises:
+            AiosmrtError: As iterating.
+        """
+        payloads: list[bytes] = []
+        try:
+            while True:
+                for part in self._ready:
+                    payloads.append(part.bytes)  # noqa: PERF401 - kept when the next one raises
+                if payloads:
+                    return b"".join(payloads)
+                await self._fill()
+        except StopAsyncIteration:
+            return None
+        except BaseException as error:
+            if payloads:
+                # What came before the fault is handed out before it.
+                self._ready = _raise_later(error)
+                return b"".join(payloads)
+            if self._ended is None:
+                self.fail(error)
+            raise
+
+    def _parts_of_messages(self) -> Iterator[PayloadPart]:
+        """The parts among the messages that are whole now."""
+        metadata = self.metadata
+        for message in self._decoder:
+            part = parse_message(message, metadata)
+            if part is not None:
+                self._parts += 1
+                self._last = part
+                yield part
 
     async def _fill(self) -> None:
         """Waits for the next bytes and hands them to the decoder."""
@@ -114,46 +162,143 @@ class ResponseStream:
             self._reading = False
         if self._ended is not None:
             raise self._ended
-        if data:
-            self._decoder.receive_data(data)
-            self._messages = iter(self._decoder)
-            return
+        if not data:
+            self._end()
+            raise StopAsyncIteration
+        self._clock.arrived(self._parts)
+        self._decoder.receive_data(data)
+        self._ready = self._parts_of_messages()
+
+    def _end(self) -> None:
+        """The connection has said that this is all: is it?"""
         self._decoder.receive_eof()
-        if self._require_terminal is not None and (
-            self._last is None or not self._require_terminal(self._last)
-        ):
+        required = self._require_terminal
+        if required is not None and (self._last is None or not required(self._last)):
             raise StreamTruncatedError(
                 "The response ended behind a part that require_terminal does not take for the last",
                 bytes_received=self._decoder.bytes_received,
             )
         self._ended = StopAsyncIteration()
         exchange, self._exchange = self._exchange, None
-        exchange.release()
-        raise self._ended
+        if exchange is not None:
+            exchange.release()
 
-    def _fail(self, error: BaseException) -> None:
-        """Closes the connection; an error is told where and after what it came."""
+    def fail(self, error: BaseException) -> None:
+        """Closes the connection, and tells an error of ours where and after what it came."""
         if isinstance(error, RuntimeError) and self._reading:
-            return
+            return  # the other task goes on
         if isinstance(error, AiosmrtError):
-            error.operation = "InvokeEndpointWithResponseStream"
+            error.operation = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name
             error.endpoint_name = self._endpoint_name
             error.attempts = self.metadata.attempts
         if isinstance(error, EventStreamError):
             error.request_id = self.metadata.request_id
         if isinstance(error, StreamTruncatedError):
+            error.bytes_received = self._decoder.bytes_received
             error.parts_received = self._parts
-            error.bytes_left = self._decoder.bytes_left
+            error.bytes_left = error.bytes_left or self._decoder.bytes_left
         self._close(error if isinstance(error, AiosmrtError) else None)
 
     def _close(self, reason: AiosmrtError | None) -> None:
         if self._ended is None:
             # Ending quietly here would make a half-read answer look whole.
             self._ended = reason or TransportError("The stream was closed before its end")
-            self._messages = iter(())
+            self._ready = iter(())
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
+
+    def _claim(self, reader: str) -> None:
+        if self._read_by is not None:
+            raise RuntimeError(
+                f"This stream is read by {self._read_by}() already; it can be read once, in one way"
+            )
+        self._read_by = reader
+
+    def iter_bytes(self) -> DecodedStream[bytes]:
+        """Iterates over the payload as it arrives, in chunks that say nothing.
+
+        Returns:
+            An async iterator of bytes, never empty ones.
+
+        Raises:
+            RuntimeError: The stream is read already, as with every ``iter_`` method.
+        """
+        self._claim("iter_bytes")
+        return DecodedStream(self, BytesDecoder())
+
+    def iter_text(self) -> DecodedStream[str]:
+        """Iterates over the payload as text: UTF-8, no character split.
+
+        Returns:
+            An async iterator of str, never empty ones.
+        """
+        self._claim("iter_text")
+        return DecodedStream(self, framing.TextDecoder())
+
+    def iter_lines(self) -> DecodedStream[str]:
+        """Iterates over the payload's lines, which end at CR, LF or CRLF.
+
+        Returns:
+            An async iterator of str without their line ends; the last line needs none.
+        """
+        self._claim("iter_lines")
+        return DecodedStream(self, framing.LineDecoder())
+
+    def iter_sse(self, *, done_marker: str | None = None) -> DecodedStream[framing.ServerSentEvent]:
+        """Iterates over the payload's server-sent events (WHATWG HTML, 9.2).
+
+        Args:
+            done_marker: Data that is no event but the end's announcement, ``"[DONE]"``
+                for OpenAI's format; it is left out. None hands out every event.
+
+        Returns:
+            An async iterator of ServerSentEvent(event, data, id, retry).
+        """
+        self._claim("iter_sse")
+        return DecodedStream(self, framing.SSEDecoder(done_marker=done_marker))
+
+    def iter_json(self) -> DecodedStream[Any]:
+        """Iterates over the payload's JSON values: in events, one a line, or one after the other.
+
+        Which of these, the content type tells, else the first bytes. ``[DONE]`` is left out.
+
+        Returns:
+            An async iterator of parsed values.
+        """
+        self._claim("iter_json")
+        return DecodedStream(self, framing.JSONStreamDecoder(self.content_type))
+
+    def iter_tokens(self) -> DecodedStream[framing.Token]:
+        """Iterates over the text that a language model generates.
+
+        Knows the formats that SageMaker's model servers stream: OpenAI's chat and
+        completion chunks (vLLM, SGLang, LMI), TGI's tokens and LMI's JSON lines.
+
+        Returns:
+            An async iterator of Token: ``text``, and at the end ``finish_reason`` and ``usage``.
+
+        Raises:
+            InvalidMessageError: While iterating: the format is none of these.
+            ModelError: While iterating: the model server sent an error object.
+        """
+        self._claim("iter_tokens")
+        return DecodedStream(self, framing.TokenDecoder(self.content_type))
+
+    async def read(self) -> bytes:
+        """Reads the payload to its end.
+
+        Returns:
+            All parts' bytes, joined.
+
+        Raises:
+            AiosmrtError: As iterating; what had arrived is lost.
+        """
+        self._claim("read")
+        payloads = []
+        while (payload := await self.receive_payload()) is not None:
+            payloads.append(payload)
+        return b"".join(payloads)
 
     async def aclose(self) -> None:
         """Closes the connection, unless the answer has ended and it went back already.
@@ -181,6 +326,11 @@ class ResponseStream:
         if not self._loop.is_closed():
             # The garbage collector may run in any thread.
             self._loop.call_soon_threadsafe(exchange.close)
+
+
+def _raise_later(error: BaseException) -> Iterator[PayloadPart]:
+    yield from ()
+    raise error
 
 
 class ResponseStreamCall:

@@ -1,0 +1,91 @@
+"""The measures of a stream: how long until its head, its first part, and between arrivals."""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+
+__all__ = ["StreamClock", "StreamStats"]
+
+
+@attrs.frozen(kw_only=True)
+class StreamStats:
+    """What was measured of a stream so far. Times are in seconds.
+
+    Attributes:
+        time_to_head: From the call to the response's head, retries included.
+        time_to_first_part: From the call to the first part's arrival; None before it.
+        mean_gap: Between two arrivals that brought parts, on average; None before the second.
+        longest_gap: The longest of these gaps; None before the second.
+        parts: How many parts were handed out.
+        bytes_received: How many bytes of the event stream have arrived, framing included.
+    """
+
+    time_to_head: float
+    time_to_first_part: float | None
+    mean_gap: float | None
+    longest_gap: float | None
+    parts: int
+    bytes_received: int
+
+
+class StreamClock:
+    """Notes when bytes arrive; parts that arrive together have no gap between them.
+
+    Args:
+        started: When the call began, by ``time.perf_counter``.
+    """
+
+    __slots__ = ("_arrival", "_first", "_gaps", "_head", "_last", "_longest", "_parts", "_started")
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._head = time.perf_counter()
+        self._arrival = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+        self._longest = 0.0
+        self._gaps = 0
+        self._parts = 0
+
+    def arrived(self, parts: int) -> None:
+        """Notes that bytes have arrived.
+
+        Args:
+            parts: How many parts all earlier arrivals brought.
+        """
+        self._settle(parts)
+        self._arrival = time.perf_counter()
+
+    def _settle(self, parts: int) -> None:
+        """Whether the last arrival brought parts is known once it was decoded: now."""
+        if parts == self._parts:
+            return
+        self._parts = parts
+        if self._first is None:
+            self._first = self._arrival
+        else:
+            self._gaps += 1
+            self._longest = max(self._longest, self._arrival - self._last)
+        self._last = self._arrival
+
+    def stats(self, *, parts: int, bytes_received: int) -> StreamStats:
+        """The measures so far.
+
+        Args:
+            parts: How many parts were handed out.
+            bytes_received: How many bytes have arrived.
+        """
+        self._settle(parts)
+        first, gaps = self._first, self._gaps
+        return StreamStats(
+            time_to_head=self._head - self._started,
+            time_to_first_part=None if first is None else first - self._started,
+            mean_gap=(self._last - first) / self._gaps
+            if first is not None and self._gaps
+            else None,
+            longest_gap=self._longest if gaps else None,
+            parts=parts,
+            bytes_received=bytes_received,
+        )
