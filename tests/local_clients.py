@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from yarl import URL
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from aiosmrt import Credentials
 
@@ -89,7 +90,10 @@ def signed_headers(
     service: str = "sagemaker",
     credentials: Credentials | None = None,
 ) -> dict[str, str]:
-    """The headers of a request that botocore has signed."""
+    """The headers of a request that botocore has signed.
+
+    An x-amz-content-sha256 among the headers stands for the body's hash.
+    """
     credentials = credentials or local.credentials
     request = botocore.awsrequest.AWSRequest(
         method=method, url=local.url + path, data=body, headers=dict(headers or {})
@@ -97,24 +101,28 @@ def signed_headers(
     keys = botocore.credentials.Credentials(
         credentials.access_key_id, credentials.secret_access_key, credentials.session_token
     )
-    signer = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
-    signer(keys, service, local.region).add_auth(request)
+    kind = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
+    signer = kind(keys, service, local.region)
+    if payload_hash := request.headers.get("x-amz-content-sha256"):
+        signer.payload = lambda _: payload_hash
+    signer.add_auth(request)
     return dict(request.headers.items())
 
 
 async def send(
     local: LocalEndpoint,
     path: str,
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
+    body: bytes | AsyncIterator[bytes] = b"",
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     *,
     method: str = "POST",
 ) -> tuple[int, Mapping[str, str], bytes]:
     """Sends a request as it is; returns status, headers and body."""
+    data = io.BytesIO(body) if isinstance(body, bytes) else body
     async with (
         aiohttp.ClientSession(skip_auto_headers=["Content-Type", "Accept"]) as session,
         session.request(
-            method, URL(local.url + path, encoded=True), data=body or None, headers=headers
+            method, URL(local.url + path, encoded=True), data=data, headers=headers
         ) as response,
     ):
         return response.status, response.headers, await response.read()

@@ -13,6 +13,7 @@ loopback unless told otherwise, and everything it keeps is in memory.
 
 from __future__ import annotations
 
+from aiosmrt.local.async_inference import AsyncInference
 from aiosmrt.local.endpoint import LocalEndpoint
 from aiosmrt.local.models import (
     Handler,
@@ -23,6 +24,7 @@ from aiosmrt.local.models import (
 )
 
 __all__ = [
+    "AsyncInference",
     "Handler",
     "LocalEndpoint",
     "ModelFailure",

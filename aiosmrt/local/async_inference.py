@@ -7,16 +7,18 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import uuid4
 
 import attrs
 
-from aiosmrt.local.hosting import Deployment
 from aiosmrt.local.model_calls import whole_answer
-from aiosmrt.local.parameters import Call
 from aiosmrt.local.refusals import Refusal, too_many_requests
 from aiosmrt.local.store import Location, ObjectStore, StoreFullError
+
+if TYPE_CHECKING:
+    from aiosmrt.local.hosting import Deployment
+    from aiosmrt.local.parameters import Call
 
 __all__ = ["AsyncInference", "AsyncInferences", "InMemoryObjects", "Objects", "ObjectsError"]
 
@@ -95,8 +97,6 @@ class AsyncInference:
         output_location: Where the output will lie, an S3 URI.
         failure_location: Where the failure object will lie, None where none is written.
         accepted_at: When it was accepted.
-        call: What was asked for.
-        deployment: The model that answers.
         status: ``queued``, ``running``, ``completed`` or ``failed``.
     """
 
@@ -105,8 +105,6 @@ class AsyncInference:
     output_location: str
     failure_location: str | None
     accepted_at: datetime
-    call: Call = attrs.field(repr=False)
-    deployment: Deployment = attrs.field(repr=False)
     status: Literal["queued", "running", "completed", "failed"] = "queued"
 
 
@@ -171,10 +169,8 @@ class AsyncInferences:
             if self._writes_failures
             else None,
             accepted_at=self._clock(),
-            call=call,
-            deployment=deployment,
         )
-        task = asyncio.create_task(self._run(inference))
+        task = asyncio.create_task(self._run(inference, call, deployment))
         self._unfinished[task] = inference
         task.add_done_callback(self._forget)
         return inference
@@ -210,15 +206,16 @@ class AsyncInferences:
             if inference.status in ("queued", "running"):
                 await self._fail(inference, "The endpoint was stopped before the model answered.")
 
-    async def _run(self, inference: AsyncInference) -> None:
+    async def _run(self, inference: AsyncInference, call: Call, deployment: Deployment) -> None:
         async with self._slots:
             try:
-                await self._complete(inference)
+                await self._complete(inference, call, deployment)
             except (Refusal, ObjectsError) as error:
                 await self._fail(inference, str(error))
 
-    async def _complete(self, inference: AsyncInference) -> None:
-        call = inference.call
+    async def _complete(
+        self, inference: AsyncInference, call: Call, deployment: Deployment
+    ) -> None:
         ttl = int(call.parameters.get("request_ttl_seconds", _REQUEST_TTL_SECONDS))
         if self._clock() - inference.accepted_at > timedelta(seconds=ttl):
             await self._fail(inference, f"The request waited longer than {ttl} seconds.")
@@ -228,7 +225,7 @@ class AsyncInferences:
         body = call.body if location is None else await self._objects.read(location)
         limit = call.parameters.get("invocation_timeout_seconds", _INVOCATION_TIMEOUT_SECONDS)
         answer, output = await whole_answer(
-            inference.deployment,
+            deployment,
             call.to_container(body),
             seconds=float(limit),
             limit=_MAX_OUTPUT_LENGTH,

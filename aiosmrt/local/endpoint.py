@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmrt.auth.credentials import Credentials
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.local.async_inference import AsyncInferences, InMemoryObjects
+from aiosmrt.local.async_inference import AsyncInference, AsyncInferences, InMemoryObjects
 from aiosmrt.local.hosting import Deployment, Hosting
 from aiosmrt.local.invocations import Invocations
 from aiosmrt.local.python_model import PythonModel
@@ -170,6 +170,11 @@ class LocalEndpoint:
     def received(self) -> deque[ReceivedRequest]:
         """The last requests that arrived, answered or refused, the newest last."""
         return self._server.received
+
+    @property
+    def async_inferences(self) -> list[AsyncInference]:
+        """The async inferences: the last 10,000 finished ones, then those under way."""
+        return self._async_inferences.listed()
 
     async def start(self) -> None:
         """Begins to listen; ``async with`` does it too.

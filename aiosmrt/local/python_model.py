@@ -39,7 +39,11 @@ class PythonModel:
     handler: Handler
 
     def __attrs_post_init__(self) -> None:
-        for function in (self.handler, getattr(self.handler, "__call__", None)):  # noqa: B004 - its kind is asked
+        # An object is called by what its class says.
+        for function in (
+            self.handler,
+            inspect.getattr_static(type(self.handler), "__call__", None),
+        ):
             if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
                 return
         raise TypeError(

@@ -39,6 +39,8 @@ _KEEPALIVE_SECONDS = 20.0
 _BACKLOG = 1024
 # How long a model that does not heed its cancellation is waited for.
 _CANCEL_SECONDS = 5.0
+# How long connections whose last request is answered have to end by themselves.
+_LINGER_SECONDS = 0.1
 
 
 @attrs.frozen(kw_only=True)
@@ -111,7 +113,8 @@ class LocalServer:
             keepalive_timeout=_KEEPALIVE_SECONDS,
             logger=_log,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=_CANCEL_SECONDS)
+        # By then nothing is being answered: see aclose.
+        self._runner = web.ServerRunner(server, shutdown_timeout=_LINGER_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
         return int(self._runner.addresses[0][1])
@@ -136,8 +139,13 @@ class LocalServer:
         try:
             routed = route(request.method, request.raw_path.partition("?")[0])
             if routed is not None:
-                return await self._serve(request, *routed)
-            return await self._serve_object(request)
+                response = await self._serve(request, *routed)
+            else:
+                response = await self._serve_object(request)
+            if not request.content.is_eof():
+                # Refused unread: what follows on this connection is not a request.
+                response.force_close()
+            return response
         finally:
             self._answering.discard(task)
 
