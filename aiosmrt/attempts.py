@@ -32,6 +32,8 @@ from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt.transport import Exchange, StaleConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiosmrt.auth.credentials import Credentials, SessionProvider
     from aiosmrt.auth.signer import SigV4Signer
     from aiosmrt.models import Timeouts
@@ -123,7 +125,8 @@ class Caller:
         self._limiter = AdaptiveLimiter(time.monotonic())
         self._pace_lock = asyncio.Lock()
         self._host = ("Host", transport.host)
-        self._after_target = f" HTTP/1.1\r\nHost: {transport.host}\r\nUser-Agent: {user_agent}\r\n"
+        unsigned = (self._host, ("User-Agent", user_agent), *transport.proxy_headers)
+        self._after_target = " HTTP/1.1\r\n" + _lines(unsigned)
 
     async def call(
         self,
@@ -331,12 +334,14 @@ class Caller:
             ("amz-sdk-request", f"attempt={call.attempt}; max={call.policy.max_attempts}"),
         ]
         signature = self._signer.sign("POST", path, headers, call.body_hash, credentials)
-        lines = "".join(
-            [f"{name}: {value}\r\n" for pairs in (headers[1:], signature) for name, value in pairs]
-        )
+        lines = _lines(headers[1:]) + _lines(signature)
         target = self._transport.target_prefix + path
         length = len(request.body)
         return f"POST {target}{self._after_target}{lines}Content-Length: {length}\r\n\r\n".encode()
+
+
+def _lines(headers: Iterable[tuple[str, str]]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
 def _hash(body: bytes | bytearray | memoryview) -> str:

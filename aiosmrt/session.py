@@ -26,10 +26,12 @@ from aiosmrt.models import (
     ResponseMetadata,
     Timeouts,
 )
+from aiosmrt.object_store import ObjectStore
 from aiosmrt.operations import SYNC_BODY_LENGTH
+from aiosmrt.result_poller import ResultPoller
 from aiosmrt.serialize import SerializedRequest, choose_body, serialize
 from aiosmrt.streaming import ResponseStream, ResponseStreamCall
-from aiosmrt.transport import Exchange, Transport
+from aiosmrt.transport import Exchange, Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
@@ -126,20 +128,29 @@ class Session:
             self._config.endpoint_url,
             max_connections=max_connections,
             connector=connector,
-            ssl=True if ssl is None else ssl,
-            proxy=proxy,
+            tls=choose_tls(ssl, self._config.ca_bundle),
+            proxy=proxy or environment_proxy(self._config.endpoint_url),
         )
         # Not at the module's head: it brings `requests`, which `import aiosmrt` need not.
         from aiosmrt.auth.signer import SigV4Signer
 
+        user_agent = build_user_agent(
+            __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
+        )
         self._caller = Caller(
             self._transport,
             SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker"),
             self._provider,
-            user_agent=build_user_agent(
-                __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
-            ),
+            user_agent=user_agent,
         )
+        self._store = ObjectStore(
+            self._config,
+            self._provider,
+            timeouts=self._timeouts,
+            proxy=proxy,
+            user_agent=user_agent,
+        )
+        self._poller = ResultPoller(self._store)
 
     def __repr__(self) -> str:
         state = "closed" if self._transport.closed else "open"
@@ -171,6 +182,7 @@ class Session:
 
         A connector that was given stays open, but for the connections in use here.
         """
+        self._poller.close()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -417,6 +429,38 @@ class Session:
             output_location=output.output_location,
             failure_location=output.failure_location,
             metadata=output.metadata,
+            store=self._store,
+            poller=self._poller,
+        )
+
+    def async_invocation(
+        self,
+        *,
+        output_location: str,
+        failure_location: str | None = None,
+        inference_id: str | None = None,
+    ) -> AsyncInvocation:
+        """The handle of an async inference from its saved facts.
+
+            facts = invocation.to_dict()
+            again = session.async_invocation(**facts)
+
+        Args:
+            output_location: The S3 URI at which the output will lie.
+            failure_location: The S3 URI at which a failure object would lie; None where the
+                endpoint writes none.
+            inference_id: The inference's id, for error texts.
+
+        Returns:
+            The handle; nothing is sent.
+        """
+        return AsyncInvocation(
+            inference_id=inference_id,
+            output_location=output_location,
+            failure_location=failure_location,
+            metadata=None,
+            store=self._store,
+            poller=self._poller,
         )
 
     def _check_length(self, request: SerializedRequest) -> None:

@@ -19,10 +19,10 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
 # From the ground up; a module imports from its own floor and from those below it.
 FLOORS = [
     {"errors", "eventstream", "framing"},
-    {"models", "operations", "serialize", "deserialize"},
+    {"models", "operations", "serialize", "deserialize", "object_errors"},
     {"config", "endpoints", "retries", "limiter", "user_agent", "auth"},
-    {"transport", "object_store"},
-    {"attempts", "session", "streaming", "async_inference", "concurrency"},
+    {"transport", "object_store", "upload_parts", "atomic_file"},
+    {"attempts", "session", "streaming", "async_inference", "result_poller", "concurrency"},
     {"batch", "local", "cli", "instrumentation"},
     {"__init__", "__main__"},
 ]

@@ -330,7 +330,7 @@ async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
             await connection.send(answer())
 
     async with RawServer(handler, ssl=served) as server:
-        async with open_transport(server.url, ssl=trusting) as transport:
+        async with open_transport(server.url, tls=trusting) as transport:
             assert await fetch(transport) == b"ok"
             assert await fetch(transport) == b"ok"
         async with open_transport(server.url) as transport:

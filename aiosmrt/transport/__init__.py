@@ -16,5 +16,6 @@ from __future__ import annotations
 
 from aiosmrt.transport.exchange import Exchange, StaleConnectionError
 from aiosmrt.transport.pool import Transport
+from aiosmrt.transport.tls import choose_tls, environment_proxy
 
-__all__ = ["Exchange", "StaleConnectionError", "Transport"]
+__all__ = ["Exchange", "StaleConnectionError", "Transport", "choose_tls", "environment_proxy"]

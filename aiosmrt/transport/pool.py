@@ -21,9 +21,10 @@ from aiosmrt.errors import (
 )
 from aiosmrt.transport.exchange import Exchange
 from aiosmrt.transport.slots import Slots
+from aiosmrt.transport.tls import trust
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    import ssl
 
     from aiohttp.connector import Connection
 
@@ -79,12 +80,16 @@ class Transport:
         base_url: Scheme, host, port and a path prefix.
         max_connections: Exchanges at once; more wait in line.
         connector: A connector of the user's, shared and never closed here; None makes one.
-        ssl: As aiohttp takes it: True verifies by the system's certificates.
-        proxy: The proxy's URL, None for none.
+        tls: As aiohttp takes it: True verifies by the system's certificates; or the path
+            of a file of certificates to trust instead.
+        proxy: The proxy's URL, with its user and password if it wants them; None for none.
 
     Attributes:
         host: The Host header's value, for texts and signatures.
         path_prefix: What stands before every request's path.
+        target_prefix: What stands before that in the request line: the endpoint, for a
+            proxy of plain HTTP.
+        proxy_headers: What such a proxy is told in every request.
     """
 
     def __init__(
@@ -93,11 +98,11 @@ class Transport:
         *,
         max_connections: int,
         connector: aiohttp.TCPConnector | None = None,
-        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        tls: ssl.SSLContext | aiohttp.Fingerprint | bool | str = True,
         proxy: str | None = None,
     ) -> None:
         self._url = URL(base_url, encoded=True)
-        self._ssl = ssl
+        self._tls = tls
         self._proxy = URL(proxy) if proxy else None
         self._owns_connector = connector is None
         self._connector = connector
@@ -107,22 +112,31 @@ class Transport:
         self.host = self._url.host_port_subcomponent or ""
         self.path_prefix = self._url.raw_path.rstrip("/")
         # A plain-HTTP proxy takes the whole URL as the request's target (RFC 9112, 3.2.2).
-        absolute = self._proxy is not None and self._url.scheme == "http"
-        self.target_prefix = f"http://{self.host}" if absolute else ""
+        self.target_prefix = ""
+        self.proxy_headers: tuple[tuple[str, str], ...] = ()
+        if self._proxy is not None and self._url.scheme == "http":
+            self.target_prefix = f"http://{self.host}"
+            if self._proxy.user is not None:
+                login = aiohttp.BasicAuth(self._proxy.user, self._proxy.password or "")
+                self.proxy_headers = (("Proxy-Authorization", login.encode()),)
 
-    def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
+    async def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
         """The connector, and the request that stands for all of ours before it."""
+        if isinstance(self._tls, str):
+            # Some 150 certificates: 10 ms and more, not on the loop.
+            loaded = await asyncio.get_running_loop().run_in_executor(None, trust, self._tls)
+            self._tls = loaded
         if self._closed:
             raise TransportError("The session is closed", host=self.host)
         loop = asyncio.get_running_loop()
-        if self._template is None or self._connector is None:
-            if self._connector is None:
-                # The slots bound the connections: a second limit would be a second queue.
-                self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
+        if self._connector is None:
+            # The slots bound the connections: a second limit would be a second queue.
+            self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
+        if self._template is None:
             # The connector reads host, TLS and proxy off a ClientRequest, and these
             # are the same for every request of a session.
             self._template = ClientRequest(
-                "POST", self._url, loop=loop, ssl=self._ssl, proxy=self._proxy
+                "POST", self._url, loop=loop, ssl=self._tls, proxy=self._proxy
             )
         elif self._template.loop is not loop:
             raise TransportError("The session belongs to another event loop", host=self.host)
@@ -148,7 +162,7 @@ class Transport:
             DeadlineExceededError: The deadline passed while connecting.
             TransportError: The session is closed.
         """
-        connector, template = self._open()
+        connector, template = await self._open()
         if not self._slots.take_nowait():
             await self._slots.take(deadline, self.host)
         try:
