@@ -1,17 +1,45 @@
-"""The handle of an async inference."""
+"""The handle of an async inference, and its result out of S3."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 from typing import TYPE_CHECKING
 
+from aiosmrt.atomic_file import AtomicFile
+from aiosmrt.errors import (
+    AiosmrtError,
+    AsyncInferenceError,
+    DeadlineExceededError,
+    ParameterValidationError,
+)
+from aiosmrt.models import AsyncInferenceResult
+from aiosmrt.object_errors import is_absence, is_passing
+from aiosmrt.object_store import S3Location
+
 if TYPE_CHECKING:
+    import os
+
     from aiosmrt.models import ResponseMetadata
+    from aiosmrt.object_store import ObjectStore, StoredObject
+    from aiosmrt.result_poller import ResultPoller, Watch
 
 __all__ = ["AsyncInvocation"]
+
+_logger = logging.getLogger("aiosmrt.async_inference")
+
+_POLL = 5.0
+_BODY_LIMIT = 33_554_432
+_FAILURE_LENGTH = 65_536
 
 
 class AsyncInvocation:
     """An async inference that the service has accepted.
+
+    ``await invocation.result()`` waits for its output. The handle holds nothing but these
+    facts and its session: ``to_dict()`` saves them, ``session.async_invocation(**facts)``
+    brings the handle back, in another process too.
 
     Attributes:
         inference_id: The inference's id, None where it was not told.
@@ -27,11 +55,206 @@ class AsyncInvocation:
         output_location: str | None,
         failure_location: str | None,
         metadata: ResponseMetadata | None,
+        poller: ResultPoller,
     ) -> None:
         self.inference_id = inference_id
         self.output_location = output_location
         self.failure_location = failure_location
         self.metadata = metadata
+        self._poller = poller
 
     def __repr__(self) -> str:
         return f"<AsyncInvocation {self.inference_id} to {self.output_location}>"
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The facts to save: strings and None, as JSON has them.
+
+        Returns:
+            The keywords of ``session.async_invocation``.
+        """
+        return {
+            "inference_id": self.inference_id,
+            "output_location": self.output_location,
+            "failure_location": self.failure_location,
+        }
+
+    async def result(
+        self,
+        timeout: float | None = None,
+        *,
+        poll: float = _POLL,
+        body_limit: int | None = _BODY_LIMIT,
+    ) -> AsyncInferenceResult:
+        """Waits until the output or the failure object is in S3.
+
+        The first look comes at once, the pauses between further ones grow up to ``poll``.
+        Handles of one session whose objects have a common prefix share looks. After a
+        timeout or a cancellation it can be called again; nothing is lost.
+
+        Args:
+            timeout: Seconds to wait, the reading of the output included; None for no limit.
+            poll: The longest pause between two looks, in seconds.
+            body_limit: Up to this many bytes the output is read into ``body``. A longer one
+                stays in S3: take it with ``await result.save(path)`` or
+                ``await result.read()``. None reads an output of any length.
+
+        Returns:
+            The output: ``body``, ``content_type``, ``size``, ``save()``.
+
+        Raises:
+            AsyncInferenceError: The inference failed, with the failure object's text.
+            DeadlineExceededError: Neither object came within ``timeout`` seconds.
+            ServiceError: S3 refuses to hand the output out, or has no such bucket.
+            TransportError: S3 cannot be reached, or the session was closed.
+            CredentialsError: There are no credentials.
+            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
+            ParameterValidationError: A location is not an S3 URI, or a number not one above 0.
+        """
+        if timeout is not None:
+            _check_seconds("timeout", timeout)
+        _check_seconds("poll", poll)
+        if self.output_location is None:
+            raise ParameterValidationError("output_location", "is needed for the result")
+        output = S3Location.parse(self.output_location, "output_location")
+        failure = None
+        if self.failure_location is not None:
+            failure = S3Location.parse(self.failure_location, "failure_location")
+        wait = _Wait(self, self._store, self._poller, output=output, failure=failure, poll=poll)
+        try:
+            return await asyncio.wait_for(wait.run(body_limit), timeout)
+        except asyncio.TimeoutError:
+            raise wait.too_late(timeout) from None
+        finally:
+            wait.close()
+
+
+class _Wait:
+    """One wait for one result."""
+
+    def __init__(
+        self,
+        invocation: AsyncInvocation,
+        poller: ResultPoller,
+        *,
+        output: S3Location,
+        failure: S3Location | None,
+        poll: float,
+    ) -> None:
+        self._invocation = invocation
+        self._store = poller.store
+        self._poller = poller
+        self._output = output
+        self._poll = poll
+        self._watches: dict[S3Location, Watch] = {}
+        # The output first: where both are there, it counts.
+        for location in (output, failure):
+            if location is not None:
+                self._watches[location] = poller.watch(location, cap=poll)
+
+    def close(self) -> None:
+        for watch in self._watches.values():
+            watch.close()
+
+    async def run(self, body_limit: int | None) -> AsyncInferenceResult:
+        while True:
+            await asyncio.wait(
+                [watch.arrived for watch in self._watches.values()],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            watch = next(watch for watch in self._watches.values() if watch.arrived.done())
+            is_output = watch.location == self._output
+            try:
+                found = watch.arrived.result()
+            except AiosmrtError as error:
+                if is_output:
+                    raise
+                _logger.warning("no longer looking for a failure object: %s", error)
+                del self._watches[watch.location]
+                continue
+            try:
+                if found is None:
+                    found = await self._store.get(watch.location)
+                if is_output:
+                    return await self._finish(found, body_limit)
+                raise self._failed(await _read_text(found))
+            except AsyncInferenceError:
+                raise
+            except AiosmrtError as error:
+                if not (is_absence(error) or is_passing(error)):
+                    if is_output:
+                        raise
+                    raise self._failed(f"its failure object cannot be read ({error})") from error
+                # Deleted since, or lost on its way: as if it had not come yet.
+                _logger.warning("looking again for %s: %s", watch.location, error)
+            self._watches[watch.location] = self._poller.watch(
+                watch.location, cap=self._poll, pause=watch.pause
+            )
+
+    async def _finish(self, found: StoredObject, body_limit: int | None) -> AsyncInferenceResult:
+        fits = body_limit is None or found.size <= body_limit
+        return AsyncInferenceResult(
+            output_location=str(found.location),
+            content_type=found.content_type,
+            size=found.size,
+            body=await found.read() if fits else None,
+            source=_Output(self._store, found),
+        )
+
+    def _failed(self, reason: str) -> AsyncInferenceError:
+        return AsyncInferenceError(
+            f"The async inference failed: {reason}",
+            inference_id=self._invocation.inference_id,
+            failure_location=self._invocation.failure_location,
+        )
+
+    def too_late(self, timeout: float | None) -> DeadlineExceededError:
+        """The error for a wait that took too long."""
+        text = f"Neither output nor failure object came within {timeout} s: {self._output}"
+        if any(watch.is_ambiguous for watch in self._watches.values()):
+            text += (
+                ". S3 answered 403 each time, as for an object that is not there where "
+                "s3:ListBucket is not allowed, and for one that s3:GetObject does not allow to read"
+            )
+        return DeadlineExceededError(text)
+
+
+class _Output:
+    """The bytes of one version of an output, in S3."""
+
+    def __init__(self, store: ObjectStore, found: StoredObject) -> None:
+        self._store = store
+        self._location = found.location
+        self._etag = found.etag
+
+    async def read(self) -> bytes:
+        """Reads it whole."""
+        return await (await self._open()).read()
+
+    async def save(self, path: str | os.PathLike[str], body: bytes | None) -> None:
+        """Writes it to a file, from S3 where ``body`` is None."""
+        async with AtomicFile(path) as file:
+            if body is not None:
+                await file.write(body)
+                return
+            async for chunk in (await self._open()).chunks():
+                await file.write(chunk)
+
+    async def _open(self) -> StoredObject:
+        return await self._store.get(self._location, etag=self._etag, purpose="download")
+
+
+async def _read_text(found: StoredObject) -> str:
+    """What a failure object says, as far as an error should carry it."""
+    text = b""
+    async for chunk in found.chunks():
+        text += chunk
+        if len(text) >= _FAILURE_LENGTH:
+            break
+    said = text[:_FAILURE_LENGTH].decode(errors="replace").strip()
+    return said or "its failure object is empty"
+
+
+def _check_seconds(name: str, value: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
+        raise ParameterValidationError(name, "must be a finite number of seconds above 0")

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import codecs
 import json
+import os  # noqa: TC003 - typing.get_type_hints must find what the models' annotations name
 import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
-from aiosmrt.errors import ConfigurationError
+from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 __all__ = [
     "AsyncInferenceResult",
@@ -314,14 +315,101 @@ class PayloadPart:
     bytes: bytes = attrs.field(repr=False)
 
 
+class OutputSource(Protocol):
+    """Where the bytes of an async inference's output are."""
+
+    async def read(self) -> bytes:
+        """Reads them all."""
+        ...
+
+    async def save(self, path: str | os.PathLike[str], body: bytes | None) -> None:
+        """Writes ``body`` to a file, or what lies there if that is None."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class AsyncInferenceResult:
     """The output of an async inference.
 
     Attributes:
-        body: The model's answer.
-        content_type: The answer's MIME type, None where the store told none.
+        output_location: The S3 URI at which it lies.
+        content_type: The output's MIME type, None where S3 told none.
+        size: Its length in bytes.
     """
 
-    body: bytes = attrs.field(repr=False)
-    content_type: str | None = None
+    output_location: str
+    content_type: str | None
+    size: int
+    _body: bytes | None = attrs.field(repr=False)
+    _source: OutputSource = attrs.field(repr=False, eq=False)
+
+    @property
+    def body(self) -> bytes:
+        """The model's answer.
+
+        Raises:
+            AiosmrtError: The output was longer than ``body_limit`` and so was left in S3.
+        """
+        if self._body is None:
+            raise AiosmrtError(
+                f"The output has {self.size} bytes, more than result(body_limit=...) lets it "
+                "read: take it with await result.save(path) or await result.read()"
+            )
+        return self._body
+
+    def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+        """The body as text.
+
+        Args:
+            encoding: Which codec; None takes the content type's charset, else UTF-8.
+            errors: As for ``bytes.decode``.
+
+        Returns:
+            The decoded body.
+
+        Raises:
+            UnicodeError: The body is not text in that encoding.
+            LookupError: ``encoding`` is not one that Python knows.
+            AiosmrtError: As ``body``.
+        """
+        return self.body.decode(encoding or _charset(self.content_type), errors)
+
+    def json(self) -> Any:
+        """The body parsed as JSON (UTF-8, UTF-16 or UTF-32, as RFC 4627 detects it).
+
+        Returns:
+            The parsed value.
+
+        Raises:
+            ValueError: The body is not JSON.
+            AiosmrtError: As ``body``.
+        """
+        return json.loads(self.body)
+
+    async def read(self) -> bytes:
+        """The whole output, read from S3 if it is not in ``body``.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            ServiceError: It was overwritten or deleted since it was found, or S3 refuses.
+            TransportError: It did not arrive whole.
+        """
+        return await self._source.read() if self._body is None else self._body
+
+    async def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the output to a file, a large one as it comes from S3.
+
+        The file appears when it is whole, in the place of one of that name; until then a
+        file beside it, ``NAME.RANDOM.part``, grows, and goes when anything fails.
+
+        Args:
+            path: The file's path.
+
+        Raises:
+            ServiceError: The output was overwritten or deleted since it was found, or S3 refuses.
+            TransportError: It did not arrive whole.
+            OSError: The file cannot be written.
+        """
+        await self._source.save(path, self._body)

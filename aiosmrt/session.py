@@ -143,14 +143,15 @@ class Session:
             self._provider,
             user_agent=user_agent,
         )
-        self._store = ObjectStore(
-            self._config,
-            self._provider,
-            timeouts=self._timeouts,
-            proxy=proxy,
-            user_agent=user_agent,
+        self._poller = ResultPoller(
+            ObjectStore(
+                self._config,
+                self._provider,
+                timeouts=self._timeouts,
+                proxy=proxy,
+                user_agent=user_agent,
+            )
         )
-        self._poller = ResultPoller(self._store)
 
     def __repr__(self) -> str:
         state = "closed" if self._transport.closed else "open"
@@ -429,7 +430,6 @@ class Session:
             output_location=output.output_location,
             failure_location=output.failure_location,
             metadata=output.metadata,
-            store=self._store,
             poller=self._poller,
         )
 
@@ -459,7 +459,6 @@ class Session:
             output_location=output_location,
             failure_location=failure_location,
             metadata=None,
-            store=self._store,
             poller=self._poller,
         )
 

@@ -47,7 +47,9 @@ INSTANCES = [
     InvokeEndpointAsyncOutput(inference_id="1", output_location="s3://b/k", metadata=METADATA),
     ResponseStreamHead(content_type="text/plain", custom_attributes="SECRET", metadata=METADATA),
     PayloadPart(b"SECRET"),
-    AsyncInferenceResult(body=b"SECRET", content_type="text/plain"),
+    AsyncInferenceResult(
+        output_location="s3://b/k", content_type="text/plain", size=6, body=b"SECRET", source=None
+    ),
 ]
 each_instance = pytest.mark.parametrize("instance", INSTANCES, ids=lambda i: type(i).__name__)
 

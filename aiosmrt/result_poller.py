@@ -1,0 +1,302 @@
+"""Looks for objects in S3 that will come: one poller for each prefix, however many wait.
+
+All that wait for an object below one prefix (the key up to its last slash) share looks. A look
+for one object is a GetObject, which has the object in hand if it is there. A look for several
+is a ListObjectsV2 that begins at the first of them and jumps from page to page over keys that
+nobody waits for: it costs no more requests than there are pages, nor than there are objects
+due. Where the caller may not list, each is asked for by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import math
+import random
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from aiosmrt.errors import AccessDeniedException, AiosmrtError, ServiceError, TransportError
+from aiosmrt.object_errors import is_absence, is_passing, is_refusal_of_listing
+from aiosmrt.object_store import LIST_PAGE_LENGTH, S3Location
+
+if TYPE_CHECKING:
+    from aiosmrt.object_store import ObjectStore, StoredObject
+
+__all__ = ["ResultPoller", "Watch"]
+
+_logger = logging.getLogger("aiosmrt.async_inference")
+
+# Time for the handles of one `gather` to come together, and no time for a person.
+_FIRST_PAUSE = 0.05
+_GROWTH = 1.6
+_JITTER = (0.8, 1.2)
+# Looks that may fail in a row where none has succeeded yet: some 10 s of them.
+_FAILURES = 10
+
+
+class Watch:
+    """One wait for one object.
+
+    Attributes:
+        location: Where the object will be.
+        pause: The pause that follows the next look, in seconds.
+        due: When the next look is due, by the loop's clock.
+        arrived: Done when the object is there: with the object if the look has it in hand,
+            with None if it was listed. An AiosmrtError when looking is of no use.
+        is_ambiguous: Whether S3 has answered 403 in a way that fits an object that is not
+            there as well as one that may not be read.
+    """
+
+    def __init__(
+        self, directory: _Directory, location: S3Location, cap: float, pause: float
+    ) -> None:
+        self._directory = directory
+        self._cap = cap
+        self.location = location
+        self.pause = min(max(pause, _FIRST_PAUSE), cap)
+        self.due = 0.0
+        self.arrived: asyncio.Future[StoredObject | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.is_ambiguous = False
+
+    def close(self) -> None:
+        """Ends the wait. Idempotent."""
+        self._directory.remove(self)
+        if not self.arrived.cancel() and not self.arrived.cancelled():
+            self.arrived.exception()  # retrieved, or the loop would report it
+
+    def schedule(self, now: float) -> None:
+        """Sets the time of the next look, each further from the last."""
+        self.due = now + self.pause * random.uniform(*_JITTER)  # noqa: S311 - spreads load
+        self.pause = min(self.pause * _GROWTH, self._cap)
+
+
+class ResultPoller:
+    """Waits for objects; one for a session.
+
+    Args:
+        store: Where they will be.
+
+    Attributes:
+        store: As given.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self._directories: dict[S3Location, _Directory] = {}
+        self._closed = False
+
+    def watch(self, location: S3Location, *, cap: float, pause: float = 0.0) -> Watch:
+        """Begins to look for an object; the first look comes within a tenth of a second.
+
+        Args:
+            location: Where it will be.
+            cap: The longest pause between two looks, in seconds.
+            pause: The pause before the first look, that of a wait which this one goes on from.
+
+        Returns:
+            The wait, which must be closed.
+
+        Raises:
+            TransportError: The session is closed.
+        """
+        if self._closed:
+            raise TransportError("The session is closed")
+        prefix = location.directory
+        directory = self._directories.get(prefix)
+        if directory is None or directory.is_done:
+            self._directories = {
+                known: other for known, other in self._directories.items() if not other.is_done
+            }
+            directory = self._directories[prefix] = _Directory(self.store, prefix)
+        watch = Watch(directory, location, cap, pause)
+        directory.add(watch)
+        return watch
+
+    def close(self) -> None:
+        """Ends every wait with a TransportError."""
+        self._closed = True
+        for directory in self._directories.values():
+            directory.fail(TransportError("The session was closed while a result was awaited"))
+
+
+class _Directory:
+    """All that is waited for below one prefix."""
+
+    def __init__(self, store: ObjectStore, prefix: S3Location) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._watches: dict[str, list[Watch]] = {}
+        self._task: asyncio.Task[None] | None = None
+        # Set by a newcomer whose look is due before the next one.
+        self._is_hurried = asyncio.Event()
+        self._wakes_at = math.inf
+        # Whether the caller may list; None when that is not known.
+        self._may_list: bool | None = None
+        # Whether to list for one object too, since GetObject tells too little.
+        self._must_list = False
+        self._has_answered = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return not self._watches
+
+    def add(self, watch: Watch) -> None:
+        watch.schedule(asyncio.get_running_loop().time())
+        self._watches.setdefault(watch.location.key, []).append(watch)
+        if watch.due < self._wakes_at:
+            self._is_hurried.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def remove(self, watch: Watch) -> None:
+        watches = self._watches.get(watch.location.key, [])
+        if watch in watches:
+            watches.remove(watch)
+            if not watches:
+                del self._watches[watch.location.key]
+        if not self._watches and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def fail(self, error: AiosmrtError) -> None:
+        """Ends all waits."""
+        for key in list(self._watches):
+            self._settle(key, error)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while self._watches:
+            await self._sleep()
+            now = loop.time()
+            # Whoever is halfway through a pause is served too, so that looks come together.
+            due = sorted(
+                key
+                for key, watches in self._watches.items()
+                if any(watch.due - watch.pause / 2 <= now for watch in watches)
+            )
+            try:
+                await self._look(due)
+                failures, self._has_answered = 0, True
+            except AiosmrtError as error:
+                failures += 1
+                lasting = failures >= _FAILURES and not self._has_answered
+                if lasting or not is_passing(error):
+                    self.fail(error)
+                else:
+                    _logger.warning("looking below %s failed: %s", self._prefix, error)
+            except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
+                self.fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
+            now = loop.time()
+            for key in due:
+                for watch in self._watches.get(key, ()):
+                    watch.schedule(now)
+        self._task = None
+
+    async def _sleep(self) -> None:
+        """Sleeps until the first look is due, newcomers' looks included."""
+        while True:
+            self._is_hurried.clear()
+            self._wakes_at = min(
+                watch.due for watches in self._watches.values() for watch in watches
+            )
+            pause = self._wakes_at - asyncio.get_running_loop().time()
+            if pause <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._is_hurried.wait(), pause)
+            except asyncio.TimeoutError:
+                return
+
+    async def _look(self, due: list[str]) -> None:
+        alone = len(self._watches) == 1 and not self._must_list
+        if alone or self._may_list is False or not await self._list(due):
+            await self._get_each(due)
+
+    async def _list(self, due: list[str]) -> bool:
+        """Looks by listing; False where that cannot be done."""
+        at = 0
+        while at < len(due):
+            try:
+                page = await self._store.list_page(self._prefix, _just_before(due[at]))
+            except AccessDeniedException:
+                page = None
+            if page is None:
+                _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
+                self._may_list = False
+                return False
+            self._may_list = True
+            for key in page:
+                if key in self._watches:
+                    self._settle(key, None)
+            if len(page) < LIST_PAGE_LENGTH:
+                break
+            behind = bisect_right(due, page[-1])
+            if behind == at:  # a page of keys that `_just_before` did not get past
+                await self._get(due[at])
+            at = max(behind, at + 1)
+        return True
+
+    async def _get_each(self, keys: list[str]) -> None:
+        outcomes = await asyncio.gather(*map(self._get, keys), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _get(self, key: str) -> None:
+        try:
+            found = await self._store.get(S3Location(self._prefix.bucket, key))
+        except ServiceError as error:
+            if is_absence(error):
+                return
+            if is_passing(error):
+                raise
+            if error.code != "AccessDenied" or not await self._may_be_absent(key, error):
+                self._settle(key, error)
+        else:
+            self._settle(key, found)
+
+    async def _may_be_absent(self, key: str, error: ServiceError) -> bool:
+        """Whether a 403 may stand for an object that is not there yet.
+
+        It does where the caller may read, but not list. Where the caller may list, the
+        listing tells; else the message may; else only time will.
+        """
+        if is_refusal_of_listing(error):
+            return True
+        if "is not authorized to perform" in error.message:
+            return False
+        if self._may_list is not False:
+            self._must_list = True
+            if await self._list([key]):
+                return key in self._watches
+        for watch in self._watches.get(key, ()):
+            watch.is_ambiguous = True
+        return True
+
+    def _settle(self, key: str, outcome: StoredObject | AiosmrtError | None) -> None:
+        for watch in self._watches.pop(key, ()):
+            if watch.arrived.done():
+                continue
+            if isinstance(outcome, AiosmrtError):
+                # Each who waits raises its own: one for all would gather all their tracebacks.
+                watch.arrived.set_exception(copy.copy(outcome))
+            else:
+                watch.arrived.set_result(outcome)
+                outcome = None  # its bytes can be read once
+
+
+def _just_before(key: str) -> str:
+    """A text less than the key, with next to no keys between the two.
+
+    It must be a path to obstore too, which knows no empty segments and no dots for one.
+    """
+    head, last = key[:-1], key[-1]
+    if last.isascii() and last.isalnum() and last != "0":  # before 0 there is the slash
+        return f"{head}{chr(ord(last) - 1)}~"
+    return head.rstrip(".")
