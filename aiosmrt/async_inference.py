@@ -119,7 +119,7 @@ class AsyncInvocation:
         failure = None
         if self.failure_location is not None:
             failure = S3Location.parse(self.failure_location, "failure_location")
-        wait = _Wait(self, self._store, self._poller, output=output, failure=failure, poll=poll)
+        wait = _Wait(self, self._poller, output=output, failure=failure, poll=poll)
         try:
             return await asyncio.wait_for(wait.run(body_limit), timeout)
         except asyncio.TimeoutError:
