@@ -145,8 +145,14 @@ class SSEDecoder:
             if line:
                 self._take(line)
             elif self._block:
-                event = self._finish()
-                if event is not None:
+                try:
+                    event = self._finish()
+                except InvalidMessageError as error:
+                    self._fail(error)
+                    break
+                if event is not None and event.data != self._done_marker:
+                    self._number += 1
+                    self._retry = None
                     yield event
         splitter = self._splitter
         if splitter.ended and splitter.fault is None:
@@ -169,21 +175,9 @@ class SSEDecoder:
         block = self._block
         self._block = []
         self._length = 0
-        try:
-            event = self._parse(block)
-        except InvalidMessageError as error:
-            self._fail(error)
-            return None
-        if event is None or event.data == self._done_marker:
-            return None
-        self._number += 1
-        self._retry = None
-        return event
-
-    def _parse(self, block: list[bytes]) -> ServerSentEvent | None:
         number = self._number + 1
         data: list[bytes] = []
-        name = b""
+        name = "message"
         for line in block:
             field, _, value = line.partition(b":")
             if value.startswith(b" "):
@@ -191,7 +185,7 @@ class SSEDecoder:
             if field == b"data":
                 data.append(value)
             elif field == b"event":
-                name = value
+                name = decode_utf8(value, "event", number) or "message"
             elif field == b"id":
                 if b"\0" not in value:
                     self._id = decode_utf8(value, "event", number)
@@ -199,12 +193,8 @@ class SSEDecoder:
                 self._retry = int(value)
         if not data:
             return None
-        return ServerSentEvent(
-            decode_utf8(name, "event", number) if name else "message",
-            decode_utf8(b"\n".join(data), "event", number),
-            self._id,
-            self._retry,
-        )
+        text = decode_utf8(b"\n".join(data), "event", number)
+        return ServerSentEvent(name, text, self._id, self._retry)
 
     def _end(self) -> None:
         """Refuses what the payload has ended in, but for a done marker."""
@@ -215,10 +205,9 @@ class SSEDecoder:
             return
         leftover = b"\n".join(self._block) + (b"" if rest else b"\n")
         try:
-            event = self._parse(self._block)
+            event = self._finish()
         except InvalidMessageError:
             event = None
-        self._block = []
         if event is None or event.data != self._done_marker:
             self._fail(unfinished("an event", leftover))
 
