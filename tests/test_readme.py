@@ -144,6 +144,7 @@ async def test_every_code_block_runs(heading, local):
     async with local.session() as session:
         namespace = {"aiosmrt": aiosmrt, "asyncio": asyncio, "local": local, "session": session}
         for block in SECTIONS[heading]:
+            namespace["session"] = session  # a block may open, and close, one of its own
             if block.language == "python":
                 await run_python(block.before, block.line, namespace)
                 await run_python(block.code, block.line, namespace)
