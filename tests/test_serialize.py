@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import io
 import math
 import mmap
 from array import array
-from urllib.parse import urlsplit
 
 import attrs
-import boto3
 import pytest
 from bad_parameters import ASYNC, BAD, INVOKE, STREAM, VALID, each_bad
 from botocore import xform_name
-from botocore.awsrequest import AWSResponse
-from botocore.config import Config
+from botocore_requests import BotocoreRequests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_model import MODEL, parameters
@@ -35,15 +31,6 @@ INPUTS = {
     STREAM: InvokeEndpointWithResponseStreamInput,
     ASYNC: InvokeEndpointAsyncInput,
 }
-# What a request has beside its operation's own headers, and what only a moment knows.
-OTHERS = {
-    "amz-sdk-invocation-id",
-    "amz-sdk-request",
-    "authorization",
-    "content-length",
-    "user-agent",
-    "x-amz-date",
-}
 
 
 def given_to(operation, **changes):
@@ -52,38 +39,7 @@ def given_to(operation, **changes):
 
 @pytest.fixture(scope="module")
 def botocores():
-    """What botocore's client would send: (method, path, headers, body)."""
-    client = boto3.client(
-        "sagemaker-runtime",
-        region_name="eu-west-1",
-        endpoint_url="http://127.0.0.1:9",
-        aws_access_key_id="id",
-        aws_secret_access_key="secret",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-    sent = []
-
-    class Empty(io.BytesIO):
-        def stream(self):
-            return iter(())
-
-    def answer(request, **_):
-        sent.append(request)
-        return AWSResponse(request.url, 200, {}, Empty())
-
-    client.meta.events.register("before-send", answer)
-
-    def send(operation, arguments):
-        getattr(client, xform_name(operation))(**arguments)
-        request = sent.pop()
-        headers = {
-            name: value.decode("ascii") if isinstance(value, bytes) else value
-            for name, value in request.headers.items()
-            if name.lower() not in OTHERS
-        }
-        return request.method, urlsplit(request.url).path, headers, request.body or b""
-
-    return send
+    return BotocoreRequests().of
 
 
 @pytest.mark.parametrize("operation", sorted(INPUTS))
