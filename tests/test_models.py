@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from service_model import MODEL
 
 from aiosmrt import models
-from aiosmrt.errors import ConfigurationError
+from aiosmrt.errors import AiosmrtError, ConfigurationError
 from aiosmrt.models import (
     AsyncInferenceResult,
     InvokeEndpointAsyncInput,
@@ -220,3 +220,49 @@ def test_a_new_session_is_parsed_or_is_none(header, session):
 
 def test_the_body_of_a_part_is_its_bytes():
     assert PayloadPart(b"ab").bytes == b"ab"
+
+
+class Stored:
+    """An output that lies in a store."""
+
+    def __init__(self):
+        self.saved = []
+
+    async def read(self):
+        return b"stored"
+
+    async def save(self, path, body):
+        self.saved.append((path, body))
+
+
+def result(body, source, content_type="text/plain; charset=latin-1"):
+    return AsyncInferenceResult(
+        output_location="s3://bucket/out",
+        content_type=content_type,
+        size=6,
+        body=body,
+        source=source,
+    )
+
+
+async def test_a_result_that_was_read_is_not_read_again():
+    stored = Stored()
+    answer = result(b'{"a":"\xe9"}', stored)
+    assert answer.body == await answer.read() == b'{"a":"\xe9"}'
+    assert answer.text() == '{"a":"é"}'
+    assert answer.text("ascii", "ignore") == '{"a":""}'
+    assert result('{"a":"é"}'.encode(), stored).json() == {"a": "é"}
+    assert result(b"", stored).body == b""
+    await answer.save("out.json")
+    assert stored.saved == [("out.json", answer.body)]
+
+
+async def test_a_result_left_in_the_store_says_how_to_take_it():
+    stored = Stored()
+    answer = result(None, stored)
+    for take in (lambda: answer.body, answer.text, answer.json):
+        with pytest.raises(AiosmrtError, match=r"has 6 bytes.*save\(path\).*read\(\)"):
+            take()
+    assert await answer.read() == b"stored"
+    await answer.save("out.json")
+    assert stored.saved == [("out.json", None)]
