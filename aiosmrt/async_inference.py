@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from aiosmrt.atomic_file import AtomicFile
 from aiosmrt.errors import (
@@ -17,15 +20,15 @@ from aiosmrt.errors import (
 from aiosmrt.models import AsyncInferenceResult
 from aiosmrt.object_errors import is_absence, is_passing
 from aiosmrt.object_store import S3Location
+from aiosmrt.operations import INVOKE_ENDPOINT_ASYNC
+from aiosmrt.serialize import body_bytes
 
 if TYPE_CHECKING:
-    import os
-
-    from aiosmrt.models import ResponseMetadata
+    from aiosmrt.models import Body, ResponseMetadata
     from aiosmrt.object_store import ObjectStore, StoredObject
     from aiosmrt.result_poller import ResultPoller, Watch
 
-__all__ = ["AsyncInvocation"]
+__all__ = ["AsyncInvocation", "choose_input", "upload_input"]
 
 _logger = logging.getLogger("aiosmrt.async_inference")
 
@@ -126,6 +129,68 @@ class AsyncInvocation:
             raise wait.too_late(timeout) from None
         finally:
             wait.close()
+
+
+async def upload_input(
+    store: ObjectStore, body: Body | os.PathLike[str], location: str, content_type: str | None
+) -> str:
+    """Puts an input into S3; see ``Session.upload_input``."""
+    if isinstance(location, str) and location.endswith("/"):
+        location += uuid4().hex
+    parsed = S3Location.parse(location, "location")
+    data = body if isinstance(body, os.PathLike) else body_bytes(body)
+    await store.put(parsed, data, content_type=content_type)
+    return location
+
+
+async def choose_input(
+    store: ObjectStore,
+    how: str | None,
+    body: Body | os.PathLike[str] | None,
+    location: str | None,
+    *,
+    content_type: str | None,
+) -> tuple[Body | None, str | None]:
+    """Decides how an input travels: with the request, or through S3.
+
+    Args:
+        store: S3.
+        how: ``auto`` to choose by its length; None to leave both as they are.
+        body: The input; with ``auto`` also the path of a file that holds it.
+        location: Its URI; with ``auto`` where to put it if it is long.
+        content_type: Its MIME type.
+
+    Returns:
+        The body and the location to send, one of them None if it was chosen here.
+
+    Raises:
+        ParameterValidationError: They do not fit together.
+        AiosmrtError: As ``Session.upload_input``.
+        OSError: The file cannot be read.
+    """
+    if how is None:
+        if isinstance(body, os.PathLike):
+            raise ParameterValidationError("body", 'may be a path only with input="auto"')
+        return body, location
+    if how != "auto":
+        raise ParameterValidationError("input", 'must be "auto" or None')
+    if body is None:
+        raise ParameterValidationError("body", 'is required with input="auto"')
+    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
+    if isinstance(body, os.PathLike):
+        path = Path(body)
+        length = (await asyncio.to_thread(path.stat)).st_size
+        if length <= limit:
+            return await asyncio.to_thread(path.read_bytes), None
+    else:
+        body = body_bytes(body)
+        length = len(body)
+        if length <= limit:
+            return body, None
+    if location is None:
+        rule = f"must say where in S3 to put a body of more than {limit} bytes"
+        raise ParameterValidationError("input_location", rule, length=length)
+    return None, await upload_input(store, body, location, content_type)
 
 
 class _Wait:

@@ -340,8 +340,8 @@ class AsyncInferenceResult:
     output_location: str
     content_type: str | None
     size: int
-    _body: bytes | None = attrs.field(repr=False)
-    _source: OutputSource = attrs.field(repr=False, eq=False)
+    _body: bytes | None = attrs.field(alias="body", repr=False)
+    _source: OutputSource = attrs.field(alias="source", repr=False, eq=False)
 
     @property
     def body(self) -> bytes:

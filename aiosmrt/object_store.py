@@ -260,9 +260,10 @@ class ObjectStore:
         async def ask(store: S3Store, path: str) -> list[str] | None:
             from obstore.exceptions import InvalidPathError
 
-            pages = store.list(path or None, offset=after, chunk_size=LIST_PAGE_LENGTH)
+            untyped: Any = store  # its annotations here want those of arrow, which is not needed
+            pages = untyped.list(path or None, offset=after, chunk_size=LIST_PAGE_LENGTH)
             try:
-                return [entry["path"] for entry in await anext(pages, [])]
+                return [entry["path"] for entry in await anext(pages, ())]
             except InvalidPathError:
                 return None
 
@@ -293,25 +294,29 @@ class ObjectStore:
         """
         attributes = {"Content-Type": content_type} if content_type is not None else None
 
-        async def ask(store: S3Store, path: str) -> None:
-            async with UploadParts(body, self._renew_credentials) as parts:
-                length = parts.part_length
-                if parts.total_length <= length:
+        async with UploadParts(body, self._renew_credentials) as parts:
+
+            async def ask(store: S3Store, path: str) -> None:
+                await parts.rewind()
+                if parts.total_length <= parts.part_length:
                     whole = await anext(parts, b"")
                     await store.put_async(path, whole, attributes=attributes, use_multipart=False)
                     return
-                upload = asyncio.ensure_future(
-                    store.put_async(
-                        path,
-                        parts,
-                        attributes=attributes,
-                        chunk_size=length,
-                        max_concurrency=_CONCURRENT_PARTS,
-                    )
+                upload = store.put_async(
+                    path,
+                    parts,
+                    attributes=attributes,
+                    chunk_size=parts.part_length,
+                    max_concurrency=_CONCURRENT_PARTS,
                 )
-                await parts.finish(upload)
+                await parts.finish(asyncio.ensure_future(upload))
 
-        await self._ask("PutObject", location, "upload", ask)
+            try:
+                await self._ask("PutObject", location, "upload", ask)
+            except AiosmrtError:
+                if parts.error is not None:
+                    raise parts.error from None
+                raise
 
     async def _ask(
         self,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import json
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from aiosmrt.errors import ParameterValidationError
 from aiosmrt.models import (
-    Body,
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,
@@ -23,8 +22,17 @@ from aiosmrt.operations import (
     Operation,
 )
 
-__all__ = ["AnyInput", "RequestHead", "SerializedRequest", "choose_body", "json_body", "serialize"]
+__all__ = [
+    "AnyInput",
+    "RequestHead",
+    "SerializedRequest",
+    "body_bytes",
+    "choose_body",
+    "json_body",
+    "serialize",
+]
 
+_BodyT = TypeVar("_BodyT")
 AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
 
 
@@ -91,8 +99,18 @@ def _build_head(operation: Operation, endpoint_name: Any, *values: Any) -> Reque
 _cached_head = functools.lru_cache(maxsize=256, typed=True)(_build_head)
 
 
-def _body_bytes(body: Any) -> bytes | bytearray | memoryview:
-    """The bytes of a body, without a copy where it has a contiguous buffer."""
+def body_bytes(body: Any) -> bytes | bytearray | memoryview:
+    """The bytes of a body, without a copy where it has a contiguous buffer.
+
+    Args:
+        body: Bytes, a buffer, or text for UTF-8.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        ParameterValidationError: It is none of these, or has no bytes to read.
+    """
     if type(body) is bytes:
         return body
     if isinstance(body, str):
@@ -134,7 +152,9 @@ def json_body(value: Any) -> bytes:
         raise ParameterValidationError("json", rule) from None
 
 
-def choose_body(body: Body | None, json: Any, content_type: str | None) -> tuple[Body, str | None]:
+def choose_body(
+    body: _BodyT | None, json: Any, content_type: str | None
+) -> tuple[_BodyT | bytes, str | None]:
     """The body and the content type of a call that takes ``body``, or ``json`` in its place.
 
     Raises:
@@ -174,7 +194,7 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
         return SerializedRequest(head, _async_body(parameters))
     if parameters.body is None:
         raise ParameterValidationError("body", "is required")
-    return SerializedRequest(head, _body_bytes(parameters.body))
+    return SerializedRequest(head, body_bytes(parameters.body))
 
 
 def _async_body(parameters: Any) -> bytes | bytearray | memoryview:
@@ -184,7 +204,7 @@ def _async_body(parameters: Any) -> bytes | bytearray | memoryview:
         raise ParameterValidationError("body", rule)
     if parameters.body is None:
         return b""
-    body = _body_bytes(parameters.body)
+    body = body_bytes(parameters.body)
     limit = INVOKE_ENDPOINT_ASYNC.max_body_length
     if len(body) > limit:
         rule = f"must be at most {limit} bytes; put a larger input into S3 and give input_location"

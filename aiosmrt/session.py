@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
-from aiosmrt.async_inference import AsyncInvocation
+from aiosmrt.async_inference import AsyncInvocation, choose_input, upload_input
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
 from aiosmrt.config import resolve_config
@@ -35,6 +35,7 @@ from aiosmrt.transport import Exchange, Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from ssl import SSLContext
     from types import TracebackType
@@ -134,24 +135,19 @@ class Session:
         # Not at the module's head: it brings `requests`, which `import aiosmrt` need not.
         from aiosmrt.auth.signer import SigV4Signer
 
-        user_agent = build_user_agent(
+        agent = build_user_agent(
             __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
         )
         self._caller = Caller(
             self._transport,
             SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker"),
             self._provider,
-            user_agent=user_agent,
+            user_agent=agent,
         )
-        self._poller = ResultPoller(
-            ObjectStore(
-                self._config,
-                self._provider,
-                timeouts=self._timeouts,
-                proxy=proxy,
-                user_agent=user_agent,
-            )
+        store = ObjectStore(
+            self._config, self._provider, timeouts=self._timeouts, proxy=proxy, user_agent=agent
         )
+        self._poller = ResultPoller(store)
 
     def __repr__(self) -> str:
         state = "closed" if self._transport.closed else "open"
@@ -358,8 +354,9 @@ class Session:
         endpoint_name: str,
         input_location: str | None = None,
         *,
-        body: Body | None = None,
+        body: Body | os.PathLike[str] | None = None,
         json: Any = None,
+        input: Literal["auto"] | None = None,  # noqa: A002 - the word users look for
         content_type: str | None = None,
         accept: str | None = None,
         custom_attributes: str | None = None,
@@ -373,13 +370,17 @@ class Session:
     ) -> AsyncInvocation:
         """Queues an inference whose output goes to S3 (InvokeEndpointAsync).
 
-        Exactly one of ``input_location`` and ``body`` (or ``json``) is to be given.
+        Exactly one of ``input_location`` and ``body`` (or ``json``) is to be given, but with
+        ``input="auto"``.
 
         Args:
             endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
             input_location: The input's S3 URI, ``s3://bucket/key``.
             body: The input itself, at most 128,000 bytes.
             json: In the body's place: an object to send as JSON.
+            input: ``auto`` takes a ``body`` of any length, or a file's path: what is longer
+                than 128,000 bytes is put into S3 first, at ``input_location`` (see
+                ``upload_input``). ``timeouts`` do not count that.
             content_type: The input's MIME type; ``application/json`` with ``json``.
             accept: The MIME type wanted of the output.
             custom_attributes: Passed to the container.
@@ -399,6 +400,9 @@ class Session:
         """
         if body is not None or json is not None:
             body, content_type = choose_body(body, json, content_type)
+        body, input_location = await choose_input(
+            self._poller.store, input, body, input_location, content_type=content_type
+        )
         request = serialize(
             InvokeEndpointAsyncInput(
                 endpoint_name=endpoint_name,
@@ -432,6 +436,36 @@ class Session:
             metadata=output.metadata,
             poller=self._poller,
         )
+
+    async def upload_input(
+        self,
+        body: Body | os.PathLike[str],
+        location: str,
+        *,
+        content_type: str | None = None,
+    ) -> str:
+        """Puts an input into S3, for the ``input_location`` of ``invoke_endpoint_async``.
+
+        A file is read as it is sent. Nobody sees the object before it is whole; when the
+        upload fails or is cancelled, there is none.
+
+        Args:
+            body: The input; str is text for UTF-8. Or a ``pathlib.Path``, of a file.
+            location: ``s3://bucket/prefix/`` for a new name below it, or the whole URI.
+            content_type: The object's MIME type.
+
+        Returns:
+            The object's URI.
+
+        Raises:
+            ParameterValidationError: The location is not an S3 URI, or the body has no bytes.
+            ServiceError: S3 refused.
+            TransportError: S3 did not answer.
+            CredentialsError: There are no credentials.
+            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
+            OSError: The file cannot be read.
+        """
+        return await upload_input(self._poller.store, body, location, content_type)
 
     def async_invocation(
         self,

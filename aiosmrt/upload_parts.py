@@ -103,6 +103,12 @@ class UploadParts:
             return memoryview(self._body)[self._at : self._at + self.part_length]
         return await asyncio.to_thread(self._file.read, self.part_length)
 
+    async def rewind(self) -> None:
+        """Begins at the first part again."""
+        self._at = 0
+        if self._file is not None:
+            await asyncio.to_thread(self._file.seek, 0)
+
     async def finish(self, upload: asyncio.Future[Any]) -> None:
         """Waits for the upload of these parts; a cancellation breaks it off first.
 
@@ -110,7 +116,7 @@ class UploadParts:
             upload: What obstore's ``put_async`` returned.
 
         Raises:
-            Exception: ``error`` if there is one, else what ``upload`` raised.
+            Exception: As ``upload``.
         """
         try:
             await asyncio.shield(upload)
@@ -119,8 +125,4 @@ class UploadParts:
             await asyncio.wait([upload], timeout=_ABORT_SECONDS)
             if not upload.cancel():
                 upload.exception()  # retrieved, or the loop would report it
-            raise
-        except Exception:
-            if self.error is not None:
-                raise self.error from None
             raise
