@@ -315,7 +315,8 @@ class StreamTruncatedError(EventStreamError):
     Attributes:
         bytes_received: How many bytes of the response's body had arrived.
         parts_received: How many whole PayloadParts had been handed out.
-        bytes_left: How many bytes of an unfinished message remain.
+        bytes_left: How many bytes of an unfinished message, or line, or value, remain.
+        leftover: Those bytes, where a payload was decoded; never printed.
     """
 
     _advice = (
@@ -330,19 +331,18 @@ class StreamTruncatedError(EventStreamError):
         bytes_received: int = 0,
         parts_received: int = 0,
         bytes_left: int = 0,
+        leftover: bytes = b"",
     ) -> None:
         super().__init__(message)
         self.bytes_received = bytes_received
         self.parts_received = parts_received
         self.bytes_left = bytes_left
+        self.leftover = leftover
 
     def _what(self) -> str:
         text = f"{self.message.rstrip('.')}: {self.bytes_received} bytes had arrived"
         if self.parts_received or self.bytes_left:
-            text += (
-                f"; parts handed out: {self.parts_received}, "
-                f"bytes of an unfinished message: {self.bytes_left}"
-            )
+            text += f"; parts handed out: {self.parts_received}, bytes left over: {self.bytes_left}"
         return text
 
 

@@ -22,7 +22,16 @@ FLOORS = [
     {"models", "operations", "serialize", "deserialize", "object_errors"},
     {"config", "endpoints", "retries", "limiter", "user_agent", "auth"},
     {"transport", "object_store", "upload_parts", "atomic_file"},
-    {"attempts", "session", "streaming", "async_inference", "result_poller", "concurrency"},
+    {
+        "attempts",
+        "session",
+        "streaming",
+        "stream_decoding",
+        "stream_stats",
+        "async_inference",
+        "result_poller",
+        "concurrency",
+    },
     {"batch", "local", "cli", "instrumentation"},
     {"__init__", "__main__"},
 ]

@@ -285,7 +285,7 @@ SENTENCES = [
         StreamTruncatedError(bytes_received=20, parts_received=1, bytes_left=4),
         (
             "The response ended in the middle of a message: 20 bytes had arrived; parts handed "
-            "out: 1, bytes of an unfinished message: 4. What was handed out before is whole, "
+            "out: 1, bytes left over: 4. What was handed out before is whole, "
             "but the answer is incomplete: treat it as failed, and invoke again if repeating "
             "the inference is harmless."
         ),

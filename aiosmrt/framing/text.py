@@ -75,11 +75,11 @@ def unfinished(kind: str, leftover: bytes) -> StreamTruncatedError:
         leftover: The bytes that were not handed out. The error holds them as
             ``leftover``, and prints only their number.
     """
-    error = StreamTruncatedError(
-        f"The payload ended in the middle of {kind}", bytes_left=len(leftover)
+    return StreamTruncatedError(
+        f"The payload ended in the middle of {kind}",
+        bytes_left=len(leftover),
+        leftover=leftover,
     )
-    vars(error)["leftover"] = leftover
-    return error
 
 
 class Utf8:
