@@ -7,10 +7,12 @@ import random
 import warnings
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aiosmrt.auth.credentials import Credentials
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.async_inference import AsyncInference, AsyncInferences, InMemoryObjects
+from aiosmrt.local.container import Container
 from aiosmrt.local.hosting import Deployment, Hosting
 from aiosmrt.local.invocations import Invocations
 from aiosmrt.local.python_model import PythonModel
@@ -282,6 +284,52 @@ class LocalEndpoint:
             endpoint_name,
             Deployment(
                 backend=PythonModel(handler),
+                variant=variant,
+                weight=weight,
+                container_hostname=container_hostname,
+                inference_component=inference_component,
+                model=target_model,
+            ),
+        )
+
+    def add_container(
+        self,
+        endpoint_name: str,
+        url: str,
+        *,
+        variant: str | None = None,
+        weight: float = 1.0,
+        container_hostname: str | None = None,
+        inference_component: str | None = None,
+        target_model: str | None = None,
+    ) -> None:
+        """Puts a model container behind an endpoint, by SageMaker's hosting contract.
+
+        It gets no traffic before its ``GET /ping`` has answered 200; until then callers
+        get ModelNotReadyException. Then it gets ``POST /invocations``. Each chunk that
+        it sends of a streamed answer becomes a PayloadPart as it arrives. When a
+        client leaves, the connection to the container is closed.
+
+        Args:
+            endpoint_name: The endpoint's name.
+            url: The container's base URL: ``http://127.0.0.1:8080``.
+            variant: As of ``add_model``, as all that follow.
+            weight: As of ``add_model``.
+            container_hostname: As of ``add_model``.
+            inference_component: As of ``add_model``.
+            target_model: As of ``add_model``.
+
+        Raises:
+            ConfigurationError: The URL is none of http or https.
+            ParameterValidationError: A name is not one that the service takes.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"{url!r} is not the URL of a container: http://HOST:PORT")
+        self._deploy(
+            endpoint_name,
+            Deployment(
+                backend=Container(url),
                 variant=variant,
                 weight=weight,
                 container_hostname=container_hostname,

@@ -19,6 +19,7 @@ __all__ = [
     "endpoint_not_found",
     "internal_failure",
     "model_error",
+    "model_not_ready",
     "session_not_found",
     "target_missing",
     "target_not_found",
@@ -180,6 +181,12 @@ def model_error(failure: ModelFailure, *, region: str, endpoint_name: str, varia
             "OriginalStatusCode": failure.status_code,
         },
     )
+
+
+def model_not_ready(endpoint_name: str) -> Refusal:
+    """The container is not there yet, or the model is being loaded."""
+    message = f"The model of endpoint {endpoint_name} is not ready for inference requests."
+    return Refusal("ModelNotReadyException", 429, {"Message": message})
 
 
 def timed_out() -> ModelFailure:
