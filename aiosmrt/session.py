@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
 from aiosmrt.async_inference import AsyncInvocation, choose_input, upload_input
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
+from aiosmrt.client import Client
 from aiosmrt.config import resolve_config
-from aiosmrt.deserialize import (
-    parse_invoke_endpoint,
-    parse_invoke_endpoint_async,
-    parse_stream_head,
-)
-from aiosmrt.errors import ConfigurationError, ParameterValidationError
+from aiosmrt.errors import ConfigurationError
 from aiosmrt.models import (
     InvokeEndpointAsyncInput,
-    InvokeEndpointAsyncOutput,
     InvokeEndpointInput,
     InvokeEndpointOutput,
     InvokeEndpointWithResponseStreamInput,
-    ResponseMetadata,
     Timeouts,
 )
 from aiosmrt.object_store import ObjectStore
-from aiosmrt.operations import SYNC_BODY_LENGTH
 from aiosmrt.result_poller import ResultPoller
-from aiosmrt.serialize import SerializedRequest, choose_body, serialize
-from aiosmrt.streaming import ResponseStream, ResponseStreamCall
-from aiosmrt.transport import Exchange, Transport, choose_tls, environment_proxy
+from aiosmrt.serialize import choose_body
+from aiosmrt.streaming import ResponseStreamCall
+from aiosmrt.transport import Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
@@ -48,8 +39,6 @@ if TYPE_CHECKING:
     from aiosmrt.retries import RetryPolicy
 
 __all__ = ["Session"]
-
-_logger = logging.getLogger("aiosmrt")
 
 
 class Session:
@@ -119,9 +108,7 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        self._timeouts = Timeouts() if timeouts is None else timeouts
-        self._max_body_length = max_body_length
-        self._warned_of_size = False
+        timeouts = Timeouts() if timeouts is None else timeouts
         self._provider = (
             default_provider(self._config) if credentials is None else as_provider(credentials)
         )
@@ -138,14 +125,15 @@ class Session:
         agent = build_user_agent(
             __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
         )
-        self._caller = Caller(
-            self._transport,
-            SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker"),
-            self._provider,
-            user_agent=agent,
+        signer = SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker")
+        self._client = Client(
+            Caller(self._transport, signer, self._provider, user_agent=agent),
+            timeouts=timeouts,
+            retries=self._config.retries,
+            max_body_length=max_body_length,
         )
         store = ObjectStore(
-            self._config, self._provider, timeouts=self._timeouts, proxy=proxy, user_agent=agent
+            self._config, self._provider, timeouts=timeouts, proxy=proxy, user_agent=agent
         )
         self._poller = ResultPoller(store)
 
@@ -234,10 +222,10 @@ class Session:
             TransportError: The answer was not received, or not in time.
             StreamTruncatedError: The answer ended before its announced length.
         """
-        body, content_type = choose_body(body, json, content_type)
+        payload, content_type = choose_body(body, json, content_type)
         parameters = InvokeEndpointInput(
             endpoint_name=endpoint_name,
-            body=body,
+            body=payload,
             content_type=content_type,
             accept=accept,
             custom_attributes=custom_attributes,
@@ -250,17 +238,7 @@ class Session:
             session_id=session_id,
             prefix_aware_id=prefix_aware_id,
         )
-        request = serialize(parameters)
-        limits = timeouts or self._timeouts
-
-        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
-            answer = await exchange.read(limits.idle, self._max_body_length)
-            return parse_invoke_endpoint(answer, metadata)
-
-        self._check_length(request)
-        return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._config.retries
-        )
+        return await self._client.invoke_endpoint(parameters, timeouts, retries)
 
     def invoke_endpoint_with_response_stream(
         self,
@@ -301,53 +279,25 @@ class Session:
         Raises:
             AiosmrtError: When awaited or entered, as ``invoke_endpoint``.
         """
+        payload, content_type = choose_body(body, json, content_type)
+        parameters = InvokeEndpointWithResponseStreamInput(
+            endpoint_name=endpoint_name,
+            body=payload,
+            content_type=content_type,
+            accept=accept,
+            custom_attributes=custom_attributes,
+            target_variant=target_variant,
+            target_container_hostname=target_container_hostname,
+            inference_id=inference_id,
+            inference_component_name=inference_component_name,
+            session_id=session_id,
+            prefix_aware_id=prefix_aware_id,
+        )
         return ResponseStreamCall(
-            self._open_stream(
-                *choose_body(body, json, content_type),
-                timeouts or self._timeouts,
-                retries or self._config.retries,
-                require_terminal,
-                endpoint_name=endpoint_name,
-                accept=accept,
-                custom_attributes=custom_attributes,
-                target_variant=target_variant,
-                target_container_hostname=target_container_hostname,
-                inference_id=inference_id,
-                inference_component_name=inference_component_name,
-                session_id=session_id,
-                prefix_aware_id=prefix_aware_id,
+            self._client.open_stream(
+                parameters, timeouts, retries, require_terminal=require_terminal
             )
         )
-
-    async def _open_stream(
-        self,
-        body: Body,
-        content_type: str | None,
-        limits: Timeouts,
-        policy: RetryPolicy,
-        require_terminal: Callable[[PayloadPart], bool] | None,
-        **parameters: Any,
-    ) -> ResponseStream:
-        started = time.perf_counter()
-        request = serialize(
-            InvokeEndpointWithResponseStreamInput(
-                body=body, content_type=content_type, **parameters
-            )
-        )
-
-        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
-            exchange.without_deadline()
-            return ResponseStream(
-                exchange,
-                parse_stream_head(metadata),
-                idle=limits.idle,
-                endpoint_name=request.head.endpoint_name,
-                started=started,
-                require_terminal=require_terminal,
-            )
-
-        self._check_length(request)
-        return await self._caller.call(request, finish, timeouts=limits, policy=policy)
 
     async def invoke_endpoint_async(
         self,
@@ -403,32 +353,20 @@ class Session:
         body, input_location = await choose_input(
             self._poller.store, input, body, input_location, content_type=content_type
         )
-        request = serialize(
-            InvokeEndpointAsyncInput(
-                endpoint_name=endpoint_name,
-                input_location=input_location,
-                body=body,
-                content_type=content_type,
-                accept=accept,
-                custom_attributes=custom_attributes,
-                inference_id=inference_id,
-                s3_output_path_extension=s3_output_path_extension,
-                filename=filename,
-                request_ttl_seconds=request_ttl_seconds,
-                invocation_timeout_seconds=invocation_timeout_seconds,
-            )
+        parameters = InvokeEndpointAsyncInput(
+            endpoint_name=endpoint_name,
+            input_location=input_location,
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            custom_attributes=custom_attributes,
+            inference_id=inference_id,
+            s3_output_path_extension=s3_output_path_extension,
+            filename=filename,
+            request_ttl_seconds=request_ttl_seconds,
+            invocation_timeout_seconds=invocation_timeout_seconds,
         )
-        limits = timeouts or self._timeouts
-
-        async def finish(
-            exchange: Exchange, metadata: ResponseMetadata
-        ) -> InvokeEndpointAsyncOutput:
-            answer = await exchange.read(limits.idle, self._max_body_length)
-            return parse_invoke_endpoint_async(answer, metadata)
-
-        output = await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._config.retries
-        )
+        output = await self._client.invoke_endpoint_async(parameters, timeouts, retries)
         return AsyncInvocation(
             inference_id=output.inference_id,
             output_location=output.output_location,
@@ -495,20 +433,6 @@ class Session:
             metadata=None,
             poller=self._poller,
         )
-
-    def _check_length(self, request: SerializedRequest) -> None:
-        length = len(request.body)
-        if self._max_body_length is not None and length > self._max_body_length:
-            rule = f"must be at most max_body_length={self._max_body_length} bytes"
-            raise ParameterValidationError("body", rule, length=length)
-        if length > SYNC_BODY_LENGTH and not self._warned_of_size:
-            self._warned_of_size = True
-            _logger.warning(
-                "a request body of %d bytes is over the service's usual limit of %d; an endpoint "
-                "without a raised limit answers such a request by closing the connection",
-                length,
-                SYNC_BODY_LENGTH,
-            )
 
 
 def _check_count(name: str, value: Any) -> None:

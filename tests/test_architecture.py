@@ -24,6 +24,7 @@ FLOORS = [
     {"transport", "object_store", "upload_parts", "atomic_file"},
     {
         "attempts",
+        "client",
         "session",
         "streaming",
         "stream_decoding",

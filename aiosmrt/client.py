@@ -1,0 +1,146 @@
+"""The three operations from their inputs to their outputs: what `Session` puts its names before."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from aiosmrt.deserialize import (
+    parse_invoke_endpoint,
+    parse_invoke_endpoint_async,
+    parse_stream_head,
+)
+from aiosmrt.errors import ParameterValidationError
+from aiosmrt.operations import SYNC_BODY_LENGTH
+from aiosmrt.serialize import serialize
+from aiosmrt.streaming import ResponseStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiosmrt.attempts import Caller
+    from aiosmrt.models import (
+        InvokeEndpointAsyncInput,
+        InvokeEndpointAsyncOutput,
+        InvokeEndpointInput,
+        InvokeEndpointOutput,
+        InvokeEndpointWithResponseStreamInput,
+        PayloadPart,
+        ResponseMetadata,
+        Timeouts,
+    )
+    from aiosmrt.retries import RetryPolicy
+    from aiosmrt.serialize import AnyInput, SerializedRequest
+    from aiosmrt.transport import Exchange
+
+__all__ = ["Client"]
+
+_logger = logging.getLogger("aiosmrt")
+
+
+class Client:
+    """Makes calls with a session's defaults.
+
+    Args:
+        caller: The loop of attempts.
+        timeouts: For calls without limits of their own.
+        retries: For calls without a policy of their own.
+        max_body_length: The most bytes of a body, in and out; None for no limit.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        timeouts: Timeouts,
+        retries: RetryPolicy,
+        max_body_length: int | None,
+    ) -> None:
+        self._caller = caller
+        self._timeouts = timeouts
+        self._retries = retries
+        self._max_body_length = max_body_length
+        self._warned_of_length = False
+
+    async def invoke_endpoint(
+        self,
+        parameters: InvokeEndpointInput,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> InvokeEndpointOutput:
+        """InvokeEndpoint; see `Session.invoke_endpoint`."""
+        request = self._serialize(parameters)
+        limits = timeouts or self._timeouts
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
+            body = await exchange.read(limits.idle, self._max_body_length)
+            return parse_invoke_endpoint(body, metadata)
+
+        return await self._caller.call(
+            request, finish, timeouts=limits, policy=retries or self._retries
+        )
+
+    async def open_stream(
+        self,
+        parameters: InvokeEndpointWithResponseStreamInput,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        *,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
+    ) -> ResponseStream:
+        """InvokeEndpointWithResponseStream, up to the response's head."""
+        started = time.perf_counter()
+        request = self._serialize(parameters)
+        limits = timeouts or self._timeouts
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
+            exchange.without_deadline()
+            return ResponseStream(
+                exchange,
+                parse_stream_head(metadata),
+                idle=limits.idle,
+                endpoint_name=request.head.endpoint_name,
+                started=started,
+                require_terminal=require_terminal,
+            )
+
+        return await self._caller.call(
+            request, finish, timeouts=limits, policy=retries or self._retries
+        )
+
+    async def invoke_endpoint_async(
+        self,
+        parameters: InvokeEndpointAsyncInput,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> InvokeEndpointAsyncOutput:
+        """InvokeEndpointAsync; see `Session.invoke_endpoint_async`."""
+        request = self._serialize(parameters)
+        limits = timeouts or self._timeouts
+
+        async def finish(
+            exchange: Exchange, metadata: ResponseMetadata
+        ) -> InvokeEndpointAsyncOutput:
+            body = await exchange.read(limits.idle, self._max_body_length)
+            return parse_invoke_endpoint_async(body, metadata)
+
+        return await self._caller.call(
+            request, finish, timeouts=limits, policy=retries or self._retries
+        )
+
+    def _serialize(self, parameters: AnyInput) -> SerializedRequest:
+        request = serialize(parameters)
+        length = len(request.body)
+        if self._max_body_length is not None and length > self._max_body_length:
+            rule = f"must be at most max_body_length={self._max_body_length} bytes"
+            raise ParameterValidationError("body", rule, length=length)
+        if length > SYNC_BODY_LENGTH and not self._warned_of_length:
+            self._warned_of_length = True
+            _logger.warning(
+                "a request body of %d bytes is over the service's usual limit of %d; an endpoint "
+                "without a raised limit answers such a request by closing the connection",
+                length,
+                SYNC_BODY_LENGTH,
+            )
+        return request
