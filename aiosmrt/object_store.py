@@ -27,7 +27,7 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.object_errors import read_failure
-from aiosmrt.transport import Transport
+from aiosmrt.transport import Transport, choose_tls, environment_proxy
 from aiosmrt.upload_parts import UploadParts
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from obstore import GetResult
-    from obstore.store import ClientConfig, S3Store
+    from obstore.store import BackoffConfig, ClientConfig, S3Store
 
     from aiosmrt.auth.credentials import Credentials, SessionProvider
     from aiosmrt.config import Config
@@ -49,13 +49,22 @@ LIST_PAGE_LENGTH = 1000
 
 _INSTALL = "pip install 'aiosmrt[s3]'"
 _URI = re.compile(r"s3://([^/?#]+)/(.+)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What can stand before ".s3." in a host that a certificate for *.s3. covers: no dots.
 _HOST_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _CONCURRENT_REQUESTS = 64
+# Each has connections of its own.
+_MAX_STORES = 64
 # S3 closes an idle connection after some 20 s.
 _KEEPALIVE = timedelta(seconds=15)
 # For "no limit": obstore's own default would end a long download after 30 s.
 _EVER = timedelta(days=365)
+# That of `aiosmrt.retries` for what fails transiently.
+_BACKOFF: BackoffConfig = {
+    "init_backoff": timedelta(milliseconds=50),
+    "max_backoff": timedelta(seconds=20),
+    "base": 2,
+}
 _LONG_PAST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CHUNK_LENGTH = 1_048_576
 _CONCURRENT_PARTS = 4
@@ -101,8 +110,8 @@ class S3Location:
             rule = "must be an S3 URI with a key: s3://bucket/key"
             raise ParameterValidationError(parameter, rule, length=length)
         bucket, key = found.groups()
-        if not key.isprintable() or {".", ".."} & set(key.split("/")):
-            rule = "must have a key of printable characters, without the segments . and .."
+        if _CONTROL.search(key) or {".", ".."} & set(key.split("/")):
+            rule = "must have a key without control characters and without the segments . and .."
             raise ParameterValidationError(parameter, rule, length=len(uri))
         return cls(bucket, key)
 
@@ -408,7 +417,12 @@ class ObjectStore:
     async def _find_region(self, location: S3Location) -> str | None:
         """Asks S3 for a bucket's region: its redirect says it in a header that obstore hides."""
         url = urlsplit(self._bucket_url(location))
-        transport = Transport(url.geturl(), max_connections=1, proxy=self._proxy)
+        transport = Transport(
+            url.geturl(),
+            max_connections=1,
+            tls=choose_tls(None, self._config.ca_bundle),
+            proxy=self._proxy or environment_proxy(url.geturl()),
+        )
         target = f"{transport.target_prefix}{url.path or '/'}"
         head = f"HEAD {target} HTTP/1.1\r\nHost: {transport.host}\r\n\r\n".encode()
         try:
@@ -430,43 +444,52 @@ class ObjectStore:
         if (store := self._stores.get(key)) is None:
             async with self._opening:
                 if (store := self._stores.get(key)) is None:
+                    if len(self._stores) >= _MAX_STORES:
+                        self._stores.clear()
                     make = asyncio.to_thread(self._make_store, location, base, purpose)
                     store = self._stores[key] = await make
         return store
 
     def _make_store(self, location: S3Location, base: str, purpose: _Purpose) -> S3Store:
         try:
+            from obstore.exceptions import BaseError
             from obstore.store import S3Store
         except ImportError:
             raise ConfigurationError(
                 f"S3 is reached through obstore, which is not installed: {_INSTALL}"
             ) from None
         url = self._bucket_url(location) + quote(base)
-        return S3Store(
-            location.bucket,
-            config={
-                "region": self._region(location),
-                # The URL is the bucket's already, whichever style it has.
-                "aws_endpoint_url_s3": url,
-                "virtual_hosted_style_request": True,
-                "conditional_put": "etag",
-                "request_payer": False,
-                "s3_express": False,
-                "skip_signature": False,
-                "unsigned_payload": False,
-            },
-            client_options=self._client_options(url, purpose),
-            retry_config={
-                "max_retries": 0 if purpose == "look" else self._config.retries.max_attempts - 1,
-                "retry_timeout": _EVER,
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=50),
-                    "max_backoff": timedelta(seconds=20),
-                    "base": 2,
+        options = self._client_options(url, purpose)
+        retries = 0 if purpose == "look" else self._config.retries.max_attempts - 1
+        try:
+            return S3Store(
+                location.bucket,
+                config={
+                    "region": self._region(location),
+                    # The URL is the bucket's already, whichever style it has.
+                    "aws_endpoint_url_s3": url,
+                    "virtual_hosted_style_request": True,
+                    "conditional_put": "etag",
+                    "disable_tagging": False,
+                    "request_payer": False,
+                    "s3_express": False,
+                    "skip_signature": False,
+                    "unsigned_payload": False,
                 },
-            },
-            credential_provider=self._give_credentials,
-        )
+                client_options=options,
+                retry_config={
+                    "max_retries": retries,
+                    "retry_timeout": _EVER,
+                    "backoff": _BACKOFF,
+                },
+                credential_provider=self._give_credentials,
+            )
+        except BaseError:
+            # Its text may hold the proxy's password.
+            raise ConfigurationError(
+                f"obstore cannot use the settings for {location}: look at the CA bundle, the "
+                "proxy and the AWS_ variables that begin with AWS_SSE_ and AWS_SERVER_SIDE_"
+            ) from None
 
     def _client_options(self, url: str, purpose: _Purpose) -> ClientConfig:
         timeouts = self._timeouts
@@ -483,8 +506,12 @@ class ObjectStore:
             options["read_timeout"] = options["timeout"] = _PART_TIMEOUT
         if self._proxy is not None:
             options["proxy_url"] = self._proxy
-        if self._config.ca_bundle is not None:
-            options["root_certificate"] = Path(self._config.ca_bundle).read_bytes()
+        if (path := self._config.ca_bundle) is not None:
+            try:
+                options["root_certificate"] = Path(path).read_bytes()
+            except OSError as error:
+                text = f"The CA bundle {path} cannot be used: {error.strerror}"
+                raise ConfigurationError(text) from error
         return options
 
 

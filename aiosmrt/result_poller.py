@@ -17,7 +17,7 @@ import random
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from aiosmrt.errors import AccessDeniedException, AiosmrtError, ServiceError, TransportError
+from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 from aiosmrt.object_errors import is_absence, is_passing, is_refusal_of_listing
 from aiosmrt.object_store import LIST_PAGE_LENGTH, S3Location
 
@@ -120,7 +120,7 @@ class ResultPoller:
         """Ends every wait with a TransportError."""
         self._closed = True
         for directory in self._directories.values():
-            directory.fail(TransportError("The session was closed while a result was awaited"))
+            directory.close(TransportError("The session was closed while a result was awaited"))
 
 
 class _Directory:
@@ -159,12 +159,20 @@ class _Directory:
             watches.remove(watch)
             if not watches:
                 del self._watches[watch.location.key]
-        if not self._watches and self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if not self._watches:
+            self._stop()
 
-    def fail(self, error: AiosmrtError) -> None:
-        """Ends all waits."""
+    def close(self, error: AiosmrtError) -> None:
+        """Ends all waits with an error, and looks no more."""
+        self._fail(error)
+        self._stop()
+
+    def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    def _fail(self, error: AiosmrtError) -> None:
         for key in list(self._watches):
             self._settle(key, error)
 
@@ -187,11 +195,11 @@ class _Directory:
                 failures += 1
                 lasting = failures >= _FAILURES and not self._has_answered
                 if lasting or not is_passing(error):
-                    self.fail(error)
+                    self._fail(error)
                 else:
                     _logger.warning("looking below %s failed: %s", self._prefix, error)
             except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
-                self.fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
+                self._fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
             now = loop.time()
             for key in due:
                 for watch in self._watches.get(key, ()):
@@ -224,7 +232,9 @@ class _Directory:
         while at < len(due):
             try:
                 page = await self._store.list_page(self._prefix, _just_before(due[at]))
-            except AccessDeniedException:
+            except ServiceError as error:
+                if is_passing(error):
+                    raise
                 page = None
             if page is None:
                 _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
