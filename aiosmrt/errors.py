@@ -500,6 +500,9 @@ class AccessDeniedException(ServiceError):
 
     _advice = "Allow sagemaker:InvokeEndpoint (or its async or streaming form) on this endpoint."
 
+    def _advise(self) -> str:
+        return _S3_ADVICE.get(self.operation or "", self._advice)
+
 
 class ExpiredTokenException(ServiceError):
     """The session token has expired."""
@@ -546,6 +549,11 @@ class UnknownServiceError(ServiceError):
 
     _advice = "Look its code up in the AWS documentation; quote the request id to AWS Support."
 
+
+_S3_ADVICE = {
+    "GetObject": "Allow s3:GetObject on this object, and kms:Decrypt if a key of KMS encrypts it.",
+    "PutObject": "Allow s3:PutObject here, and kms:GenerateDataKey if a key of KMS encrypts it.",
+}
 
 # The AWS SDKs' list (SDKs and Tools Reference Guide, "Retry behavior"; botocore
 # `retries/standard.py` ThrottledRetryableChecker).
