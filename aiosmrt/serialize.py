@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 
@@ -32,7 +32,6 @@ __all__ = [
     "serialize",
 ]
 
-_BodyT = TypeVar("_BodyT")
 AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
 
 
@@ -152,9 +151,7 @@ def json_body(value: Any) -> bytes:
         raise ParameterValidationError("json", rule) from None
 
 
-def choose_body(
-    body: _BodyT | None, json: Any, content_type: str | None
-) -> tuple[_BodyT | bytes, str | None]:
+def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, str | None]:
     """The body and the content type of a call that takes ``body``, or ``json`` in its place.
 
     Raises:

@@ -9,6 +9,7 @@ from aiosmrt.async_inference import AsyncInvocation, choose_input, upload_input
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
 from aiosmrt.client import Client
+from aiosmrt.concurrency import BatchItems, InvokeCall, ManyOptions, StreamCall
 from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.models import (
@@ -27,7 +28,7 @@ from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from ssl import SSLContext
     from types import TracebackType
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
+    from aiosmrt.concurrency import CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt.models import Body, PayloadPart
     from aiosmrt.retries import RetryPolicy
 
@@ -97,6 +99,7 @@ class Session:
         user_agent_extra: str | None = None,
     ) -> None:
         _check_count("max_connections", max_connections)
+        self._max_connections = max_connections
         if max_body_length is not None:
             _check_count("max_body_length", max_body_length)
         self._config = resolve_config(
@@ -298,6 +301,155 @@ class Session:
                 parameters, timeouts, retries, require_terminal=require_terminal
             )
         )
+
+    def invoke_many(
+        self,
+        endpoint_name: str,
+        requests: Iterable[InvokeRequest] | AsyncIterable[InvokeRequest],
+        *,
+        concurrency: int | Literal["auto"] = 64,
+        max_concurrency: int | None = None,
+        rate: float | None = None,
+        ordered: bool = False,
+        on_error: Literal["return", "raise"] = "return",
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_model: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        enable_explanations: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> BatchItems[InvokeEndpointOutput]:
+        """Invokes an endpoint for each of many requests, several at once.
+
+            async with session.invoke_many("my-endpoint", bodies) as items:
+                async for item in items:
+                    print(item.key, item.output or item.error)
+
+        Args:
+            endpoint_name: The endpoint of every bare body.
+            requests: Any iterable or async iterable of bodies, of InvokeEndpointInput (which
+                names its own endpoint and parameters), or of ``(key, either)``. It is read
+                lazily, never more than ``concurrency`` ahead of the items handed out.
+            concurrency: How many requests are under way at once; ``auto`` finds out what
+                the endpoint bears (see `aiosmrt.concurrency.adaptive`). More than
+                ``max_connections`` wait for a connection.
+            max_concurrency: The most that ``auto`` goes to; None is ``max_connections``.
+            rate: The most requests a second, retries counted in; None is no limit.
+            ordered: Whether items come in the order of the requests; a slow one then
+                holds up those behind it.
+            on_error: ``return`` hands an error out in its item; ``raise`` cancels what is
+                under way and raises the first.
+            content_type: Of every bare body, as all that follow: see ``invoke_endpoint``.
+            accept: The MIME type wanted of the answers.
+            custom_attributes: Passed to the container.
+            target_model: The model of a multi-model endpoint.
+            target_variant: The production variant.
+            target_container_hostname: The container of a multi-container endpoint.
+            inference_id: One id for all.
+            enable_explanations: A JMESPath expression for Clarify.
+            inference_component_name: The inference component.
+            session_id: A stateful session.
+            prefix_aware_id: Routes requests of a common prefix together.
+            timeouts: Each call's time limits in place of the session's.
+            retries: Each call's retry policy in place of the session's.
+
+        Returns:
+            An async iterator of BatchItem: ``key``, ``index``, ``output``, ``error``,
+            ``attempts``, ``latency``. Who leaves it before its end enters it with
+            ``async with``.
+
+        Raises:
+            ParameterValidationError: A keyword breaks its constraint, or ``requests`` is
+                one body. What is wrong with one request is the error of its item.
+            ConfigurationError: ``concurrency``, ``rate`` or ``on_error`` is out of range.
+        """
+        parameters: dict[str, Any] = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_model": target_model,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "enable_explanations": enable_explanations,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+        options = ManyOptions(
+            concurrency=concurrency,
+            maximum=self._max_connections if max_concurrency is None else max_concurrency,
+            rate=rate,
+            ordered=ordered,
+            on_error=on_error,
+        )
+        call = InvokeCall(self._client, parameters, timeouts, retries)
+        return BatchItems(call, requests, options)
+
+    def stream_many(
+        self,
+        endpoint_name: str,
+        requests: Iterable[StreamRequest] | AsyncIterable[StreamRequest],
+        *,
+        concurrency: int | Literal["auto"] = 64,
+        max_concurrency: int | None = None,
+        rate: float | None = None,
+        ordered: bool = False,
+        on_error: Literal["return", "raise"] = "return",
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> BatchItems[CollectedStream]:
+        """Reads the streamed answers to many requests, several at once, each to its end.
+
+        Args: As for ``invoke_many`` and ``invoke_endpoint_with_response_stream``; the inputs
+            are InvokeEndpointWithResponseStreamInput.
+
+        Returns:
+            An async iterator of BatchItem, whose ``output`` is a CollectedStream: ``parts``,
+            ``body``, ``text()``, ``json()``. A stream that broke off is an error.
+
+        Raises:
+            AiosmrtError: As ``invoke_many``.
+        """
+        parameters: dict[str, Any] = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+        options = ManyOptions(
+            concurrency=concurrency,
+            maximum=self._max_connections if max_concurrency is None else max_concurrency,
+            rate=rate,
+            ordered=ordered,
+            on_error=on_error,
+        )
+        call = StreamCall(self._client, parameters, timeouts, retries, require_terminal)
+        return BatchItems(call, requests, options)
 
     async def invoke_endpoint_async(
         self,

@@ -295,7 +295,7 @@ class ResponseStream:
             AiosmrtError: As iterating; what had arrived is lost.
         """
         self._claim("read")
-        payloads = []
+        payloads: list[bytes] = []
         while (payload := await self.receive_payload()) is not None:
             payloads.append(payload)
         return b"".join(payloads)

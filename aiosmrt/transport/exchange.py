@@ -158,7 +158,8 @@ class Exchange:
         except BaseException as error:
             # aiohttp raises before it hands out what had arrived: those bytes come first.
             # No public method reads them: read_nowait() raises the same error again.
-            data = payload._read_nowait(-1) if isinstance(error, Exception) else b""  # noqa: SLF001
+            take = payload._read_nowait  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            data = take(-1) if isinstance(error, Exception) else b""
             if not data:
                 lost = self._lost(error)
                 self.close()
@@ -187,7 +188,7 @@ class Exchange:
         if limit is not None and announced.isdecimal() and int(announced) > limit:
             self.close()
             raise MessageTooLargeError("a body", length=int(announced), limit=limit)
-        chunks = []
+        chunks: list[bytes] = []
         while chunk := await self.receive(idle):
             chunks.append(chunk)
             if limit is not None and self.bytes_received > limit:
