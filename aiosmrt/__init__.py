@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiosmrt.async_inference import AsyncInvocation
     from aiosmrt.auth.credentials import CachingProvider, Credentials, CredentialsProvider
+    from aiosmrt.concurrency import BatchItem, BatchItems, CollectedStream
     from aiosmrt.errors import (
         AccessDeniedException,
         AiosmrtError,
@@ -69,8 +70,11 @@ __all__ = [
     "AsyncInferenceError",
     "AsyncInferenceResult",
     "AsyncInvocation",
+    "BatchItem",
+    "BatchItems",
     "CachingProvider",
     "ChecksumMismatchError",
+    "CollectedStream",
     "ConfigurationError",
     "ConnectError",
     "ConnectTimeoutError",
@@ -113,7 +117,10 @@ __all__ = [
 
 _HOMES = {
     "AsyncInvocation": "async_inference",
+    "BatchItem": "concurrency",
+    "BatchItems": "concurrency",
     "CachingProvider": "auth.credentials",
+    "CollectedStream": "concurrency",
     "Credentials": "auth.credentials",
     "CredentialsProvider": "auth.credentials",
     "RetryPolicy": "retries",

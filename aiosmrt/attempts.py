@@ -135,6 +135,7 @@ class Caller:
         *,
         timeouts: Timeouts,
         policy: RetryPolicy,
+        failed: Callable[[AiosmrtError], None] | None = None,
     ) -> _T:
         """Makes one call, with as many attempts as its policy grants.
 
@@ -143,6 +144,8 @@ class Caller:
             finish: Makes the output; its errors count as the attempt's.
             timeouts: The call's time limits.
             policy: The call's retry policy.
+            failed: Told of each failed attempt, at once: who steers by what the service
+                bears cannot wait until the retries are used up.
 
         Returns:
             What ``finish`` returned.
@@ -167,6 +170,8 @@ class Caller:
                 output = await self._attempt(call, finish)
             except AiosmrtError as error:
                 _describe(error, call)
+                if failed is not None:
+                    failed(error)
                 await self._back_off(error, call, retries)
             else:
                 retries.succeeded(now=time.monotonic())

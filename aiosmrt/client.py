@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiosmrt.attempts import Caller
+    from aiosmrt.errors import AiosmrtError
     from aiosmrt.models import (
         InvokeEndpointAsyncInput,
         InvokeEndpointAsyncOutput,
@@ -68,8 +69,10 @@ class Client:
         parameters: InvokeEndpointInput,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
+        *,
+        failed: Callable[[AiosmrtError], None] | None = None,
     ) -> InvokeEndpointOutput:
-        """InvokeEndpoint; see `Session.invoke_endpoint`."""
+        """InvokeEndpoint; see `Session.invoke_endpoint`, and `Caller.call` for ``failed``."""
         request = self._serialize(parameters)
         limits = timeouts or self._timeouts
 
@@ -78,7 +81,7 @@ class Client:
             return parse_invoke_endpoint(body, metadata)
 
         return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._retries
+            request, finish, timeouts=limits, policy=retries or self._retries, failed=failed
         )
 
     async def open_stream(
@@ -88,6 +91,7 @@ class Client:
         retries: RetryPolicy | None = None,
         *,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
+        failed: Callable[[AiosmrtError], None] | None = None,
     ) -> ResponseStream:
         """InvokeEndpointWithResponseStream, up to the response's head."""
         started = time.perf_counter()
@@ -106,7 +110,7 @@ class Client:
             )
 
         return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._retries
+            request, finish, timeouts=limits, policy=retries or self._retries, failed=failed
         )
 
     async def invoke_endpoint_async(

@@ -386,7 +386,7 @@ class Session:
         }
         options = ManyOptions(
             concurrency=concurrency,
-            maximum=self._max_connections if max_concurrency is None else max_concurrency,
+            max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
             rate=rate,
             ordered=ordered,
             on_error=on_error,
@@ -443,7 +443,7 @@ class Session:
         }
         options = ManyOptions(
             concurrency=concurrency,
-            maximum=self._max_connections if max_concurrency is None else max_concurrency,
+            max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
             rate=rate,
             ordered=ordered,
             on_error=on_error,

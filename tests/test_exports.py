@@ -12,7 +12,8 @@ import pytest
 SURFACE = {
     "aiosmrt": """
         AccessDeniedException AiosmrtError AsyncInferenceError AsyncInferenceResult
-        AsyncInvocation CachingProvider ChecksumMismatchError ConfigurationError ConnectError
+        AsyncInvocation BatchItem BatchItems CachingProvider ChecksumMismatchError
+        CollectedStream ConfigurationError ConnectError
         ConnectTimeoutError ConnectionLostError Credentials CredentialsError
         CredentialsProvider DeadlineExceededError EventStreamError ExpiredTokenException
         InternalDependencyException InternalFailure InternalStreamFailure

@@ -1,0 +1,220 @@
+"""How many calls at once, found out from what comes back: policy alone, without I/O.
+
+The number of calls in flight is a congestion window, as Netflix's concurrency-limits has
+it, and is steered as TCP's CUBIC steers one (RFC 9438; multiplicative decrease with one
+growth for all is what makes strangers share fairly: Chiu and Jain, 1989):
+
+- It doubles each round trip until the first sign of congestion.
+- A sign cuts it to 0.7, once a round trip.
+- It then grows by ``0.4 t^3`` around where it was cut, ``t`` in seconds: fast back to
+  near that place, slowly past it, and fast again if nothing happens there.
+
+The signs are, in the order of their weight:
+
+- A throttle.
+- Connections that fail and answers 500 to 504 and 530, when more than a few in a hundred
+  do: a service of which one answer in a hundred fails for reasons of its own is not full.
+- Latency at twice what it was: by Little's law throughput no longer rises with the calls
+  in flight then, and what more of them do is wait. That a *cut* does not bring latency
+  down shows that it is the service's own (longer answers, other clients); then the cut
+  is undone, and latency is measured against the new value.
+
+At one call in flight there is nothing left to cut; calls then begin after a random,
+doubling delay, as one call's retries do, so that an outage is met with a few probes.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from aiosmrt.errors import (
+    AiosmrtError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    ReadTimeoutError,
+    ServiceError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["AdaptiveConcurrency"]
+
+# RFC 9438, 4.1 and 4.6: CUBIC's constant (calls per cubed second), and what a cut leaves.
+_SCALE = 0.4
+_BETA = 0.7
+_INITIAL = 4
+# Below this many samples a mean of inference times says little.
+_WINDOW = 20
+# At twice the latency of an idle service as many calls wait as are worked on.
+_LATENCY_RISE = 2.0
+# Where calls queue, a cut to 0.7 brings latency to about 0.7; nearer to 1, they do not.
+_LATENCY_FELL = 0.9
+# Of failures other than throttles: the weight of the newest attempt, and the share
+# that counts as congestion, which three in sixteen reach and one in a hundred does not.
+_FAILING_WEIGHT = 1 / 16
+_FAILING_SHARE = 0.15
+# The delay at one call in flight doubles from here; the AWS SDKs' limit.
+_PAUSE_BASE = 0.1
+_PAUSE_LONGEST = 20.0
+
+
+class AdaptiveConcurrency:
+    """How many calls may be in flight. Tell it the end of every attempt and call.
+
+    Not for use from several threads. Times are seconds on any clock that does not
+    run backwards.
+
+    Args:
+        maximum: The most it goes to, at least 1.
+        now: The time.
+        rand: Gives numbers from 0 to 1 (`random.random`).
+    """
+
+    __slots__ = (
+        "_base",
+        "_count",
+        "_cut_from",
+        "_cut_latency",
+        "_epoch",
+        "_failing",
+        "_growing_freely",
+        "_latency",
+        "_maximum",
+        "_pauses",
+        "_peak",
+        "_rand",
+        "_recovered_at",
+        "_resume_at",
+        "_sum",
+        "_updated",
+        "_window",
+    )
+
+    def __init__(
+        self, maximum: int, *, now: float, rand: Callable[[], float] = random.random
+    ) -> None:
+        self._maximum = maximum
+        self._rand = rand
+        self._window = float(min(_INITIAL, maximum))
+        # Until the first sign of congestion.
+        self._growing_freely = True
+        # CUBIC's W_max, and when the growth towards it began.
+        self._peak = 0.0
+        self._epoch = self._updated = now
+        # Until then answers are those of calls that began before the last cut.
+        self._recovered_at = now
+        # Of the calls without a retry: what an idle service takes, what it takes now,
+        # and the sum and number behind the next mean.
+        self._base: float | None = None
+        self._latency = 0.0
+        self._sum = 0.0
+        self._count = 0
+        # A cut made for latency, until its effect is known.
+        self._cut_from = 0.0
+        self._cut_latency = 0.0
+        self._failing = 0.0
+        self._pauses = 0
+        self._resume_at = now
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be in flight now, 1 to ``maximum``."""
+        return int(self._window)
+
+    def delay(self, now: float) -> float:
+        """How long the next call has to wait in any case, in seconds; mostly 0.0."""
+        return max(self._resume_at - now, 0.0)
+
+    def failed(self, error: AiosmrtError, *, now: float) -> None:
+        """Learns from an attempt that failed, whether or not another follows.
+
+        Args:
+            error: How it ended.
+            now: The time.
+        """
+        if not _is_congestion(error):
+            return
+        if not (isinstance(error, ServiceError) and error.is_throttling):
+            self._failing += (1.0 - self._failing) * _FAILING_WEIGHT
+            if self._failing < _FAILING_SHARE:
+                return
+        if now < self._recovered_at:
+            return
+        if self._window == 1.0:
+            longest = min(_PAUSE_BASE * 2.0 ** min(self._pauses, 16), _PAUSE_LONGEST)
+            self._resume_at = now + self._rand() * longest
+            self._pauses += 1
+        self._cut_latency = 0.0
+        self._cut(now)
+
+    def succeeded(self, latency: float | None, *, in_flight: int, now: float) -> None:
+        """Learns from a call that succeeded.
+
+        Args:
+            latency: The call's seconds; None where retries are in them.
+            in_flight: How many calls were under way, this one included.
+            now: The time.
+        """
+        self._failing -= self._failing * _FAILING_WEIGHT
+        self._pauses = 0
+        self._resume_at = now
+        if latency is not None and now >= self._recovered_at:
+            self._measure(latency, now)
+        if in_flight < self.limit:
+            # Who does not use what it has must not be given more (RFC 9438, 5.8).
+            self._epoch += now - self._updated
+        elif self._growing_freely:
+            self._window = min(self._window + 1.0, self._maximum)
+        elif now >= self._recovered_at:
+            self._grow(now)
+        self._updated = now
+
+    def _grow(self, now: float) -> None:
+        since = now - self._epoch
+        # The seconds from the cut back to the peak.
+        back = max((self._peak - self._peak * _BETA) / _SCALE, 0.0) ** (1 / 3)
+        target = self._peak + _SCALE * (since - back) ** 3
+        # Never further than half as much again, as one success is little to go by.
+        target = min(target, self._window * 1.5 + 1.0, self._maximum)
+        self._window = max(self._window, target)
+
+    def _cut(self, now: float) -> None:
+        # A peak lower than the last: others need room, so the way back ends earlier
+        # (RFC 9438, 4.7, fast convergence).
+        lower = self._window < self._peak
+        self._peak = self._window * (1.0 + _BETA) / 2.0 if lower else self._window
+        self._window = max(self._window * _BETA, 1.0)
+        self._growing_freely = False
+        self._epoch = now
+        self._recovered_at = now + self._latency
+        self._sum = self._count = 0
+
+    def _measure(self, latency: float, now: float) -> None:
+        self._latency = self._latency * 0.9 + latency * 0.1 if self._latency else latency
+        self._sum += latency
+        self._count += 1
+        if self._count < max(_WINDOW, self._window):
+            return
+        mean = self._sum / self._count
+        self._sum = self._count = 0
+        if self._cut_latency:
+            if mean > self._cut_latency * _LATENCY_FELL:
+                self._base = mean
+                self._window = max(self._window, self._cut_from)
+            self._cut_latency = 0.0
+        if self._base is None or mean < self._base:
+            self._base = mean if self._base is None else (self._base + mean) / 2
+        elif mean > self._base * _LATENCY_RISE and self._window > 1.0:
+            self._cut_from, self._cut_latency = self._window, mean
+            self._cut(now)
+
+
+def _is_congestion(error: AiosmrtError) -> bool:
+    if isinstance(error, ServiceError):
+        return error.is_throttling or error.status_code >= 500
+    return isinstance(
+        error, (ConnectError, ConnectTimeoutError, ConnectionLostError, ReadTimeoutError)
+    )
