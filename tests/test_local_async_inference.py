@@ -84,6 +84,21 @@ async def test_the_model_sees_the_parameters():
     }
 
 
+async def test_an_input_of_any_name():
+    def call(client):
+        return client.invoke_endpoint_async(
+            EndpointName="model", InputLocation="s3://in/ä b+%20?#.csv"
+        )
+
+    async with LocalEndpoint() as local:
+        local.add_model("model", echo)
+        local.put_object("s3://in/ä b+%20?#.csv", "1,2")
+        answer = await with_boto(local, call)
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
+        _, body = await result(local, answer["OutputLocation"])
+    assert json.loads(body)["body"] == "1,2"
+
+
 async def test_a_generator_is_joined():
     async def model(request):
         yield b"a"

@@ -8,9 +8,10 @@ from functools import partial
 
 import pytest
 from aiohttp import web
-from local_cases import assert_passed, run_aiobotocore, run_boto3
+from local_cases import assert_passed
 from local_clients import send_signed, until
 from local_container import add_containers, running
+from local_sdks import SDKS
 from local_stream import STREAM, Stream, decoded
 
 from aiosmrt import ConfigurationError
@@ -25,11 +26,11 @@ def fastapi():
         yield url
 
 
-@pytest.mark.parametrize("run", [run_boto3, run_aiobotocore])
+@pytest.mark.parametrize("run", SDKS)
 async def test_every_sdk_passes_the_table_before_containers(fastapi, run):
     async with LocalEndpoint() as local:
         add_containers(local, fastapi)
-        local.put_object("s3://inputs/rows é.csv", "1,2")
+        local.put_object("s3://inputs/rows 1.csv", "1,2")
         results = await run(local)
         assert_passed(results)
 

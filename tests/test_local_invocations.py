@@ -7,18 +7,19 @@ import json
 from functools import partial
 
 import pytest
-from local_cases import add_models, assert_passed, run_aiobotocore, run_boto3
+from local_cases import add_models, assert_passed
 from local_clients import send_signed, until
+from local_sdks import SDKS
 from local_stream import STREAM, Stream, decoded
 
 from aiosmrt.local import LocalEndpoint, ModelResponse
 
 
-@pytest.mark.parametrize("run", [run_boto3, run_aiobotocore])
+@pytest.mark.parametrize("run", SDKS)
 async def test_every_sdk_passes_the_table(run):
     async with LocalEndpoint() as local:
         add_models(local)
-        local.put_object("s3://inputs/rows é.csv", "1,2")
+        local.put_object("s3://inputs/rows 1.csv", "1,2")
         results = await run(local)
         assert_passed(results)
         for location in [
