@@ -55,6 +55,9 @@ class Connection:
         return Request(line, headers, body)
 
     async def send(self, data: bytes) -> None:
+        """Writes; ConnectionError where the client has gone (uvloop raises RuntimeError)."""
+        if self.writer.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
