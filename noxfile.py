@@ -26,6 +26,20 @@ nox.options.sessions = ["lint", "types", f"tests-{CURRENT}"]
 PYTEST = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
 
 
+# What stands on the transport alone, the slow ones included.
+RELIABILITY = (
+    "attempts",
+    "cancellation",
+    "concurrency",
+    "responses",
+    "session",
+    "soak",
+    "streaming",
+    "transport",
+    "wire",
+)
+
+
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
@@ -84,6 +98,17 @@ def lowest(session: nox.Session) -> None:
     session.run(*PYTEST, *session.posargs)
 
 
+# The minors of aiohttp that pyproject.toml admits, the first of which is its lower bound:
+# the transport stands below aiohttp's documented client, where each of them may differ.
+@nox.session(name="aiohttp-versions")
+@nox.parametrize("minor", ["3.12", "3.13", "3.14"])
+def aiohttp_versions(session: nox.Session, minor: str) -> None:
+    """What a connection may do to a call, on each aiohttp."""
+    install_wheel(session, *group("test"), f"aiohttp=={minor}.*")
+    files = [f"tests/test_{name}.py" for name in RELIABILITY]
+    session.run(*PYTEST, "-m", "not browser", *files, "--timeout=600", *session.posargs)
+
+
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that the quick suite leaves out."""
@@ -110,6 +135,13 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "run", f"{session.bin}/{PYTEST[0]}", *PYTEST[1:], *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """How fast it is beside its peers: a table of ratios; `-- --help` tells the options."""
+    install_wheel(session, *group("bench"))
+    session.run("python", "tests/bench", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,315 @@
+"""How aiosmrt compares with its peers: `nox -s bench`, or `python tests/bench`.
+
+Each client lives in a process of its own and works in turn with the others, round by
+round, against one server in another process; so a ratio compares two runs of the same
+moment. A figure is the client process's CPU time. Nothing here fails for being slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alone import ALONE, measure
+from clients import CLIENTS
+from report import OURS, Row, table
+from workloads import WORKLOADS, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+DISTRIBUTIONS = ["aiohttp", "aiobotocore", "capo-sagemaker-runtime", "boto3", "uvloop"]
+IMPORTS = {
+    "aiosmrt": "import aiosmrt",
+    "aiosmrt, a session": "from aiosmrt import Session",
+    "aiohttp": "import aiohttp",
+    "aiobotocore": "import aiobotocore.session",
+    "capo": "import capo_sagemaker_runtime",
+    "boto3": "import boto3",
+}
+SMALL = {"operation": "invoke", "endpoint": "bytes-1000", "body": 1000}
+LARGE = {"operation": "invoke", "endpoint": "bytes-1000", "body": 6 * 2**20}
+# What the run that shows the slope is told in.
+BLOCKS = 20
+
+
+def environment() -> dict[str, str]:
+    """A user's environment: no account of the developer's, and bytecode is cached."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
+    }
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    kept["AWS_EC2_METADATA_DISABLED"] = "true"
+    kept["AWS_CONFIG_FILE"] = kept["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    return kept
+
+
+class Process:
+    """A child that is spoken to line by line."""
+
+    def __init__(self, script: str, *arguments: str) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, str(HERE / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            text=True,
+        )
+
+    def read(self) -> str:
+        line = self.child.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.child.args[1:]} ended with {self.child.wait()}")
+        return line
+
+    def ask(self, do: str, **order: Any) -> dict[str, float]:
+        self.child.stdin.write(json.dumps({"do": do, **order}) + "\n")
+        self.child.stdin.flush()
+        return json.loads(self.read())
+
+    def stop(self) -> None:
+        self.child.stdin.close()
+        self.child.terminate()
+        self.child.wait()
+        self.child.stdout.close()
+
+
+@contextlib.contextmanager
+def certificate() -> Iterator[tuple[str, str]]:
+    """The paths of a server's certificate and of the authority behind it."""
+    import trustme
+
+    authority = trustme.CA()
+    with tempfile.TemporaryDirectory() as folder:
+        served, trusted = Path(folder, "server.pem"), Path(folder, "ca.pem")
+        issued = authority.issue_cert("127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(served))
+        authority.cert_pem.write_to_path(str(trusted))
+        yield str(served), str(trusted)
+
+
+class Bench:
+    def __init__(self, clients: list[str], rounds: int, scale: float, only: str) -> None:
+        self.clients = clients
+        self.rounds = rounds
+        self.scale = scale
+        self.only = only
+        self.rows: list[Row] = []
+
+    def wants(self, name: str) -> bool:
+        return self.only in name
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        sys.stderr.write(".")
+        sys.stderr.flush()
+
+    def calls(self, loop: str, scheme: str, where: list[str], workloads: list[Workload]) -> None:
+        """All workloads on one loop and scheme."""
+        workloads = [work for work in workloads if self.wants(work.name)]
+        with contextlib.ExitStack() as stack:
+            workers = {}
+            for client in self.clients if workloads else ():
+                workers[client] = Process("worker.py", client, loop, *where)
+                stack.callback(workers[client].stop)
+            for work in workloads:
+                self.add(self.one(work, f"{scheme}, {loop}", workers))
+
+    def one(self, work: Workload, where: str, workers: dict[str, Process]) -> Row:
+        unit, units = work.unit
+        # Each of the calls in flight is followed by as many others.
+        count = max(int(work.count * self.scale) // work.flight, 1) * work.flight
+        figures: dict[str, list[float]] = {client: [] for client in workers}
+        rates: dict[str, list[float]] = {client: [] for client in workers}
+        for _ in range(self.rounds):
+            for client, worker in workers.items():
+                found = worker.ask(
+                    "rounds",
+                    operation=work.operation,
+                    endpoint=work.endpoint,
+                    body=work.body,
+                    count=count,
+                    flight=work.flight,
+                    warm=work.flight,
+                )
+                figures[client].append(found["cpu"] / count / units)
+                rates[client].append(count * units / found["wall"])
+        return Row(
+            where=where, name=work.name, unit=f"µs CPU a {unit}", figures=figures, rates=rates
+        )
+
+    def alone(self) -> None:
+        for name, ((unit, units), turns, sides) in ALONE.items():
+            if not self.wants(name):
+                continue
+            ready = {side: prepare() for side, prepare in sides.items()}
+            figures: dict[str, list[float]] = {side: [] for side in ready}
+            for _ in range(self.rounds):
+                for side, turn in ready.items():
+                    figures[side].append(measure(turn, turns) / turns / units)
+            self.add(Row(where="alone", name=name, unit=f"µs CPU a {unit}", figures=figures))
+
+    def start_up(self, where: list[str]) -> None:
+        """Fresh processes: to the import's end, and to the first call's."""
+        if self.wants("import"):
+            clients = [name for name in IMPORTS if name.partition(",")[0] in self.clients]
+            for name in clients:
+                self._import(name)  # writes the bytecode
+            figures: dict[str, list[float]] = {name: [] for name in clients}
+            for _ in range(self.rounds):
+                for name in clients:
+                    figures[name].append(self._import(name))
+            self.add(Row(where="start", name="import", unit="ms CPU", figures=figures, scale=1e3))
+        if self.wants("first call"):
+            first: dict[str, list[float]] = {client: [] for client in self.clients}
+            wall: dict[str, list[float]] = {client: [] for client in self.clients}
+            for _ in range(self.rounds):
+                for client in self.clients:
+                    started = time.perf_counter()
+                    worker = Process("worker.py", client, "asyncio", *where)
+                    found = worker.ask("rounds", **SMALL, count=1, flight=1, warm=0)
+                    wall[client].append(1 / (time.perf_counter() - started))
+                    first[client].append(found["process_cpu"])
+                    worker.stop()
+            self.add(
+                Row(
+                    where="start",
+                    name="first call of a fresh process",
+                    unit="ms CPU",
+                    figures=first,
+                    scale=1e3,
+                    rates=wall,
+                )
+            )
+
+    @staticmethod
+    def _import(name: str) -> float:
+        code = f"import time; before = time.process_time(); {IMPORTS[name]}\n"
+        code += "print(time.process_time() - before)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment(), capture_output=True, check=True
+        )
+        return float(done.stdout)
+
+    def fresh(self, where: list[str], streams: int) -> None:
+        """What a fresh process tells of memory, and of how long the loop is kept busy."""
+        asks = {
+            f"memory of {streams:,} idle streams": (
+                "KiB a stream",
+                1 / 1024,
+                lambda worker: worker.ask("memory", endpoint="idle", count=streams)["bytes"],
+            ),
+            "longest turn of the loop, 6 MiB sent": (
+                "ms CPU",
+                1e3,
+                lambda worker: worker.ask("stall", **LARGE)["seconds"],
+            ),
+        }
+        for name, (unit, scale, ask) in asks.items():
+            if not self.wants(name):
+                continue
+            figures: dict[str, list[float]] = {client: [] for client in self.clients}
+            for _ in range(max(self.rounds // 2, 1)):
+                for client in self.clients:
+                    worker = Process("worker.py", client, "asyncio", *where)
+                    figures[client].append(ask(worker))
+                    worker.stop()
+            self.add(Row(where="http, asyncio", name=name, unit=unit, figures=figures, scale=scale))
+
+    def slope(self, where: list[str], calls: int) -> list[dict[str, float]]:
+        """Ours alone, for long: CPU a call and memory, block by block."""
+        worker = Process("worker.py", OURS, "asyncio", *where)
+        count = max(calls // BLOCKS // 64, 1) * 64
+        blocks: list[dict[str, float]] = []
+        for number in range(1, BLOCKS + 1):
+            found = worker.ask("rounds", **SMALL, count=count, flight=64, warm=0)
+            cpu = found["cpu"] / count * 1e6
+            blocks.append({"calls": count * number, "cpu_us": cpu, "mib": found["mib"]})
+        worker.stop()
+        return blocks
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="every combination, more rounds")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--clients", default=",".join(CLIENTS), help="comma-separated")
+    parser.add_argument("--only", default="", help="what has this in its name")
+    parser.add_argument("--rounds", type=int, help="rounds of each kind of work")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the calls in a round")
+    parser.add_argument("--slope", type=int, default=0, help="so many calls of ours in a row")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    chosen = given.clients.split(",")
+    rounds = given.rounds or (9 if given.full else 3)
+    bench = Bench(chosen, rounds, given.scale, given.only)
+    with contextlib.ExitStack() as stack:
+        served, trusted = stack.enter_context(certificate())
+        plain, encrypted = Process("server.py"), Process("server.py", served)
+        stack.callback(plain.stop)
+        stack.callback(encrypted.stop)
+        where = {
+            "http": [f"http://127.0.0.1:{plain.read().strip()}"],
+            "tls": [f"https://127.0.0.1:{encrypted.read().strip()}", trusted],
+        }
+        for loop, scheme in (
+            ("asyncio", "http"),
+            ("asyncio", "tls"),
+            ("uvloop", "http"),
+            ("uvloop", "tls"),
+        ):
+            every = given.full or (loop, scheme) == ("asyncio", "http")
+            bench.calls(loop, scheme, where[scheme], [w for w in WORKLOADS if every or w.also])
+        bench.alone()
+        bench.start_up(where["http"])
+        bench.fresh(where["http"], int(1000 * given.scale))
+        blocks = bench.slope(where["http"], given.slope) if given.slope else []
+    sys.stderr.write("\n")
+    facts = {
+        "command": " ".join(["nox -s bench --", *sys.argv[1:]]),
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "python": platform.python_version(),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}",
+        "versions": {name: version(name) for name in DISTRIBUTIONS if _installed(name)},
+    }
+    print(table(bench.rows))
+    print(
+        f"\nOurs, and what a peer takes of ours as a multiple: median (least–most) of {rounds} "
+        "alternating rounds."
+    )
+    print(", ".join(f"{name} {value}" for name, value in facts["versions"].items()))
+    print(f"{facts['date']}, Python {facts['python']}, {facts['machine']}")
+    for block in blocks:
+        print("{calls:>9,} calls: {cpu_us:.1f} µs CPU a call, {mib:.1f} MiB".format(**block))
+    if given.json:
+        facts["rows"] = [row.as_json() for row in bench.rows]
+        facts["slope"] = blocks
+        given.json.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except ImportError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The benchmark runs, and says what it has measured; how fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parent / "bench"
+CLIENTS = ["aiosmrt", "aiohttp", "boto3"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["64", pytest.param("", marks=pytest.mark.slow)],
+    ids=["some-work", "all-work"],
+)
+def measured(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("bench") / "figures.json"
+    options = [
+        f"--only={request.param}",
+        "--rounds=1",
+        "--scale=0.01",
+        f"--clients={','.join(CLIENTS)}",
+        "--slope=1280",
+    ]
+    done = subprocess.run(
+        [sys.executable, str(BENCH), *options, "--json", str(out)],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+    )
+    return done.stdout, json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_every_client_is_measured_in_every_kind_of_call(
+    measured: tuple[str, dict[str, Any]],
+) -> None:
+    _, facts = measured
+    rows = [row for row in facts["rows"] if row["rates"]]
+    assert {row["where"] for row in rows} >= {"http, asyncio", "tls, asyncio", "http, uvloop"}
+    for row in rows:
+        assert list(row["figures"]) == CLIENTS
+        assert all(figure > 0 for figures in row["figures"].values() for figure in figures)
+
+
+def test_each_row_of_the_table_has_a_figure_of_ours_and_ratios_of_peers(
+    measured: tuple[str, dict[str, Any]],
+) -> None:
+    printed, facts = measured
+    for row in facts["rows"]:
+        (line,) = [
+            line for line in printed.splitlines() if f"| {row['where']} | {row['name']} |" in line
+        ]
+        assert row["unit"] in line
+        assert set(row["ratios"]) == set(row["figures"]) - {"aiosmrt"}
+
+
+def test_a_long_run_is_told_block_by_block(measured: tuple[str, dict[str, Any]]) -> None:
+    printed, facts = measured
+    assert len(facts["slope"]) == 20
+    assert printed.count(" calls: ") == 20
