@@ -271,7 +271,7 @@ async def test_dropped_without_an_end_it_warns_and_stops(session, model):
     items = session.invoke_many("echo", [b"x", *[b"hold"] * 100], concurrency=4)
     await anext(items)
     await until(lambda: model.now == 4)
-    with pytest.warns(ResourceWarning, match="unclosed <BatchItems"):
+    with pytest.warns(ResourceWarning, match="unclosed <BatchItems"):  # noqa: PT031 - both drop it
         del items
         gc.collect()
     await until(lambda: model.now == 0)
@@ -382,6 +382,14 @@ def test_a_retry_takes_a_place_as_a_call_does():
     for _ in range(4):
         called.reserve(0.0)
     assert charged.reserve(0.0) == called.reserve(0.0) == 0.5
+
+
+async def test_a_low_rate_does_not_hold_up_the_end(session):
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await collect(session.invoke_many("echo", [b"x"] * 3, rate=5.0, concurrency=64))
+    # Were each of 64 workers to wait for a place of its own, it would take 13 s.
+    assert loop.time() - started < 8
 
 
 async def test_streams_are_collected(session):

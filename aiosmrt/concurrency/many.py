@@ -313,17 +313,13 @@ class _Workers(Generic[OutputT]):
         if self._exhausted:
             return False
         self._ahead += 1
-        if self._adaptive is not None:
-            while delay := self._adaptive.delay(time.monotonic()):  # noqa: ASYNC110 - it grows
-                await asyncio.sleep(delay)
-        if self._rate is not None and (delay := self._rate.reserve(time.monotonic())):
-            await asyncio.sleep(delay)
         return True
 
     async def _take(self) -> tuple[int, Any] | None:
         """The next request and its index; None at the end, or when the source failed."""
         async with self._reading:
             if not self._exhausted:
+                await self._pace()
                 try:
                     if isinstance(self._source, AsyncIterator):
                         request = await anext(self._source)
@@ -340,6 +336,14 @@ class _Workers(Generic[OutputT]):
                     return index, request
         self._ahead -= 1
         return None
+
+    async def _pace(self) -> None:
+        """Waits until the next request may begin; one worker at a time, so none waits in vain."""
+        if self._adaptive is not None:
+            while delay := self._adaptive.delay(time.monotonic()):  # noqa: ASYNC110 - it grows
+                await asyncio.sleep(delay)
+        if self._rate is not None and (delay := self._rate.reserve(time.monotonic())):
+            await asyncio.sleep(delay)
 
     async def _answer(self, index: int, request: Any) -> BatchItem[OutputT]:
         key: Any = index
