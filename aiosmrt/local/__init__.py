@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from aiosmrt.local.async_inference import AsyncInference
 from aiosmrt.local.endpoint import LocalEndpoint
+from aiosmrt.local.faults import Injection
 from aiosmrt.local.models import (
     Handler,
     ModelFailure,
@@ -26,6 +27,7 @@ from aiosmrt.local.models import (
 __all__ = [
     "AsyncInference",
     "Handler",
+    "Injection",
     "LocalEndpoint",
     "ModelFailure",
     "ModelRequest",

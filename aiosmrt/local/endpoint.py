@@ -13,6 +13,7 @@ from aiosmrt.auth.credentials import Credentials
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.async_inference import AsyncInference, AsyncInferences, InMemoryObjects
 from aiosmrt.local.container import Container
+from aiosmrt.local.faults import Fault, Faults, Injection
 from aiosmrt.local.hosting import Deployment, Hosting
 from aiosmrt.local.invocations import Invocations
 from aiosmrt.local.python_model import PythonModel
@@ -84,6 +85,10 @@ class LocalEndpoint:
         shutdown_timeout: Seconds that async inferences have to finish when it is closed;
             those that are not done then fail, in writing.
         max_received: How many requests ``received`` keeps.
+        fault_header: Whether a request may order faults for itself, by a header
+            ``x-aiosmrt-fault: error=ThrottlingException, latency=0.5``; what can be
+            ordered are the keywords of ``inject``.
+        seed: Makes the split of traffic and the chance of faults repeatable.
         clock: The time as it sees it, timezone-aware: for the age of signatures, Date
             headers and the expiry of sessions.
 
@@ -113,6 +118,8 @@ class LocalEndpoint:
         max_store_length: int = 2_147_483_648,
         shutdown_timeout: float = 0.0,
         max_received: int = 10_000,
+        fault_header: bool = False,
+        seed: int | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.host = host
@@ -126,7 +133,9 @@ class LocalEndpoint:
         self._signatures = SignatureCheck(region, clock)
         self._signatures.accept(self.credentials)
         self._store = ObjectStore(max_store_length)
-        self._hosting = Hosting(clock, random.Random())  # noqa: S311 - it splits traffic
+        chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
+        self._hosting = Hosting(clock, chance)
+        self._faults = Faults(chance, obeys_header=fault_header)
         self._async_inferences = AsyncInferences(
             InMemoryObjects(self._store, clock),
             clock,
@@ -146,6 +155,7 @@ class LocalEndpoint:
             ),
             ObjectStoreApi(self._store, clock),
             signatures=self._signatures if verify else None,
+            faults=self._faults,
             clock=clock,
             limits=Limits(
                 body_length=max_body_length,
@@ -337,6 +347,69 @@ class LocalEndpoint:
                 model=target_model,
             ),
         )
+
+    def inject(
+        self,
+        *,
+        endpoint_name: str | None = None,
+        operation: str | None = None,
+        probability: float = 1.0,
+        times: int | None = None,
+        above_rate: float | None = None,
+        latency: float = 0.0,
+        error: str | None = None,
+        status_code: int | None = None,
+        stale_close: bool = False,
+        cut_at: int | None = None,
+        corrupt_frame: int | None = None,
+        drip: float | None = None,
+    ) -> Injection:
+        """Brings faults, until they are removed; several act together.
+
+            local.inject(error="ModelNotReadyException", times=3)    # a cold model
+            local.inject(error="ThrottlingException", above_rate=50) # a capacity
+            local.inject(operation="InvokeEndpointWithResponseStream", cut_at=1000)
+
+        Args:
+            endpoint_name: Strikes calls of this endpoint only.
+            operation: Strikes this operation only, of the service or of S3 (``GetObject``).
+            probability: Of requests that it may strike, the share that it does.
+            times: How many requests it strikes in all; None for any number.
+            above_rate: Strikes only what exceeds so many requests a second.
+            latency: Seconds before anything else happens.
+            error: The code of an error that is answered in the model's place.
+            status_code: The error's HTTP status; None is the service's own.
+            stale_close: Closes the connection behind the answer, which did not say so.
+            cut_at: Closes the connection when so many bytes of the body are sent.
+            corrupt_frame: Damages this message of an event stream, from 0.
+            drip: Sends the body with so many bytes a second.
+
+        Returns:
+            The injection: ``count`` tells how many requests it struck, ``remove()`` ends it.
+
+        Raises:
+            ConfigurationError: A number is out of its range, or an error without a
+                status of the service's own has none.
+        """
+        fault = Fault(
+            latency=latency,
+            error=error,
+            status_code=status_code,
+            stale_close=stale_close,
+            cut_at=cut_at,
+            corrupt_frame=corrupt_frame,
+            drip=drip,
+        )
+        injection = Injection(
+            fault,
+            endpoint_name=endpoint_name,
+            operation=operation,
+            probability=probability,
+            times=times,
+            above_rate=above_rate,
+        )
+        self._faults.add(injection)
+        return injection
 
     def put_object(
         self, uri: str, body: bytes | bytearray | memoryview | str, content_type: str | None = None

@@ -16,6 +16,7 @@ from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC, Operation
 if TYPE_CHECKING:
     from aiosmrt.local.answers import Answer
     from aiosmrt.local.async_inference import AsyncInferences
+    from aiosmrt.local.faults import Fault
     from aiosmrt.local.hosting import Deployment, Hosting
     from aiosmrt.local.parameters import Call
 
@@ -52,7 +53,7 @@ class Invocations:
         self._stream_timeout = stream_timeout
 
     async def answer(
-        self, request: web.BaseRequest, call: Call, headers: dict[str, str]
+        self, request: web.BaseRequest, call: Call, headers: dict[str, str], fault: Fault | None
     ) -> web.StreamResponse:
         """Answers one call.
 
@@ -60,6 +61,7 @@ class Invocations:
             request: The HTTP request.
             call: What it asks for.
             headers: What every response carries.
+            fault: What goes wrong with a stream, which is sent here.
 
         Raises:
             Refusal: The service's error.
@@ -69,7 +71,7 @@ class Invocations:
             return await self._plain(call, deployment, headers)
         if call.operation is INVOKE_ENDPOINT_ASYNC:
             return self._accepted(call, deployment, headers)
-        return await self._stream(request, call, deployment, headers)
+        return await self._stream(request, call, deployment, headers, fault)
 
     async def _plain(
         self, call: Call, deployment: Deployment, headers: dict[str, str]
@@ -102,6 +104,7 @@ class Invocations:
         call: Call,
         deployment: Deployment,
         headers: dict[str, str],
+        fault: Fault | None,
     ) -> web.StreamResponse:
         answer = await begin_answer(
             deployment,
@@ -112,7 +115,7 @@ class Invocations:
         try:
             self._hosting.note(call, deployment, answer)
             headers.update(_outputs(call.operation, answer, deployment))
-            response = EventStreamResponse(request, headers)
+            response = EventStreamResponse(request, headers, fault)
             with suppress(ConnectionError):  # the client has gone: there is nobody left to tell
                 await self._send(answer, response)
             return response.response

@@ -18,8 +18,10 @@ __all__ = [
     "broken_constraints",
     "endpoint_not_found",
     "internal_failure",
+    "invalid_request",
     "model_error",
     "model_not_ready",
+    "ordered",
     "session_not_found",
     "target_missing",
     "target_not_found",
@@ -64,7 +66,8 @@ class Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
         return json.dumps(self.body).encode()
 
 
-def _validation(message: str, error_code: str | None = None) -> Refusal:
+def invalid_request(message: str, error_code: str | None = None) -> Refusal:
+    """What the service behind the front end finds wrong with a request."""
     body = {"Message": message}
     if error_code is not None:
         body["ErrorCode"] = error_code
@@ -111,7 +114,7 @@ def unknown_operation() -> Refusal:
 
 def endpoint_not_found(endpoint_name: str) -> Refusal:
     """No such endpoint in the account."""
-    return _validation(f"Endpoint {endpoint_name} of account {ACCOUNT_ID} not found.")
+    return invalid_request(f"Endpoint {endpoint_name} of account {ACCOUNT_ID} not found.")
 
 
 # Where the service's own words are not known, they are ours, and say what is wrong.
@@ -142,7 +145,7 @@ def target_missing(kind: str) -> Refusal:
     Args:
         kind: The attribute of a Deployment.
     """
-    return _validation(_MISSING[kind], _MISSING_CODES.get(kind))
+    return invalid_request(_MISSING[kind], _MISSING_CODES.get(kind))
 
 
 def target_not_found(kind: str, name: str, endpoint_name: str) -> Refusal:
@@ -153,12 +156,12 @@ def target_not_found(kind: str, name: str, endpoint_name: str) -> Refusal:
         name: What the call named.
         endpoint_name: The endpoint.
     """
-    return _validation(f"{_NOT_FOUND[kind]} {name} of endpoint {endpoint_name} not found.")
+    return invalid_request(f"{_NOT_FOUND[kind]} {name} of endpoint {endpoint_name} not found.")
 
 
 def session_not_found(session_id: str) -> Refusal:
     """No such stateful session, or not any more."""
-    return _validation(f"Session {session_id} not found: it was never opened, or has ended.")
+    return invalid_request(f"Session {session_id} not found: it was never opened, or has ended.")
 
 
 def model_error(failure: ModelFailure, *, region: str, endpoint_name: str, variant: str) -> Refusal:
@@ -181,6 +184,14 @@ def model_error(failure: ModelFailure, *, region: str, endpoint_name: str, varia
             "OriginalStatusCode": failure.status_code,
         },
     )
+
+
+def ordered(code: str, status_code: int) -> Refusal:
+    """An error that was ordered as a fault."""
+    body: dict[str, Any] = {"Message": "A fault was ordered."}
+    if code == "ModelError":
+        body |= {"OriginalStatusCode": 500, "OriginalMessage": "A fault was ordered."}
+    return Refusal(code, status_code, body)
 
 
 def model_not_ready(endpoint_name: str) -> Refusal:

@@ -14,9 +14,11 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiosmrt.auth.sigv4 import SignatureRefused
+from aiosmrt.errors import ConfigurationError
+from aiosmrt.local.faults import FAULT_HEADER, send_bent
 from aiosmrt.local.models import ReceivedRequest
 from aiosmrt.local.parameters import read_call, route
-from aiosmrt.local.refusals import Refusal, internal_failure, too_long
+from aiosmrt.local.refusals import Refusal, internal_failure, invalid_request, ordered, too_long
 from aiosmrt.local.s3 import ObjectStoreApi, S3Request
 from aiosmrt.local.s3_documents import S3Refusal, error_document
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from aiosmrt.local.faults import Fault, Faults
     from aiosmrt.local.invocations import Invocations
     from aiosmrt.local.signatures import SignatureCheck
     from aiosmrt.operations import Operation
@@ -65,6 +68,7 @@ class LocalServer:
         invocations: What answers the service's operations.
         objects: What answers S3's.
         signatures: Checks signatures; None takes every request.
+        faults: What goes wrong with requests.
         clock: The time, for Date headers.
         limits: Bounds of what is read.
 
@@ -78,12 +82,14 @@ class LocalServer:
         objects: ObjectStoreApi,
         *,
         signatures: SignatureCheck | None,
+        faults: Faults,
         clock: Callable[[], datetime],
         limits: Limits,
     ) -> None:
         self._invocations = invocations
         self._objects = objects
         self._signatures = signatures
+        self._faults = faults
         self._clock = clock
         self._limits = limits
         self._answering: set[asyncio.Task[None]] = set()
@@ -154,7 +160,9 @@ class LocalServer:
     ) -> web.StreamResponse:
         request_id = str(uuid4())
         headers = {"x-amzn-RequestId": request_id, "Date": self._date()}
-        self._remember(request, operation.name if operation else request.method, endpoint_name)
+        name = operation.name if operation else request.method
+        self._remember(request, name, endpoint_name)
+        fault = None
         try:
             limit = self._limits.body_length
             body = await _read_body(request, limit)
@@ -162,27 +170,30 @@ class LocalServer:
                 raise too_long(limit)
             await self._check_signature("sagemaker", request, body)
             call = read_call(operation, endpoint_name, request.headers, body, max_body_length=limit)
-            return await self._invocations.answer(request, call, headers)
+            fault = self._strike(request, name, endpoint_name)
+            if fault is not None:
+                await asyncio.sleep(fault.latency)
+                if fault.error is not None and fault.error_status is not None:
+                    raise ordered(fault.error, fault.error_status)
+            response = await self._invocations.answer(request, call, headers, fault)
         except Refusal as error:
-            refusal = error
+            response = _refusal(error, headers)
         except SignatureRefused as error:
             refusal = Refusal(error.code, error.status_code, {"message": error.message})
+            response = _refusal(refusal, headers)
+        except ConfigurationError as error:
+            response = _refusal(invalid_request(str(error)), headers)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets the service's form
             _log.exception("request %s was not answered", request_id)
-            refusal = internal_failure()
-        headers["x-amzn-errortype"] = refusal.code
-        return web.Response(
-            status=refusal.status_code,
-            headers=headers,
-            body=refusal.to_json(),
-            content_type="application/json",
-        )
+            response = _refusal(internal_failure(), headers)
+        return response if fault is None else await send_bent(request, response, fault)
 
     async def _serve_object(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = uuid4().hex[:16].upper()
         raw_path, _, raw_query = request.raw_path.partition("?")
         asked = S3Request.of(request.method, raw_path, raw_query, request.headers)
         self._remember(request, asked.operation, None)
+        fault = None
         try:
             body = await _read_body(request, self._limits.object_length)
             if body is None:
@@ -192,16 +203,24 @@ class LocalServer:
                     400,
                 )
             await self._check_signature("s3", request, body)
+            fault = self._strike(request, asked.operation, None)
+            if fault is not None:
+                await asyncio.sleep(fault.latency)
+                if fault.error is not None and fault.error_status is not None:
+                    raise S3Refusal(fault.error, "A fault was ordered.", fault.error_status)
             response = await self._objects.answer(asked, body)
         except (S3Refusal, SignatureRefused) as error:
-            response = web.Response(
-                status=error.status_code,
-                body=error_document(error.code, error.message, request_id),
-                content_type="application/xml",
-            )
+            response = _s3_refusal(error.code, error.message, error.status_code, request_id)
+        except ConfigurationError as error:
+            response = _s3_refusal("InvalidArgument", str(error), 400, request_id)
         response.headers["x-amz-request-id"] = request_id
         response.headers["Date"] = self._date()
-        return response
+        return response if fault is None else await send_bent(request, response, fault)
+
+    def _strike(
+        self, request: web.BaseRequest, operation: str, endpoint_name: str | None
+    ) -> Fault | None:
+        return self._faults.strike(operation, endpoint_name, request.headers.get(FAULT_HEADER))
 
     async def _check_signature(self, service: str, request: web.BaseRequest, body: bytes) -> None:
         if self._signatures is not None:
@@ -227,6 +246,24 @@ class LocalServer:
                 at=self._clock(),
             )
         )
+
+
+def _refusal(refusal: Refusal, headers: dict[str, str]) -> web.Response:
+    headers["x-amzn-errortype"] = refusal.code
+    return web.Response(
+        status=refusal.status_code,
+        headers=headers,
+        body=refusal.to_json(),
+        content_type="application/json",
+    )
+
+
+def _s3_refusal(code: str, message: str, status_code: int, request_id: str) -> web.Response:
+    return web.Response(
+        status=status_code,
+        body=error_document(code, message, request_id),
+        content_type="application/xml",
+    )
 
 
 async def _read_body(request: web.BaseRequest, limit: int) -> bytes | None:

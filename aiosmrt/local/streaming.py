@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from aiosmrt.eventstream import encode_message
+from aiosmrt.local.faults import BodyWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiosmrt.local.faults import Fault
 
 __all__ = ["EventStreamResponse"]
 
@@ -34,13 +37,20 @@ class EventStreamResponse:
     Args:
         request: The request that is answered.
         headers: The response's headers but Content-Type.
+        fault: What goes wrong with it, None for nothing.
     """
 
-    def __init__(self, request: web.BaseRequest, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, request: web.BaseRequest, headers: Mapping[str, str], fault: Fault | None
+    ) -> None:
         self._request = request
         self._response = web.StreamResponse(headers=headers)
         self._response.content_type = "application/vnd.amazon.eventstream"
         self._written = 0
+        self._corrupt_frame = None if fault is None else fault.corrupt_frame
+        self._write: Callable[[bytes], Awaitable[None]] = self._response.write
+        if fault is not None and fault.bends_the_body:
+            self._write = BodyWriter(fault, self._response, request.transport).write
 
     async def begin(self) -> None:
         """Writes the head."""
@@ -54,8 +64,7 @@ class EventStreamResponse:
         """
         for start in range(0, len(part) or 1, _MAX_PART_LENGTH):
             piece = part[start : start + _MAX_PART_LENGTH]
-            await self._response.write(encode_message(_PAYLOAD_PART, piece))
-        self._written += 1
+            await self._write_message(encode_message(_PAYLOAD_PART, piece))
         if self._written % _PARTS_A_TURN == 0:
             await asyncio.sleep(0)
 
@@ -74,7 +83,14 @@ class EventStreamResponse:
             ":content-type": "application/json",
             ":message-type": "exception",
         }
-        await self._response.write(encode_message(headers, json.dumps(body).encode()))
+        await self._write_message(encode_message(headers, json.dumps(body).encode()))
+
+    async def _write_message(self, message: bytes) -> None:
+        if self._written == self._corrupt_frame:
+            # The last byte before the checksum: of the payload, or of the headers.
+            message = message[:-5] + bytes([message[-5] ^ 1]) + message[-4:]
+        self._written += 1
+        await self._write(message)
 
     async def end(self) -> None:
         """Ends the body.
