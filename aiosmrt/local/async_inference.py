@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 import attrs
 
 from aiosmrt.local.model_calls import whole_answer
+from aiosmrt.local.objects import ObjectsError
 from aiosmrt.local.refusals import Refusal, too_many_requests
-from aiosmrt.local.store import Location, ObjectStore, StoreFullError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiosmrt.local.hosting import Deployment
+    from aiosmrt.local.objects import Objects
     from aiosmrt.local.parameters import Call
 
-__all__ = ["AsyncInference", "AsyncInferences", "InMemoryObjects", "Objects", "ObjectsError"]
+__all__ = ["AsyncInference", "AsyncInferences"]
 
 _log = logging.getLogger("aiosmrt.local")
 
@@ -31,60 +33,6 @@ _INVOCATION_TIMEOUT_SECONDS = 900
 _MAX_OUTPUT_LENGTH = 1_073_741_824
 # How many finished ones are remembered.
 _REMEMBERED = 10_000
-
-
-class ObjectsError(Exception):
-    """An object could not be read or written; its text says why."""
-
-
-class Objects(Protocol):
-    """Where inputs are read and results are written: the local store, or an S3."""
-
-    async def read(self, uri: str) -> bytes:
-        """Reads an input.
-
-        Raises:
-            ObjectsError: It cannot be read.
-        """
-        ...
-
-    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
-        """Writes a result.
-
-        Raises:
-            ObjectsError: It cannot be written.
-        """
-        ...
-
-
-@attrs.frozen
-class InMemoryObjects:
-    """The local endpoint's own store."""
-
-    store: ObjectStore
-    clock: Callable[[], datetime]
-
-    async def read(self, uri: str) -> bytes:
-        """Reads an input.
-
-        Raises:
-            ObjectsError: There is none.
-        """
-        try:
-            return self.store.get(Location.parse(uri)).body
-        except (KeyError, ValueError) as error:
-            raise ObjectsError(str(error.args[0])) from error
-
-    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
-        """Writes a result.
-
-        Raises:
-            ObjectsError: The store is full.
-        """
-        try:
-            self.store.put(Location.parse(uri), body, now=self.clock(), content_type=content_type)
-        except StoreFullError as error:
-            raise ObjectsError(str(error)) from error
 
 
 @attrs.define(kw_only=True)
@@ -235,7 +183,6 @@ class AsyncInferences:
         inference.status = "completed"
 
     async def _fail(self, inference: AsyncInference, reason: str) -> None:
-        inference.status = "failed"
         _log.warning(
             "async inference %s of endpoint %s failed",
             inference.inference_id,
@@ -248,3 +195,4 @@ class AsyncInferences:
                 )
             except ObjectsError as error:
                 _log.error("its failure object was not written: %s", error)
+        inference.status = "failed"

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from aiosmrt.auth.credentials import Credentials
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.local.async_inference import AsyncInference, AsyncInferences, InMemoryObjects
+from aiosmrt.local.async_inference import AsyncInference, AsyncInferences
 from aiosmrt.local.container import Container
 from aiosmrt.local.faults import Fault, Faults, Injection
 from aiosmrt.local.hosting import Deployment, Hosting
 from aiosmrt.local.invocations import Invocations
+from aiosmrt.local.objects import LocalObjects, Objects, RemoteObjects
 from aiosmrt.local.python_model import PythonModel
 from aiosmrt.local.s3 import ObjectStoreApi
 from aiosmrt.local.server import Limits, LocalServer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from aiosmrt.auth.credentials import CredentialsProvider
     from aiosmrt.local.models import Handler, ReceivedRequest
     from aiosmrt.session import Session
 
@@ -81,6 +83,9 @@ class LocalEndpoint:
         async_queue_length: How many more may wait; beyond that the caller is throttled.
         async_failures: Whether failed async inferences write a failure object, and
             FailureLocation is announced.
+        s3_endpoint_url: An S3 in the place of the local endpoint's own store for the
+            inputs and results of async inferences; needs the extra ``aiosmrt[s3]``.
+        s3_credentials: What requests to it are signed with; None is the default chain.
         max_store_length: Bytes of all objects in the object store together.
         shutdown_timeout: Seconds that async inferences have to finish when it is closed;
             those that are not done then fail, in writing.
@@ -91,6 +96,9 @@ class LocalEndpoint:
         seed: Makes the split of traffic and the chance of faults repeatable.
         clock: The time as it sees it, timezone-aware: for the age of signatures, Date
             headers and the expiry of sessions.
+
+    Raises:
+        ConfigurationError: ``s3_endpoint_url`` is no URL.
 
     Attributes:
         host: The address it listens on.
@@ -115,6 +123,8 @@ class LocalEndpoint:
         async_concurrency: int = 4,
         async_queue_length: int = 10_000,
         async_failures: bool = True,
+        s3_endpoint_url: str | None = None,
+        s3_credentials: Credentials | CredentialsProvider | None = None,
         max_store_length: int = 2_147_483_648,
         shutdown_timeout: float = 0.0,
         max_received: int = 10_000,
@@ -136,8 +146,11 @@ class LocalEndpoint:
         chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
         self._hosting = Hosting(clock, chance)
         self._faults = Faults(chance, obeys_header=fault_header)
+        objects: Objects = LocalObjects(self._store, clock)
+        if s3_endpoint_url is not None:
+            objects = RemoteObjects(region, s3_endpoint_url, s3_credentials)
         self._async_inferences = AsyncInferences(
-            InMemoryObjects(self._store, clock),
+            objects,
             clock,
             region=region,
             output_path=f"s3://{output_bucket}",

@@ -1,0 +1,138 @@
+"""Where async inferences read inputs and write results: the local store, or an S3 elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from aiosmrt.errors import AiosmrtError
+from aiosmrt.local.store import Location, ObjectStore, StoreFullError
+
+if TYPE_CHECKING:
+
+    from aiosmrt.auth.credentials import Credentials, CredentialsProvider
+
+__all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]
+
+
+class ObjectsError(Exception):
+    """An object could not be read or written; its text says why."""
+
+
+class Objects(Protocol):
+    """Inputs and results of async inferences."""
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: It cannot be read.
+        """
+        ...
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: It cannot be written.
+        """
+        ...
+
+
+@attrs.frozen
+class LocalObjects:
+    """The local endpoint's own store.
+
+    Attributes:
+        store: The objects.
+        clock: The time that results are written at.
+    """
+
+    store: ObjectStore
+    clock: Callable[[], datetime]
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: There is none.
+        """
+        try:
+            return self.store.get(Location.parse(uri)).body
+        except (KeyError, ValueError) as error:
+            raise ObjectsError(str(error.args[0])) from error
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: The store is full.
+        """
+        try:
+            self.store.put(Location.parse(uri), body, now=self.clock(), content_type=content_type)
+        except StoreFullError as error:
+            raise ObjectsError(str(error)) from error
+
+
+class RemoteObjects:
+    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
+
+    Args:
+        region: Its region.
+        endpoint_url: Its URL.
+        credentials: What its requests are signed with; None is the default chain.
+
+    Raises:
+        ConfigurationError: The URL, or a setting of the environment, is malformed.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        endpoint_url: str,
+        credentials: Credentials | CredentialsProvider | None,
+    ) -> None:
+        # What a client needs, which a server without a remote S3 does not load.
+        from aiosmrt import object_store
+        from aiosmrt.auth.chain import as_provider, default_provider
+        from aiosmrt.config import resolve_config
+        from aiosmrt.models import Timeouts
+
+        config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
+        provider = default_provider(config) if credentials is None else as_provider(credentials)
+        self._location = object_store.S3Location
+        self._store = object_store.ObjectStore(
+            config, provider, timeouts=Timeouts(), proxy=None, user_agent="aiosmrt-local"
+        )
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: S3 refused, or was not reached.
+        """
+        try:
+            location = Location.parse(uri)
+            found = await self._store.get(
+                self._location(location.bucket, location.key), purpose="download"
+            )
+            return await found.read()
+        except (AiosmrtError, ValueError) as error:
+            raise ObjectsError(str(error)) from error
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: S3 refused, or was not reached.
+        """
+        try:
+            location = Location.parse(uri)
+            await self._store.put(
+                self._location(location.bucket, location.key), body, content_type=content_type
+            )
+        except (AiosmrtError, ValueError) as error:
+            raise ObjectsError(str(error)) from error
