@@ -171,18 +171,15 @@ class StoredObject:
         Raises:
             TransportError: The rest did not arrive.
         """
-        received = 0
         stream = self._result.stream(_CHUNK_LENGTH)
-        while received < self.size:
+        while True:
             try:
-                chunk = await anext(stream, b"")
+                chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
             except Exception as error:  # noqa: BLE001 - obstore's are of many roots
                 raise self._lost(error) from None
-            if not chunk:
-                text = f"{self.location} ended after {received} of {self.size} bytes"
-                raise TransportError(text, host=self._host)
-            received += len(chunk)
-            yield bytes(chunk)
+            yield chunk
 
     def _lost(self, error: Exception) -> AiosmrtError:
         return read_failure(
@@ -272,7 +269,9 @@ class ObjectStore:
             untyped: Any = store  # its annotations here want those of arrow, which is not needed
             pages = untyped.list(path or None, offset=after, chunk_size=LIST_PAGE_LENGTH)
             try:
-                return [entry["path"] for entry in await anext(pages, ())]
+                return [entry["path"] for entry in await anext(pages)]
+            except StopAsyncIteration:
+                return []
             except InvalidPathError:
                 return None
 

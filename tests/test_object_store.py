@@ -1,0 +1,682 @@
+"""Objects through obstore: what the session says holds, and every failure is one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import datetime, timedelta, timezone
+
+import boto3
+import pytest
+from botocore.config import Config as BotoConfig
+from fake_s3 import KEYS, FakeS3, cut_off, never, refusal
+from raw_server import until
+
+from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
+from aiosmrt.errors import (
+    AccessDeniedException,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    CredentialsError,
+    ExpiredTokenException,
+    InternalFailure,
+    ParameterValidationError,
+    ReadTimeoutError,
+    ServiceError,
+    ServiceUnavailable,
+    ThrottlingException,
+    TransportError,
+    UnknownServiceError,
+)
+from aiosmrt.object_store import ObjectStore, S3Location, StoredObject
+
+ODD_KEYS = [
+    "plain",
+    "a/b/c.out",
+    "a//b c/x.out",
+    "/leading",
+    "a///b",
+    "50%/100%25",
+    "plus+and space",
+    "grüße/日本.out",
+    "q?x=1&y#z",
+    "~'()!*$@=;:,[]{}^`|\\\"<>",
+]
+
+
+@pytest.fixture
+async def s3():
+    async with FakeS3() as server:
+        yield server
+
+
+@pytest.fixture
+async def store(s3):
+    async with s3.session() as session:
+        yield session._poller.store
+
+
+@pytest.fixture(scope="session")
+def moto_s3(moto_url):
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=BotoConfig(s3={"addressing_style": "path"}),
+    )
+    client.create_bucket(Bucket="object-store-tests")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def moto_store(moto_url, moto_s3):
+    async with Session(
+        region="us-east-1", s3_endpoint_url=moto_url, credentials=Credentials("key", "secret")
+    ) as session:
+        yield session._poller.store
+
+
+def at(uri: str) -> S3Location:
+    return S3Location.parse(uri, "uri")
+
+
+async def read(store: ObjectStore, uri: str) -> bytes:
+    return await (await store.get(at(uri))).read()
+
+
+# -- locations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uri, bucket, key, directory",
+    [
+        ("s3://b/k", "b", "k", ""),
+        ("s3://b/a/k", "b", "a/k", "a/"),
+        ("s3://b/a//k", "b", "a//k", "a//"),
+        ("s3://b//k", "b", "/k", "/"),
+        ("s3://b/%41 ?#", "b", "%41 ?#", ""),
+    ],
+)
+def test_a_location_is_read_as_it_is_written(uri, bucket, key, directory):
+    location = at(uri)
+    assert (location.bucket, location.key) == (bucket, key)
+    assert str(location) == uri
+    assert location.directory == S3Location(bucket, directory)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "b/k", "s3:/b/k", "s3://", "s3://b", "s3://b/", "https://b/k", "s3://b?x/k", 7, None],
+)
+def test_what_is_no_location_is_a_parameter_error(uri):
+    with pytest.raises(ParameterValidationError, match="the_name: it must be an S3 URI"):
+        S3Location.parse(uri, "the_name")
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\x00", "\x7f", ".", "..", "a/./b", "a/.."])
+def test_a_key_that_obstore_cannot_name_is_a_parameter_error(key):
+    with pytest.raises(ParameterValidationError, match="control characters"):
+        at(f"s3://b/{key}")
+
+
+# -- against moto, with boto3 as the second party -----------------------------------------------
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_an_object_of_boto3s_is_found_under_its_key(moto_store, moto_s3, key):
+    await asyncio.to_thread(
+        moto_s3.put_object,
+        Bucket="object-store-tests",
+        Key=key,
+        Body=b"of boto3",
+        ContentType="text/x",
+    )
+    found = await moto_store.get(S3Location("object-store-tests", key))
+    assert (found.size, found.content_type) == (8, "text/x")
+    assert await found.read() == b"of boto3"
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_boto3_finds_an_object_of_ours_under_its_key(moto_store, moto_s3, key):
+    location = S3Location("object-store-tests", key)
+    await moto_store.put(location, memoryview(b"of ours"), content_type="text/y")
+    found = await asyncio.to_thread(moto_s3.get_object, Bucket=location.bucket, Key=key)
+    assert found["ContentType"] == "text/y"
+    assert found["Body"].read() == b"of ours"
+    await asyncio.to_thread(moto_s3.delete_object, Bucket=location.bucket, Key=key)
+
+
+async def test_a_listing_goes_on_behind_a_key(moto_store, moto_s3):
+    names = [f"listed/{number:03}.out" for number in range(5)]
+    for name in [*names, "listed", "listed2"]:
+        await asyncio.to_thread(moto_s3.put_object, Bucket="object-store-tests", Key=name, Body=b"")
+    directory = at(f"s3://object-store-tests/{names[0]}").directory
+    assert await moto_store.list_page(directory, "listed/") == names
+    assert await moto_store.list_page(directory, names[1]) == names[2:]
+    assert await moto_store.list_page(directory, "listed/001.ous~") == names[1:]
+    assert await moto_store.list_page(directory, names[4]) == []
+
+
+# -- which host, signed by whom and for where ---------------------------------------------------
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1"])
+@pytest.mark.parametrize("use_fips, use_dualstack", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("bucket", ["a-bucket", "a.bucket.with.dots"])
+async def test_the_host_is_botocores(region, use_fips, use_dualstack, bucket):
+    if region.startswith("cn-") and use_fips:
+        return  # there are no FIPS hosts in China, and botocore says so
+    client = boto3.client(
+        "s3",
+        region_name=region,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=BotoConfig(
+            use_fips_endpoint=bool(use_fips),
+            use_dualstack_endpoint=bool(use_dualstack),
+            s3={"us_east_1_regional_endpoint": "regional"},
+        ),
+    )
+    sent = []
+
+    def capture(request, **_):
+        sent.append(request.url)
+        raise InterruptedError
+
+    client.meta.events.register("before-send.s3", capture)
+    with pytest.raises(InterruptedError):
+        client.get_object(Bucket=bucket, Key="k")
+    client.close()
+    async with Session(
+        region=region,
+        credentials=KEYS,
+        use_fips=bool(use_fips),
+        use_dualstack=bool(use_dualstack),
+    ) as session:
+        ours = session._poller.store._bucket_url(S3Location(bucket, "k"))
+    assert [f"{ours}/k"] == sent
+
+
+async def test_the_environment_has_no_say(s3, monkeypatch):
+    """obstore itself reads all of these; a session has given their like another meaning."""
+    nowhere = "http://127.0.0.1:9"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIDOTHER",
+        "AWS_SECRET_ACCESS_KEY": "other",
+        "AWS_SESSION_TOKEN": "other",
+        "AWS_ROLE_ARN": "arn:aws:iam::1:role/r",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_BUCKET": "other",
+        "AWS_ENDPOINT": nowhere,
+        "AWS_ENDPOINT_URL": nowhere,
+        "AWS_ENDPOINT_URL_S3": nowhere,
+        "AWS_PROXY_URL": nowhere,
+        "AWS_TIMEOUT": "1ms",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_UNSIGNED_PAYLOAD": "true",
+        "AWS_REQUEST_PAYER": "true",
+        "AWS_S3_EXPRESS": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+        "AWS_CONDITIONAL_PUT": "disabled",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3.put("s3://b/k", "found")
+    async with s3.session() as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+    assert s3.seen == [("GetObject", "b", "k", "us-east-1", KEYS.session_token)]
+
+
+class Counting:
+    """A provider that hands out one pair of keys after another."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = list(tokens)
+        self.asked = 0
+
+    async def get_credentials(self) -> Credentials:
+        self.asked += 1
+        token = self.tokens[min(self.asked, len(self.tokens)) - 1]
+        return Credentials("AKID", "secret", token, datetime.now(timezone.utc) + timedelta(hours=1))
+
+
+async def test_every_request_is_signed_with_what_the_provider_says_then(s3):
+    s3.put("s3://b/k", "found")
+    async with s3.session(credentials=Counting("one", "two", "three")) as session:
+        for token in ("one", "two", "three"):
+            s3.token = token
+            assert await read(session._poller.store, "s3://b/k") == b"found"
+    assert [seen.token for seen in s3.seen] == ["one", "two", "three"]
+
+
+async def test_an_expired_token_is_renewed_once(s3):
+    s3.put("s3://b/k", "found")
+    s3.token = "new"
+    async with s3.session(credentials=Counting("old", "new")) as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+        assert [seen.token for seen in s3.seen] == ["old", "new"]
+    s3.token = "newer still"
+    async with s3.session(credentials=Counting("old", "new", "other")) as session:
+        with pytest.raises(ExpiredTokenException) as caught:
+            await read(session._poller.store, "s3://b/k")
+    assert caught.value.request_id == "REQUEST1"
+    assert len(s3.seen) == 4
+
+
+async def test_fixed_credentials_that_have_expired_are_not_tried_again(s3, store):
+    s3.token = "another"
+    with pytest.raises(ExpiredTokenException, match="The provided token has expired"):
+        await read(store, "s3://b/k")
+    assert len(s3.seen) == 1
+
+
+async def test_a_provider_that_fails_is_a_credentials_error(s3):
+    class Broken:
+        async def get_credentials(self):
+            raise RuntimeError("no")
+
+    async with s3.session(credentials=Broken()) as session:
+        with pytest.raises(CredentialsError, match="Broken failed"):
+            await read(session._poller.store, "s3://b/k")
+    assert not s3.seen
+
+
+@pytest.mark.parametrize("names_region", [True, False])
+async def test_a_bucket_in_another_region_is_found_there(s3, store, names_region):
+    s3.region, s3.names_region = "eu-west-1", names_region
+    s3.put("s3://b/k", "found")
+    for _ in range(2):
+        assert await read(store, "s3://b/k") == b"found"
+    signed_for = [seen.region for seen in s3.seen if seen.operation == "GetObject"]
+    assert signed_for == ["us-east-1", "eu-west-1", "eu-west-1"]
+    assert s3.counts["HeadBucket"] == (0 if names_region else 1)
+
+
+async def test_a_listing_and_an_upload_find_the_region_too(s3, store):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/d/k", "found")
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    await store.put(at("s3://c/new"), b"body", content_type=None)
+    assert s3.objects["c", "new"].body == b"body"
+
+
+async def test_a_redirect_to_nowhere_is_an_error(s3, store):
+    async def moved(seen, request):
+        return refusal(301, "PermanentRedirect", "Elsewhere.")
+
+    s3.hook = moved
+    with pytest.raises(UnknownServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert (caught.value.code, caught.value.status_code) == ("PermanentRedirect", 301)
+    assert s3.counts == {"GetObject": 1, "HeadBucket": 1}
+
+
+async def test_without_obstore_the_extra_is_named(s3, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'aiosmrt\[s3\]'"):
+        await read(store, "s3://b/k")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
+    s3, monkeypatch, tmp_path, content
+):
+    path = tmp_path / "bundle.pem"
+    if content is not None:
+        path.write_text(f"-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+    async with s3.session() as session:
+        with pytest.raises(ConfigurationError, match="CA bundle"):
+            await read(session._poller.store, "s3://b/k")
+
+
+# -- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status, code, cls",
+    [
+        (403, "AccessDenied", AccessDeniedException),
+        (403, "InvalidAccessKeyId", AccessDeniedException),
+        (404, "NoSuchKey", UnknownServiceError),
+        (404, "NoSuchBucket", UnknownServiceError),
+        (409, "OperationAborted", UnknownServiceError),
+        (500, "InternalError", InternalFailure),
+        (503, "ServiceUnavailable", ServiceUnavailable),
+        (503, "SlowDown", ThrottlingException),
+    ],
+)
+@pytest.mark.parametrize("operation", ["GetObject", "ListObjectsV2", "PutObject"])
+async def test_a_refusal_is_a_service_error(s3, status, code, cls, operation):
+    async def refuse(seen, request):
+        return refusal(status, code, "Because & so <on>.")
+
+    s3.hook = refuse
+    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
+        store = session._poller.store
+        with pytest.raises(cls) as caught:
+            await {
+                "GetObject": lambda: store.get(at("s3://b/d/k")),
+                "ListObjectsV2": lambda: store.list_page(S3Location("b", "d/"), ""),
+                "PutObject": lambda: store.put(at("s3://b/d/k"), b"", content_type=None),
+            }[operation]()
+    error = caught.value
+    assert isinstance(error, ServiceError)
+    assert (error.status_code, error.code, error.operation) == (status, code, operation)
+    assert error.request_id == "REQUEST1"
+    assert "Because & so <on>: s3://b/d/" in str(error)
+    assert len(s3.seen) == 1
+
+
+async def test_what_s3_quotes_of_a_request_goes_no_further(s3, store):
+    """A SignatureDoesNotMatch quotes the request's headers, the session token among them."""
+
+    async def refuse(seen, request):
+        quoted = "\n".join(f"{name}:{value}" for name, value in request.headers.items())
+        return refusal(403, "SignatureDoesNotMatch", "It differs.", CanonicalRequest=quoted)
+
+    s3.hook = refuse
+    with pytest.raises(ServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert caught.value.code == "SignatureDoesNotMatch"
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert KEYS.session_token not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+
+
+async def test_a_proxys_page_is_no_message(s3, store):
+    async def page(seen, request):
+        return refusal(502, "x" * 100, "y" * 10_000)
+
+    s3.hook = page
+    with pytest.raises(ServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert len(str(caught.value)) < 1000
+
+
+async def test_nobody_at_the_address_is_a_connect_error():
+    async with Session(
+        region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=KEYS
+    ) as session:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9 .*Connection refused") as caught:
+            await read(session._poller.store, "s3://b/k")
+    assert caught.value.host == "127.0.0.1:9"
+
+
+async def test_silence_is_a_read_timeout(s3):
+    s3.hook = never
+    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+        with pytest.raises(ReadTimeoutError, match="s3://b/k"):
+            await read(session._poller.store, "s3://b/k")
+    assert len(s3.seen) == 1
+
+
+async def test_silence_in_a_body_is_a_read_timeout(s3):
+    async def stall(seen, request):
+        response = await _begin(request, 10)
+        await asyncio.Event().wait()
+        return response
+
+    s3.hook = stall
+    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+        with pytest.raises(ReadTimeoutError):
+            await read(session._poller.store, "s3://b/k")
+
+
+async def _begin(request, length):
+    from aiohttp import web
+
+    response = web.StreamResponse(
+        headers={"Content-Length": str(length), "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"}
+    )
+    await response.prepare(request)
+    return response
+
+
+# -- what is tried again, and by whom -----------------------------------------------------------
+
+
+async def test_a_look_is_one_request(s3, store):
+    """Looks are repeated by the poller, in its own time: no second retry storm."""
+
+    async def busy(seen, request):
+        return refusal(503, "SlowDown", "Reduce your request rate.")
+
+    s3.hook = busy
+    with pytest.raises(ThrottlingException):
+        await store.get(at("s3://b/d/k"))
+    with pytest.raises(ThrottlingException):
+        await store.list_page(S3Location("b", "d/"), "")
+    assert s3.counts == {"GetObject": 1, "ListObjectsV2": 1}
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+async def test_a_download_is_tried_as_often_as_the_policy_says(s3, max_attempts):
+    async def busy(seen, request):
+        return refusal(503, "ServiceUnavailable", "Later.")
+
+    s3.hook = busy
+    async with s3.session(retries=RetryPolicy(max_attempts=max_attempts)) as session:
+        with pytest.raises(ServiceUnavailable):
+            await session._poller.store.get(at("s3://b/k"), purpose="download")
+    assert s3.counts == {"GetObject": max_attempts}
+
+
+async def collect(found: StoredObject) -> bytes:
+    return b"".join([chunk async for chunk in found.chunks()])
+
+
+BODY = os.urandom(3_000_000)
+
+
+def cut_first(s3: FakeS3, sent: int, then: bytes = BODY):
+    async def hook(seen, request):
+        if s3.counts["GetObject"] > 1:
+            return None
+        stored = s3.objects[seen.bucket, seen.key]
+        s3.put(f"s3://{seen.bucket}/{seen.key}", then)
+        return await cut_off(request, stored, sent)
+
+    return hook
+
+
+async def test_a_download_goes_on_where_it_broke_off(s3, store):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000)
+    found = await store.get(at("s3://b/k"), purpose="download")
+    assert await collect(found) == BODY
+    assert s3.counts == {"GetObject": 2}
+
+
+@pytest.mark.parametrize("read_it", [collect, StoredObject.read])
+async def test_a_look_that_broke_off_is_lost(s3, store, read_it):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000)
+    found = await store.get(at("s3://b/k"))
+    with pytest.raises(ConnectionLostError, match="s3://b/k broke off"):
+        await read_it(found)
+
+
+async def test_an_object_overwritten_while_it_is_read_is_never_a_mixture(s3, store):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000, then=BODY[::-1])
+    found = await store.get(at("s3://b/k"), purpose="download")
+    with pytest.raises(TransportError):
+        await collect(found)
+
+
+async def test_a_version_that_is_gone_is_not_another(s3, store):
+    s3.put("s3://b/k", b"one")
+    etag = (await store.get(at("s3://b/k"))).etag
+    assert await (await store.get(at("s3://b/k"), etag=etag)).read() == b"one"
+    s3.put("s3://b/k", b"two")
+    with pytest.raises(ServiceError) as caught:
+        await store.get(at("s3://b/k"), etag=etag)
+    assert (caught.value.status_code, caught.value.code) == (412, "PreconditionFailed")
+
+
+async def test_an_empty_object_has_no_chunks(s3, store):
+    s3.put("s3://b/k", b"")
+    assert await collect(await store.get(at("s3://b/k"))) == b""
+    assert await read(store, "s3://b/k") == b""
+
+
+async def test_a_listing_with_a_key_that_obstore_cannot_name_is_none(s3, store):
+    s3.put("s3://b/d/k", b"")
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    assert await store.list_page(S3Location("b", "d//"), "") is None
+    s3.put("s3://b/d//x", b"")
+    assert await store.list_page(S3Location("b", "d/"), "") is None
+
+
+async def test_many_requests_at_once_are_held_to_a_number(s3, store):
+    under_way = most = 0
+    free = asyncio.Event()
+
+    async def count(seen, request):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await free.wait()
+        under_way -= 1
+
+    s3.hook = count
+    s3.put("s3://b/k", b"found")
+    reads = asyncio.gather(*[read(store, "s3://b/k") for _ in range(100)])
+    await until(lambda: under_way == 64)
+    free.set()
+    assert await reads == [b"found"] * 100
+    assert most == 64
+
+
+# -- uploads ------------------------------------------------------------------------------------
+
+LARGE = os.urandom(20_000_000)
+
+
+@pytest.fixture
+def large(tmp_path):
+    path = tmp_path / "large.bin"
+    path.write_bytes(LARGE)
+    return path
+
+
+@pytest.mark.parametrize("length", [0, 1, 8_388_608])
+@pytest.mark.parametrize("from_file", [True, False])
+async def test_what_fits_into_a_part_is_one_request(s3, store, tmp_path, length, from_file):
+    body = LARGE[:length]
+    path = tmp_path / "small"
+    path.write_bytes(body)
+    await store.put(at("s3://b/k"), path if from_file else body, content_type="text/x")
+    assert s3.objects["b", "k"] == (body, "text/x")
+    assert s3.counts == {"PutObject": 1}
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, "file"])
+async def test_a_longer_one_goes_in_parts(s3, store, large, kind):
+    body = large if kind == "file" else kind(LARGE)
+    await store.put(at("s3://b/k"), body, content_type="text/x")
+    assert s3.objects["b", "k"] == (LARGE, "text/x")
+    assert s3.counts == {
+        "CreateMultipartUpload": 1,
+        "UploadPart": 3,
+        "CompleteMultipartUpload": 1,
+    }
+
+
+async def test_parts_of_a_large_file_reach_moto_whole(moto_store, moto_s3, large):
+    await moto_store.put(at("s3://object-store-tests/large"), large, content_type=None)
+    found = await asyncio.to_thread(moto_s3.get_object, Bucket="object-store-tests", Key="large")
+    assert found["Body"].read() == LARGE
+
+
+@pytest.mark.parametrize(
+    "operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"]
+)
+async def test_a_part_that_fails_once_is_sent_again(s3, store, large, operation):
+    async def stumble(seen, request):
+        if seen.operation == operation and s3.counts[operation] == 1:
+            return refusal(500, "InternalError", "We encountered an internal error.")
+        return None
+
+    s3.hook = stumble
+    body = b"small" if operation == "PutObject" else large
+    await store.put(at("s3://b/k"), body, content_type=None)
+    assert s3.objects["b", "k"].body == (b"small" if operation == "PutObject" else LARGE)
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
+async def test_a_failed_upload_leaves_nothing(s3, store, large, operation):
+    async def refuse(seen, request):
+        if seen.operation == operation:
+            return refusal(403, "AccessDenied", "Access Denied")
+        return None
+
+    s3.hook = refuse
+    with pytest.raises(AccessDeniedException, match="Allow s3:PutObject"):
+        await store.put(at("s3://b/k"), large, content_type=None)
+    assert not s3.objects
+    assert not s3.parts
+    assert s3.counts["AbortMultipartUpload"] == 1
+
+
+@pytest.mark.parametrize(
+    "operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"]
+)
+async def test_a_cancelled_upload_leaves_no_half_object(s3, store, large, operation):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == operation:
+            await held.wait()
+
+    s3.hook = hold
+    body = b"small" if operation == "PutObject" else large
+    upload = asyncio.create_task(store.put(at("s3://b/k"), body, content_type=None))
+    await until(lambda: s3.counts[operation])
+    upload.cancel()
+    held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert not s3.parts
+    whole = b"small" if operation == "PutObject" else LARGE
+    assert all(stored.body == whole for stored in s3.objects.values())
+
+
+async def test_a_file_that_cannot_be_read_is_an_os_error(s3, store, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await store.put(at("s3://b/k"), tmp_path / "missing", content_type=None)
+    with pytest.raises(IsADirectoryError):
+        await store.put(at("s3://b/k"), tmp_path, content_type=None)
+    assert not s3.seen
+
+
+async def test_credentials_that_end_during_an_upload_are_renewed(s3, large):
+    async def hook(seen, request):
+        if seen.operation == "UploadPart":
+            s3.token = "two"
+
+    s3.hook = hook
+    s3.token = "one"
+    async with s3.session(credentials=Counting("one", "one", "two")) as session:
+        await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+    assert s3.objects["b", "k"].body == LARGE
+
+
+async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
+    class Ending(Counting):
+        async def get_credentials(self):
+            if self.asked == 2:
+                raise CredentialsError("That was all")
+            return await super().get_credentials()
+
+    async with s3.session(credentials=Ending(KEYS.session_token)) as session:
+        with pytest.raises(CredentialsError, match="That was all"):
+            await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+    assert not s3.objects
+    assert not s3.parts
