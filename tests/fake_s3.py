@@ -241,20 +241,41 @@ def refusal(status: int, code: str, message: str, **more: str) -> web.Response:
     )
 
 
-async def cut_off(request: web.Request, stored: Stored, sent: int) -> web.StreamResponse:
-    """Announces all of an object and sends its first bytes, then breaks the connection."""
+async def cut_off(
+    request: web.Request, stored: Stored, sent: int, *, hold: asyncio.Event | None = None
+) -> web.StreamResponse:
+    """Announces all of an object and sends its first bytes, then breaks the connection.
+
+    With ``hold`` it sets that and waits for ever instead.
+    """
+    response = await begin(request, len(stored.body), stored.etag)
+    await response.write(stored.body[:sent])
+    if hold is not None:
+        hold.set()
+        await asyncio.Event().wait()
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def repeat(request: web.Request, block: bytes, times: int) -> web.StreamResponse:
+    """An object made of one block over and over."""
+    response = await begin(request, len(block) * times, '"1"')
+    for _ in range(times):
+        await response.write(block)
+    return response
+
+
+async def begin(request: web.Request, length: int, etag: str) -> web.StreamResponse:
+    """Sends the head of an object."""
     response = web.StreamResponse(
         headers={
-            "Content-Type": stored.content_type,
-            "Content-Length": str(len(stored.body)),
-            "ETag": stored.etag,
+            "Content-Length": str(length),
+            "ETag": etag,
             "Last-Modified": format_datetime(MODIFIED, usegmt=True),
         }
     )
     await response.prepare(request)
-    await response.write(stored.body[:sent])
-    assert request.transport is not None
-    request.transport.close()
     return response
 
 

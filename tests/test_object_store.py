@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import boto3
 import pytest
 from botocore.config import Config as BotoConfig
-from fake_s3 import KEYS, FakeS3, cut_off, never, refusal
+from fake_s3 import KEYS, FakeS3, begin, cut_off, never, refusal
 from raw_server import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
@@ -418,7 +418,7 @@ async def test_silence_is_a_read_timeout(s3):
 
 async def test_silence_in_a_body_is_a_read_timeout(s3):
     async def stall(seen, request):
-        response = await _begin(request, 10)
+        response = await begin(request, 10, '"1"')
         await asyncio.Event().wait()
         return response
 
@@ -426,16 +426,6 @@ async def test_silence_in_a_body_is_a_read_timeout(s3):
     async with s3.session(timeouts=Timeouts(read=0.05)) as session:
         with pytest.raises(ReadTimeoutError):
             await read(session._poller.store, "s3://b/k")
-
-
-async def _begin(request, length):
-    from aiohttp import web
-
-    response = web.StreamResponse(
-        headers={"Content-Length": str(length), "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"}
-    )
-    await response.prepare(request)
-    return response
 
 
 # -- what is tried again, and by whom -----------------------------------------------------------
