@@ -1,0 +1,28 @@
+"""Files of records through an endpoint, a million of them, none lost.
+
+    async with aiosmrt.Session(region="eu-west-1") as session:
+        summary = await aiosmrt.batch.run(
+            session, "my-endpoint", "in.jsonl", "out.jsonl", concurrency=64, resume=True
+        )
+
+`run` is the whole of it; `show_progress` is what its ``progress`` can be given. For a
+cluster there is `aiosmrt.batch.ray_data`, for Ray Data.
+"""
+
+from __future__ import annotations
+
+from aiosmrt.batch.answers import AnswerCountError, RecordFaultError
+from aiosmrt.batch.display import show_progress
+from aiosmrt.batch.output import OutputError
+from aiosmrt.batch.runner import run
+from aiosmrt.batch.statistics import BatchSummary, Progress
+
+__all__ = [
+    "AnswerCountError",
+    "BatchSummary",
+    "OutputError",
+    "Progress",
+    "RecordFaultError",
+    "run",
+    "show_progress",
+]

@@ -1,0 +1,322 @@
+"""The output file: whole lines appended, a lock, and what a later run can trust.
+
+Two files. The output is nothing but lines, one a record, in the order in which they
+came. Beside it lies ``OUTPUT.run``: it says of which input and parameters the lines
+are, and is locked while a run is at work, so that neither a second run nor another
+input can mix its lines in.
+
+A process that is killed leaves whole lines and at most one torn one, which the next run
+cuts off: lines are written in one piece behind one another, and nothing is ever
+written before them. Blocks; belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from aiosmrt.errors import AiosmrtError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile"]
+
+_FORMAT: Final = 1
+_SYNC_SECONDS: Final = 1.0
+
+
+class OutputError(AiosmrtError, OSError):
+    """The output cannot be written: the disk is full, a quota is used up, a device fails.
+
+    What was written before is whole, and can be resumed.
+
+    Attributes:
+        path: The file.
+    """
+
+    _advice = "What was written is whole: make room, then run it again with resume (--resume)."
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be written: {error.strerror or error}")
+        self.errno = error.errno
+        self.path = path
+
+
+class IndexSet:
+    """A set of the numbers below ``size``, a bit each: a million take 125 KB.
+
+    Args:
+        size: The first number that it cannot hold.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._bits = bytearray(size // 8 + 1)
+        self._count = 0
+
+    def add(self, number: int) -> None:
+        """Adds a number."""
+        if number not in self:
+            self._bits[number >> 3] |= 1 << (number & 7)
+            self._count += 1
+
+    def __contains__(self, number: int) -> bool:
+        return bool(self._bits[number >> 3] & 1 << (number & 7))
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class RunFile:
+    """``OUTPUT.run``: the lock, and the facts that the output's lines rest on.
+
+    Args:
+        output: The output's path.
+
+    Raises:
+        ConfigurationError: Another run holds the lock.
+        OutputError: The file cannot be made.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self.path = output.with_name(output.name + ".run")
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(self.path, error) from error
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            os.close(self._descriptor)
+            raise ConfigurationError(
+                f"another run is writing {output}: wait for its end, or give another output"
+            ) from None
+
+    def read(self) -> dict[str, Any] | None:
+        """The facts of the run before; None where there are none, or not whole ones."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        try:
+            facts = json.loads(os.read(self._descriptor, 1_048_576))
+        except ValueError:
+            return None
+        if not isinstance(facts, dict):
+            return None
+        known = cast("dict[str, Any]", facts)
+        return known if known.get("format") == _FORMAT else None
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Puts facts in the place of those before, onto the disk.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        data = json.dumps({"format": _FORMAT, **facts}, indent=1).encode() + b"\n"
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            _write_all(self._descriptor, data)
+            os.fsync(self._descriptor)
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise OutputError(self.path, error) from error
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Compares the facts of the run before with those of this one.
+
+        Raises:
+            ConfigurationError: They differ, or are missing.
+        """
+        before = self.read()
+        if before is None:
+            raise ConfigurationError(
+                f"{self._output} cannot be resumed: {self.path.name} beside it, which says of "
+                "what input its lines are, is missing or broken"
+            )
+        changed = sorted(
+            name
+            for name in {*before, *facts} - {"format"}
+            if before.get(name) != json.loads(json.dumps(facts.get(name)))
+        )
+        if changed:
+            raise ConfigurationError(
+                f"{self._output} was begun with another {' and another '.join(changed)}: "
+                "resume with what it was begun with, or give another output"
+            )
+
+    def close(self) -> None:
+        """Gives the lock back. The file stays: without it nothing could be resumed."""
+        os.close(self._descriptor)
+
+
+@attrs.define
+class OutputFile:
+    """The lines of the output.
+
+    Attributes:
+        path: Where.
+        done: The indices of the records that have a line.
+        failed: How many lines found there say of an error.
+    """
+
+    path: Path
+    done: IndexSet
+    failed: int = 0
+    _descriptor: int = -1
+    _length: int = 0
+    _synced_at: float = 0.0
+    _is_synced: bool = True
+
+    def open(self, count: int) -> None:
+        """Reads what is there, cuts off a torn last line, and opens it for more.
+
+        Args:
+            count: How many records the input has.
+
+        Raises:
+            ConfigurationError: A line is not one of ours, or a record has two.
+            OutputError: It cannot be read or written.
+        """
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        try:
+            self._descriptor = os.open(self.path, flags, 0o666)
+            self._length, has_end = self._scan(count)
+            os.ftruncate(self._descriptor, self._length)
+            os.lseek(self._descriptor, self._length, os.SEEK_SET)
+            if not has_end:
+                _write_all(self._descriptor, b"\n")
+                self._length += 1
+            os.fsync(self._descriptor)
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise OutputError(self.path, error) from error
+        self._synced_at = time.monotonic()
+
+    def _scan(self, count: int) -> tuple[int, bool]:
+        """Takes in the lines that are there.
+
+        Returns:
+            The length up to the last whole one, and whether that has its line end.
+        """
+        length = 0
+        has_end = True
+        with open(self._descriptor, "rb", closefd=False) as file:
+            for number, line in enumerate(file, start=1):
+                fact = _index_of(line)
+                if fact is None:
+                    # Torn where it ends the file; a file system that crashed can leave zeros.
+                    if file.read(1):
+                        raise ConfigurationError(
+                            f"{self.path} cannot be resumed: line {number} is not of a run's output"
+                        )
+                    break
+                index, has_failed = fact
+                if not 0 <= index < count or index in self.done:
+                    raise ConfigurationError(
+                        f"{self.path} cannot be resumed: line {number} is of record {index}, "
+                        f"which the input does not have or an earlier line is of"
+                    )
+                self.done.add(index)
+                self.failed += has_failed
+                length += len(line)
+                has_end = line.endswith(b"\n")
+        return length, has_end
+
+    def append(self, lines: bytes) -> None:
+        """Writes whole lines behind the others, and syncs when the last time is a second ago.
+
+        Raises:
+            OutputError: They cannot be written; then none of them, or only whole ones, are
+                there.
+        """
+        try:
+            _write_all(self._descriptor, lines)
+            self._is_synced = False
+            if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+                self.sync()
+        except OSError as error:
+            self._mend(lines)
+            raise OutputError(self.path, error) from error
+        self._length += len(lines)
+
+    def _mend(self, lines: bytes) -> None:
+        """Cuts off the part of a line that a full disk has left."""
+        written = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._length
+        whole = lines.rfind(b"\n", 0, max(written, 0)) + 1
+        os.ftruncate(self._descriptor, self._length + whole)
+
+    def sync(self) -> None:
+        """Waits until all lines are on the disk."""
+        if not self._is_synced:
+            os.fsync(self._descriptor)
+            self._is_synced = True
+        self._synced_at = time.monotonic()
+
+    def close(self) -> None:
+        """Syncs and closes.
+
+        Raises:
+            OutputError: The last lines may not be on the disk.
+        """
+        if self._descriptor < 0:
+            return
+        try:
+            self.sync()
+        except OSError as error:
+            raise OutputError(self.path, error) from error
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _index_of(line: bytes) -> tuple[int, bool] | None:
+    """A line's index, and whether it tells an error; None where it is not one of ours."""
+    try:
+        value = json.loads(line)
+        index = value["index"]
+        return (index, value["error"] is not None) if type(index) is int else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.write(descriptor, left)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        left = left[written:]
+
+
+def _sync_directory(path: Path) -> None:
+    """Puts a new file's name onto the disk too."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# The lock is the open file's: the system gives it back however the process ends.
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        # Such a lock keeps others from reading too, so it lies behind the facts.
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

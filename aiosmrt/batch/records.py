@@ -1,0 +1,312 @@
+"""Input files to records: JSON Lines, CSV and Parquet, read from front to back.
+
+Everything here blocks, and belongs in a thread. A record is what gets one line of the
+output; its index counts records from 0, blank lines left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from datetime import date, time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+
+import attrs
+
+from aiosmrt.batch.arrow import load_pyarrow
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Record", "RecordFile", "Survey", "open_records"]
+
+# Ten times what the service takes. A longer line is a file of another format, read
+# whole into memory.
+_LONGEST_LINE = 67_108_864
+_CHUNK = 1_048_576
+
+
+@attrs.frozen
+class Record:
+    """One record of the input.
+
+    Attributes:
+        index: Its position, from 0.
+        key: The key field's value, else the index.
+        body: What is sent.
+        fault: Why it cannot be sent, None where it can.
+    """
+
+    index: int
+    key: Any
+    body: bytes = attrs.field(repr=False)
+    fault: str | None = None
+
+
+@attrs.frozen
+class Survey:
+    """What a first pass over the input tells.
+
+    Attributes:
+        digest: Of all its bytes, BLAKE2b-256 in hex.
+        size: Its length in bytes.
+        count: How many records it has.
+    """
+
+    digest: str
+    size: int
+    count: int
+
+
+class RecordFile(Protocol):
+    """An input file of one format."""
+
+    content_type: str
+    """Of one record's body."""
+
+    joined_content_type: str
+    """Of several bodies joined by newlines."""
+
+    def survey(self) -> Survey:
+        """Reads it once; ConfigurationError where it is not of this format."""
+        ...
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        ...
+
+
+def open_records(path: Path, key_field: str | None, *, header: bool) -> RecordFile:
+    """Chooses the format by the file's suffix.
+
+    Args:
+        path: ``.jsonl``, ``.ndjson`` or ``.json`` (a value a line), ``.csv``, ``.parquet``.
+        key_field: The field, or column, of the key; None is the index.
+        header: Whether a CSV file's first line names its columns.
+
+    Raises:
+        ConfigurationError: The suffix is another, or the options do not go together.
+    """
+    suffix = path.suffix.lower()
+    if header and suffix != ".csv":
+        raise ConfigurationError("header is for CSV files: no other has a header line")
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return JsonLinesFile(path, key_field)
+    if suffix == ".csv":
+        return CsvFile(path, key_field, header=header)
+    if suffix == ".parquet":
+        return ParquetFile(path, key_field)
+    raise ConfigurationError(
+        f"the input must be a .jsonl, .ndjson, .json, .csv or .parquet file, not {path.name!r}"
+    )
+
+
+class JsonLinesFile:
+    """A JSON value a line, sent as it stands there."""
+
+    content_type = "application/json"
+    joined_content_type = "application/jsonlines"
+
+    def __init__(self, path: Path, key_field: str | None) -> None:
+        self._path = path
+        self._key_field = key_field
+
+    def survey(self) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = count = 0
+        for line in _lines(self._path):
+            digest.update(line)
+            size += len(line)
+            count += not line.isspace()
+        return Survey(digest.hexdigest(), size, count)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        index = -1
+        for number, line in enumerate(_lines(self._path), start=1):
+            if line.isspace():
+                continue
+            index += 1
+            if wanted(index):
+                yield self._record(index, number, line)
+
+    def _record(self, index: int, number: int, line: bytes) -> Record:
+        body = line.strip()
+        if number == 1:
+            body = body.removeprefix(b"\xef\xbb\xbf")  # Windows' mark of UTF-8
+        try:
+            value = json.loads(body, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            return Record(index, index, body, f"line {number} of the input is not a JSON value")
+        if self._key_field is None or not isinstance(value, dict):
+            return Record(index, index, body)
+        fields = cast("dict[str, Any]", value)
+        return Record(index, fields.get(self._key_field, index), body)
+
+
+class CsvFile:
+    """A record a row, sent as the row stands there, but without the key's column."""
+
+    content_type = "text/csv"
+    joined_content_type = "text/csv"
+
+    def __init__(self, path: Path, key_field: str | None, *, header: bool) -> None:
+        if key_field is not None and not header:
+            raise ConfigurationError(
+                "key_field names a column: the CSV file needs a header line, and header=True"
+            )
+        self._path = path
+        self._key_field = key_field
+        self._header = header
+
+    def survey(self) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = count = 0
+        for _, row in _rows(self._path):
+            digest.update(row)
+            size += len(row)
+            count += not row.isspace()
+        return Survey(digest.hexdigest(), size, max(count - self._header, 0))
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        column: int | None = None
+        index = -1 - self._header
+        for number, row in _rows(self._path):
+            if row.isspace():
+                continue
+            index += 1
+            if index == -1:
+                column = self._key_column(row)
+            elif wanted(index):
+                yield self._record(index, number, row, column)
+
+    def _key_column(self, row: bytes) -> int | None:
+        if self._key_field is None:
+            return None
+        try:
+            (names,) = csv.reader([row.decode("utf-8-sig").rstrip("\r\n")])
+            return names.index(self._key_field)
+        except (ValueError, csv.Error):
+            raise ConfigurationError(
+                f"the CSV file's header line has no column {self._key_field!r}"
+            ) from None
+
+    def _record(self, index: int, number: int, row: bytes, column: int | None) -> Record:
+        body = row.rstrip(b"\r\n")
+        if index == 0 and not self._header:
+            body = body.removeprefix(b"\xef\xbb\xbf")
+        if column is None:
+            return Record(index, index, body)
+        try:
+            # Given whole, with the newlines that its quotes hold.
+            (values,) = csv.reader(io.StringIO(body.decode(), newline=""))
+            key = values.pop(column)
+        except (ValueError, IndexError, csv.Error):
+            return Record(index, index, body, f"line {number} of the input is not such a CSV row")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow(values)
+        return Record(index, key, text.getvalue().encode())
+
+
+class ParquetFile:
+    """A record a row, sent as a JSON object of its columns."""
+
+    content_type = "application/json"
+    joined_content_type = "application/jsonlines"
+
+    def __init__(self, path: Path, key_field: str | None) -> None:
+        pyarrow, self._parquet = load_pyarrow()
+        self._invalid: type[Exception] = pyarrow.ArrowInvalid
+        self._path = path
+        self._key_field = key_field
+
+    def survey(self) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = 0
+        with self._path.open("rb") as file:
+            for chunk in iter(partial(file.read, _CHUNK), b""):
+                digest.update(chunk)
+                size += len(chunk)
+        try:
+            with self._parquet.ParquetFile(self._path) as file:
+                names, count = file.schema_arrow.names, file.metadata.num_rows
+        except self._invalid:
+            raise ConfigurationError(f"{self._path.name} is not a Parquet file") from None
+        if self._key_field is not None and self._key_field not in names:
+            raise ConfigurationError(f"the Parquet file has no column {self._key_field!r}")
+        return Survey(digest.hexdigest(), size, count)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        index = -1
+        with self._parquet.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    index += 1
+                    if wanted(index):
+                        yield self._record(index, row)
+
+    def _record(self, index: int, row: dict[str, Any]) -> Record:
+        try:
+            key = index if self._key_field is None else _json_default(row[self._key_field])
+            text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)
+            return Record(index, key, text.encode())
+        except (TypeError, ValueError):
+            return Record(index, index, b"", f"row {index} of the input has no JSON form")
+
+
+def _json_default(value: Any) -> Any:
+    """What a column holds, as JSON has it."""
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, int, float, list, dict)):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return str(value)  # decimals, durations
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity, which Python takes and JSON does not have."""
+    raise ValueError(name)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
+            number += 1
+            if len(line) == _LONGEST_LINE:
+                raise ConfigurationError(
+                    f"line {number} of {path.name} is longer than {_LONGEST_LINE} bytes: "
+                    "is it of another format, or without line ends?"
+                )
+            yield line
+
+
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """CSV rows with the number of their first line; quotes may hold line ends (RFC 4180)."""
+    held: list[bytes] = []
+    quotes = length = first = 0
+    for number, line in enumerate(_lines(path), start=1):
+        first = first or number
+        held.append(line)
+        quotes += line.count(b'"')
+        length += len(line)
+        if quotes % 2 and length < _LONGEST_LINE:
+            continue
+        yield first, b"".join(held)
+        held = []
+        quotes = length = first = 0
+    if held:
+        yield first, b"".join(held)

@@ -1,0 +1,119 @@
+"""The finished lines as CSV or Parquet, which cannot be appended to line by line.
+
+A run writes JSON Lines whatever its output is to be: that is what a crash cannot spoil.
+For another format these lines are a journal, ``OUTPUT.jsonl``, which is turned into
+the output when it is complete. Blocks; belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt.batch.arrow import load_pyarrow
+from aiosmrt.batch.output import OutputError
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["converter"]
+
+_COLUMNS = (
+    "key",
+    "index",
+    "output",
+    "content_type",
+    "error_type",
+    "error_code",
+    "error_message",
+    "error_status_code",
+    "attempts",
+    "latency",
+)
+_ROWS_AT_ONCE = 10_000
+
+
+def converter(output: Path) -> Callable[[Path], None] | None:
+    """Chooses by the output's suffix what turns the journal into it.
+
+    Args:
+        output: ``.jsonl`` or ``.ndjson``, ``.csv``, ``.parquet``.
+
+    Returns:
+        What is to be called with the journal, and puts the output in its place in one
+        step; None for JSON Lines, which are the output.
+
+    Raises:
+        ConfigurationError: The suffix is another, or pyarrow is not installed.
+    """
+    suffix = output.suffix.lower()
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return None
+    if suffix == ".csv":
+        write = _write_csv
+    elif suffix == ".parquet":
+        load_pyarrow()  # so that it is missed before the work, not after
+        write = _write_parquet
+    else:
+        raise ConfigurationError(
+            f"the output must be a .jsonl, .ndjson, .json, .csv or .parquet file, not "
+            f"{output.name!r}"
+        )
+
+    def convert(journal: Path) -> None:
+        part = output.with_name(output.name + ".part")
+        try:
+            write(_rows(journal), part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(output)
+        except OSError as error:
+            raise OutputError(output, error) from error
+
+    return convert
+
+
+def _rows(journal: Path) -> Iterator[dict[str, Any]]:
+    with journal.open("rb") as file:
+        for line in file:
+            value: dict[str, Any] = json.loads(line)
+            error: dict[str, Any] = value.pop("error") or {}
+            value |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
+            value["key"] = _text(value["key"])
+            value["output"] = _text(value["output"])
+            yield value
+
+
+_ERROR_FIELDS = ("type", "code", "message", "status_code")
+
+
+def _text(value: Any) -> str | None:
+    """A cell for what can be anything: text as it is, the rest as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Half of a surrogate pair, which JSON can name and no file can hold.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([row[name] for name in _COLUMNS] for row in rows)
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    pa, pq = load_pyarrow()
+    types: dict[str, Any] = dict.fromkeys(_COLUMNS, pa.string())
+    types |= {"index": pa.int64(), "latency": pa.float64()}
+    types |= dict.fromkeys(("error_status_code", "attempts"), pa.int32())
+    schema = pa.schema(list(types.items()))
+    with pq.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
