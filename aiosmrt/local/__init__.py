@@ -9,20 +9,27 @@ It speaks the service's wire protocol over real sockets: signatures, constraints
 errors, event streams, async inference with its results in an object store that
 answers S3's requests on the same port. It is a development server: it listens on
 loopback unless told otherwise, and everything it keeps is in memory.
+
+Names are loaded when they are first used: every run of pytest loads this package
+for its plugin.
 """
 
 from __future__ import annotations
 
-from aiosmrt.local.async_inference import AsyncInference
-from aiosmrt.local.endpoint import LocalEndpoint
-from aiosmrt.local.faults import Injection
-from aiosmrt.local.models import (
-    Handler,
-    ModelFailure,
-    ModelRequest,
-    ModelResponse,
-    ReceivedRequest,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiosmrt.local.async_inference import AsyncInference
+    from aiosmrt.local.endpoint import LocalEndpoint
+    from aiosmrt.local.faults import Injection
+    from aiosmrt.local.models import (
+        Handler,
+        ModelFailure,
+        ModelRequest,
+        ModelResponse,
+        ReceivedRequest,
+    )
 
 __all__ = [
     "AsyncInference",
@@ -34,3 +41,21 @@ __all__ = [
     "ModelResponse",
     "ReceivedRequest",
 ]
+
+_HOMES = {
+    "AsyncInference": "async_inference",
+    "Injection": "faults",
+    "LocalEndpoint": "endpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'aiosmrt.local' has no attribute {name!r}")
+    value = getattr(import_module(f"aiosmrt.local.{_HOMES.get(name, 'models')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -160,6 +160,9 @@ class AsyncInferences:
                 await self._complete(inference, call, deployment)
             except (Refusal, ObjectsError) as error:
                 await self._fail(inference, str(error))
+            except Exception:  # noqa: BLE001 - whoever waits for the result has to hear of it
+                _log.exception("async inference %s was not run", inference.inference_id)
+                await self._fail(inference, "The local endpoint failed: see its log.")
 
     async def _complete(
         self, inference: AsyncInference, call: Call, deployment: Deployment

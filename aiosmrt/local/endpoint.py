@@ -22,6 +22,7 @@ from aiosmrt.local.s3 import ObjectStoreApi
 from aiosmrt.local.server import Limits, LocalServer
 from aiosmrt.local.signatures import SignatureCheck
 from aiosmrt.local.store import Location, ObjectStore
+from aiosmrt.local.threaded import BackgroundThread
 from aiosmrt.operations import INVOKE_ENDPOINT, SYNC_BODY_LENGTH
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ class LocalEndpoint:
                 await session.invoke_endpoint("echo", b"hello")
 
     A development server: one process, everything in memory, loopback unless told
-    otherwise. Models can be added before it is started and while it runs; all its
-    methods belong to the thread of its event loop.
+    otherwise. Models can be added before it is started and while it runs. In code without
+    an event loop, or that blocks its own, ``with LocalEndpoint() as local`` runs it in a
+    thread, models included; its plain methods may then be called from any thread.
 
     Args:
         host: The address to listen on. Anything but loopback warns.
@@ -140,6 +142,7 @@ class LocalEndpoint:
         self._clock = clock
         self._shutdown_timeout = shutdown_timeout
         self._is_started = False
+        self._thread: BackgroundThread | None = None
         self._signatures = SignatureCheck(region, clock)
         self._signatures.accept(self.credentials)
         self._store = ObjectStore(max_store_length)
@@ -241,6 +244,20 @@ class LocalEndpoint:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def __enter__(self) -> Self:
+        self._thread = BackgroundThread(self)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._thread is not None:
+            self._thread.stop()
 
     def session(self, **keywords: Any) -> Session:
         """Makes a session that calls this endpoint.

@@ -12,7 +12,6 @@ from aiosmrt.errors import AiosmrtError
 from aiosmrt.local.store import Location, ObjectStore, StoreFullError
 
 if TYPE_CHECKING:
-
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
 
 __all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import md5
@@ -90,7 +91,7 @@ class StoreFullError(Exception):
 
 
 class ObjectStore:
-    """Objects by location, up to a number of bytes; buckets need no creation.
+    """Objects by location, up to a number of bytes; buckets need no creation. Thread-safe.
 
     Attributes:
         capacity: How many bytes all objects together may have.
@@ -99,6 +100,8 @@ class ObjectStore:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._used = 0
+        # The server's thread, and whoever calls put_object from another.
+        self._lock = threading.RLock()
         self._buckets: dict[str, dict[str, StoredObject]] = {}
 
     def __contains__(self, location: Location) -> bool:
@@ -127,8 +130,6 @@ class ObjectStore:
         Raises:
             StoreFullError: There is no room for it.
         """
-        older = self._find(location)
-        self.reserve(len(body) - (len(older.body) if older else 0))
         stored = StoredObject(
             body=body,
             content_type=content_type or "binary/octet-stream",
@@ -136,7 +137,10 @@ class ObjectStore:
             last_modified=now.replace(microsecond=0),
             metadata=metadata,
         )
-        self._buckets.setdefault(location.bucket, {})[location.key] = stored
+        with self._lock:
+            older = self._find(location)
+            self.reserve(len(body) - (len(older.body) if older else 0))
+            self._buckets.setdefault(location.bucket, {})[location.key] = stored
         return stored
 
     def reserve(self, length: int) -> None:
@@ -145,9 +149,10 @@ class ObjectStore:
         Raises:
             StoreFullError: There is not as much.
         """
-        if self._used + length > self.capacity:
-            raise StoreFullError(f"the local object store holds {self.capacity} bytes at most")
-        self._used += length
+        with self._lock:
+            if self._used + length > self.capacity:
+                raise StoreFullError(f"the local object store holds {self.capacity} bytes at most")
+            self._used += length
 
     def _find(self, location: Location) -> StoredObject | None:
         return self._buckets.get(location.bucket, {}).get(location.key)
@@ -165,11 +170,13 @@ class ObjectStore:
 
     def delete(self, location: Location) -> None:
         """Removes an object; to remove none is no error, as in S3."""
-        stored = self._buckets.get(location.bucket, {}).pop(location.key, None)
-        if stored is not None:
-            self.reserve(-len(stored.body))
+        with self._lock:
+            stored = self._buckets.get(location.bucket, {}).pop(location.key, None)
+            if stored is not None:
+                self.reserve(-len(stored.body))
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """The keys below a prefix, in S3's order: that of their UTF-8 bytes."""
-        found = [key for key in self._buckets.get(bucket, ()) if key.startswith(prefix)]
+        with self._lock:
+            found = [key for key in self._buckets.get(bucket, ()) if key.startswith(prefix)]
         return sorted(found, key=str.encode)

@@ -1,0 +1,58 @@
+"""A local endpoint in a thread of its own, for blocking clients."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from local_clients import boto_client
+
+from aiosmrt import ConfigurationError
+from aiosmrt.local import LocalEndpoint
+
+
+async def model(request):
+    return threading.current_thread().name
+
+
+def test_a_blocking_client_in_the_main_thread():
+    with LocalEndpoint() as local:
+        local.add_model("e", model)
+        local.put_object("s3://b/k", b"x")
+        with boto_client(local, "sagemaker-runtime") as client:
+            answer = client.invoke_endpoint(EndpointName="e", Body=b"")["Body"].read()
+        with boto_client(local, "s3") as client:
+            assert client.get_object(Bucket="b", Key="k")["Body"].read() == b"x"
+    assert answer == b"aiosmrt-local"
+    assert "aiosmrt-local" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_it_ends_with_the_block_whatever_happens_there():
+    local = LocalEndpoint()
+    with pytest.raises(ZeroDivisionError), local:
+        1 / 0  # noqa: B018 - it raises
+    assert "aiosmrt-local" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_keeps_it_from_starting_is_raised():
+    with LocalEndpoint() as local, pytest.raises(OSError, match="address already in use"):
+        with LocalEndpoint(port=local.port):
+            pass
+    with pytest.raises(ConfigurationError, match="started once"), local:
+        pass
+
+
+def test_what_goes_wrong_at_the_end_is_raised(monkeypatch):
+    local = LocalEndpoint()
+
+    async def fail():
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"), local:
+        close = local._server.aclose
+
+        async def closing():
+            await close()
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(local._server, "aclose", closing)
