@@ -134,8 +134,7 @@ class LocalEndpoint:
         seed: int | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        self.host = host
-        self.port = port
+        self.host, self.port = host, port
         self.region = region
         self.credentials = _CREDENTIALS if credentials is None else credentials
         self.output_bucket = output_bucket
@@ -143,8 +142,7 @@ class LocalEndpoint:
         self._shutdown_timeout = shutdown_timeout
         self._is_started = False
         self._thread: BackgroundThread | None = None
-        self._signatures = SignatureCheck(region, clock)
-        self._signatures.accept(self.credentials)
+        self._signatures = SignatureCheck(region, clock, self.credentials)
         self._store = ObjectStore(max_store_length)
         chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
         self._hosting = Hosting(clock, chance)
@@ -161,23 +159,28 @@ class LocalEndpoint:
             concurrency=async_concurrency,
             max_queued=async_queue_length,
         )
-        self._server = LocalServer(
-            Invocations(
-                self._hosting,
-                self._async_inferences,
-                region=region,
-                model_timeout=model_timeout,
-                stream_timeout=stream_timeout,
-            ),
-            ObjectStoreApi(self._store, clock),
+        invocations = Invocations(
+            self._hosting,
+            self._async_inferences,
+            region=region,
+            model_timeout=model_timeout,
+            stream_timeout=stream_timeout,
+        )
+        limits = Limits(
+            body_length=max_body_length, object_length=max_store_length, received=max_received
+        )
+        self._server = self._make_server(invocations, limits, verify=verify)
+
+    def _make_server(
+        self, invocations: Invocations, limits: Limits, *, verify: bool
+    ) -> LocalServer:
+        return LocalServer(
+            invocations,
+            ObjectStoreApi(self._store, self._clock),
             signatures=self._signatures if verify else None,
             faults=self._faults,
-            clock=clock,
-            limits=Limits(
-                body_length=max_body_length,
-                object_length=max_store_length,
-                received=max_received,
-            ),
+            clock=self._clock,
+            limits=limits,
         )
 
     @property

@@ -28,12 +28,15 @@ class SignatureCheck:
     Args:
         region: The region that signatures must hold for.
         clock: The time.
+        credentials: The first that it takes.
     """
 
-    def __init__(self, region: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, region: str, clock: Callable[[], datetime], credentials: Credentials
+    ) -> None:
         self._region = region
         self._clock = clock
-        self._credentials: dict[str, Credentials] = {}
+        self._credentials = {credentials.access_key_id: credentials}
 
     def accept(self, credentials: Credentials) -> None:
         """Takes signatures of these credentials from now on, in place of others of that key id."""
