@@ -298,3 +298,14 @@ async def test_a_result_that_the_store_has_no_room_for(caplog):
         local.add_model("model", model)
         text = await failing(local)
         assert text == "the local object store holds 50 bytes at most"
+
+
+async def test_what_goes_wrong_inside_is_told_too(monkeypatch, caplog):
+    async def defect(*_, **__):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("aiosmrt.local.async_inference.whole_answer", defect)
+    async with LocalEndpoint() as local:
+        local.add_model("model", echo)
+        assert await failing(local) == "The local endpoint failed: see its log."
+    assert "a defect" in caplog.text
