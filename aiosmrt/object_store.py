@@ -287,7 +287,8 @@ class ObjectStore:
         """Writes an object: a longer one part by part, as it is read from the disk.
 
         Nobody sees it before it is whole. What fails is tried again part by part; when that
-        fails too, or the task is cancelled, S3 is told to forget the parts.
+        fails too, or the task is cancelled, S3 is told to forget the parts. (obstore 0.11, the
+        last one for Python 3.10, does not tell it when one of the last parts has failed.)
 
         Args:
             location: Where.
@@ -348,7 +349,8 @@ class ObjectStore:
                         error, operation=operation, uri=str(location), host=self._host(location)
                     )
                 if not await self._mend(failure, location, credentials, mended):
-                    raise failure.error
+                    # Not from obstore's: what that quotes of S3's answer may hold a secret.
+                    raise failure.error from None
 
     async def _renew_credentials(self) -> Credentials:
         """Takes the provider's present credentials; obstore gets these."""
