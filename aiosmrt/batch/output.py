@@ -16,7 +16,6 @@ import errno
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile"]
 
 _FORMAT: Final = 1
-_SYNC_SECONDS: Final = 1.0
 
 
 class OutputError(AiosmrtError, OSError):
@@ -171,8 +169,6 @@ class OutputFile:
     failed: int = 0
     _descriptor: int = -1
     _length: int = 0
-    _synced_at: float = 0.0
-    _is_synced: bool = True
 
     def open(self, count: int) -> None:
         """Reads what is there, cuts off a torn last line, and opens it for more.
@@ -197,7 +193,6 @@ class OutputFile:
             _sync_directory(self.path.parent)
         except OSError as error:
             raise OutputError(self.path, error) from error
-        self._synced_at = time.monotonic()
 
     def _scan(self, count: int) -> tuple[int, bool]:
         """Takes in the lines that are there.
@@ -230,7 +225,7 @@ class OutputFile:
         return length, has_end
 
     def append(self, lines: bytes) -> None:
-        """Writes whole lines behind the others, and syncs when the last time is a second ago.
+        """Writes whole lines behind the others; the system has them then, the disk not yet.
 
         Raises:
             OutputError: They cannot be written; then none of them, or only whole ones, are
@@ -238,9 +233,6 @@ class OutputFile:
         """
         try:
             _write_all(self._descriptor, lines)
-            self._is_synced = False
-            if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
-                self.sync()
         except OSError as error:
             self._mend(lines)
             raise OutputError(self.path, error) from error
@@ -253,11 +245,15 @@ class OutputFile:
         os.ftruncate(self._descriptor, self._length + whole)
 
     def sync(self) -> None:
-        """Waits until all lines are on the disk."""
-        if not self._is_synced:
+        """Waits until all lines are on the disk; another thread may write meanwhile.
+
+        Raises:
+            OutputError: The disk has failed, and lines may be missing.
+        """
+        try:
             os.fsync(self._descriptor)
-            self._is_synced = True
-        self._synced_at = time.monotonic()
+        except OSError as error:
+            raise OutputError(self.path, error) from error
 
     def close(self) -> None:
         """Syncs and closes.
@@ -269,8 +265,6 @@ class OutputFile:
             return
         try:
             self.sync()
-        except OSError as error:
-            raise OutputError(self.path, error) from error
         finally:
             os.close(self._descriptor)
             self._descriptor = -1

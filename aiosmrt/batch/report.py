@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.batch.output import OutputError
@@ -24,7 +25,7 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #111827; max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.4rem }}
-dl {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem }}
+dl {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem }}
 dl div {{ border: 1px solid #e5e7eb; border-radius: .5rem; padding: .5rem .75rem }}
 dt {{ color: #6b7280; font-size: .85rem }}
 dd {{ margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums }}
@@ -86,7 +87,7 @@ def write_report(path: Path, statistics: Statistics, summary: BatchSummary, name
         notice=notice,
         figures="".join(f"<div><dt>{key}<dd>{value}</div>" for key, value in figures.items()),
         errors=f"<table>{errors}</table>" if errors else "",
-        plots=_plots(statistics) if statistics.intervals else "",
+        plots=_plots(statistics, summary.elapsed) if statistics.intervals else "",
     )
     try:
         path.write_text(page, encoding="utf-8")
@@ -100,7 +101,7 @@ def _seconds(value: float | None) -> str:
     return f"{value * 1000:,.1f} ms" if value < 1 else f"{value:,.2f} s"
 
 
-def _plots(statistics: Statistics) -> str:
+def _plots(statistics: Statistics, elapsed: float) -> str:
     """The plots as one SVG."""
     # Not pyplot, which would choose a display and keep the figure.
     from matplotlib.figure import Figure
@@ -110,25 +111,33 @@ def _plots(statistics: Statistics) -> str:
     width = statistics.width
     intervals = statistics.intervals
     times = [number * width for number in range(len(intervals) + 1)]
+    # The last interval is seldom a whole one.
+    times[-1] = min(times[-1], max(elapsed, times[-2] + width / 100))
+    widths = [end - begin for begin, end in pairwise(times)]
+    legend: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "ncols": 2,
+        "frameon": False,
+    }
 
-    succeeded = [interval.succeeded / width for interval in intervals]
-    failed = [interval.failed / width for interval in intervals]
-    # The last interval is seldom a whole one; it would look like a fall.
+    succeeded = [each.succeeded / length for each, length in zip(intervals, widths, strict=True)]
+    failed = [each.failed / length for each, length in zip(intervals, widths, strict=True)]
     throughput.stairs(succeeded, times, color=_BLUE, fill=True, alpha=0.25)
     throughput.stairs(succeeded, times, color=_BLUE, label="succeeded")
     throughput.stairs(failed, times, color=_RED, label="failed")
     throughput.set(title="Throughput", ylabel="records / s", ylim=(0, None))
-    throughput.legend(loc="lower right")
+    throughput.legend(**legend)
 
     for share, color, label in ((0.5, _BLUE, "median"), (0.99, _ORANGE, "p99")):
         quantiles = [interval.latencies.quantile(share) for interval in intervals]
         values = [float("nan") if value is None else value for value in quantiles]
         latency.stairs(values, times, color=color, label=label, baseline=None)
     latency.set(title="Latency of a request", ylabel="seconds", ylim=(0, None))
-    latency.legend(loc="lower right")
+    latency.legend(**legend)
 
     allowed = [interval.concurrency for interval in intervals]
-    concurrency.stairs(allowed, times, color=_GREY)
+    concurrency.stairs(allowed, times, color=_GREY, baseline=None)
     concurrency.set(title="Requests at once", xlabel="seconds since the beginning", ylim=(0, None))
 
     counted = list(statistics.latencies)

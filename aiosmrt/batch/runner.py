@@ -40,8 +40,8 @@ _PROGRESS_SECONDS = 0.25
 # Read ahead in one go of the thread: enough to be worth it, little enough to hold.
 _RECORDS_AT_ONCE = 256
 _BYTES_AT_ONCE = 1_048_576
-# Finished lines that wait for the disk; past that, no further answers are taken.
-_MOST_UNWRITTEN = 4_194_304
+# What a crash of the machine, not of the process, can cost beyond what is under way.
+_SYNC_SECONDS = 1.0
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -204,13 +204,15 @@ class _Files:
 
     def __init__(self, paths: _Paths) -> None:
         self._paths = paths
-        # One to read, one to write: neither waits for the other.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
+        # One to read, one to write, one to sync: none waits for another.
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="aiosmrt-batch")
         self._run_file: RunFile | None = None
         self._lines: OutputFile | None = None
         self._unwritten: list[bytes] = []
-        self._unwritten_size = 0
-        self._writing: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        self._flushing: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[None] | None = None
+        self._synced_at = time.monotonic()
         self._failure: OutputError | None = None
         self.total = 0
 
@@ -255,8 +257,8 @@ class _Files:
         else:
             self._lines.open(survey.count)
 
-    async def append(self, lines: list[bytes]) -> None:
-        """Hands lines to the thread that writes; waits only where that is far behind.
+    def append(self, lines: list[bytes]) -> None:
+        """Hands lines over to be written soon.
 
         Raises:
             OutputError: Lines handed over before could not be written.
@@ -264,38 +266,49 @@ class _Files:
         if self._failure is not None:
             raise self._failure
         self._unwritten += lines
-        self._unwritten_size += sum(map(len, lines))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        elif self._unwritten_size > _MOST_UNWRITTEN:
-            await self.flush()
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush_on())
 
-    async def _write(self) -> None:
+    async def _flush_on(self) -> None:
         try:
             while self._unwritten:
-                data = b"".join(self._unwritten)
-                self._unwritten = []
-                self._unwritten_size = 0
-                await self.do(self.lines.append, data)
+                await self.flush()
+                if time.monotonic() - self._synced_at >= _SYNC_SECONDS and self._syncing is None:
+                    self._syncing = asyncio.create_task(self._sync())
         except OutputError as error:
             self._failure = error
         finally:
-            self._writing = None
+            self._flushing = None
+
+    async def _sync(self) -> None:
+        try:
+            await self.do(self.lines.sync)
+        except OutputError as error:
+            self._failure = error
+        finally:
+            self._synced_at = time.monotonic()
+            self._syncing = None
 
     async def flush(self) -> None:
-        """Waits until the lines handed over are written.
+        """Waits until the lines handed over before are written: all that wait, in one go.
 
         Raises:
             OutputError: They could not be.
         """
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-        if self._failure is not None:
-            raise self._failure
+        if not self._unwritten and not self._writing.locked():
+            return
+        async with self._writing:
+            if self._unwritten:
+                data = b"".join(self._unwritten)
+                self._unwritten = []
+                await self.do(self.lines.append, data)
 
     async def finish(self, statistics: Statistics, report: Path | None) -> BatchSummary:
         """Brings the lines onto the disk, and makes of them what is made of them."""
         paths = self._paths
+        await self.flush()
+        if self._failure is not None:
+            raise self._failure
         await self.do(self.lines.close)
         summary = statistics.summary(now=time.monotonic())
         if paths.convert is not None and summary.is_complete and paths.lines.exists():
@@ -307,9 +320,10 @@ class _Files:
 
     async def close(self) -> None:
         """Closes what is open, and gives the lock back."""
+        tasks = [task for task in (self._flushing, self._syncing) if task is not None]
         try:
-            with contextlib.suppress(OutputError):  # raised by what led here
-                await self.flush()
+            if tasks:
+                await asyncio.wait(tasks)
             if self._lines is not None:
                 await self.do(self._lines.close)
         finally:
@@ -344,15 +358,18 @@ class _Run:
                     return
                 group = chunk[first : first + size]
                 if faulty := [record for record in group if record.fault is not None]:
-                    await self._refuse(faulty)
+                    self._refuse(faulty)
                     group = [record for record in group if record.fault is None]
                 if group:
+                    # An answered record counts as under way until its line is written:
+                    # no crash then costs more than `concurrency` requests.
+                    await self._files.flush()
                     yield group, b"\n".join([record.body for record in group])
 
-    async def _refuse(self, records: list[Record]) -> None:
+    def _refuse(self, records: list[Record]) -> None:
         errors: list[str | None] = [RecordFaultError.__name__] * len(records)
         self.statistics.add(errors, attempts=0, latency=None, concurrency=0, now=time.monotonic())
-        await self._files.append([fault_line(record) for record in records])
+        self._files.append([fault_line(record) for record in records])
 
     async def consume(
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
@@ -371,7 +388,6 @@ class _Run:
             if ticking is not None:
                 ticking.cancel()
                 await asyncio.wait([ticking])
-        await self._files.flush()
         if progress is not None:
             progress(self._progress(items))
 
@@ -386,7 +402,7 @@ class _Run:
                     concurrency=items.concurrency,
                     now=time.monotonic(),
                 )
-                await self._files.append(lines)
+                self._files.append(lines)
 
     async def _tick(
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None]
