@@ -93,7 +93,7 @@ def lowest(session: nox.Session) -> None:
     """The quick suite on the oldest Python with the oldest versions that pyproject admits."""
     project = PYPROJECT["project"]
     needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    oldest = [re.sub(r">=([\d.]+).*", r"==\1", need) for need in needs if ">=" in need]
+    oldest = [re.sub(r">=([\d.]+)[^;]*", r"==\1", need) for need in needs if ">=" in need]
     install_wheel(session, *group("test"), *oldest)
     session.run(*PYTEST, *session.posargs)
 
