@@ -15,8 +15,9 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiosmrt.auth.credentials import CachingProvider
 from aiosmrt.deserialize import parse_error, request_id
 from aiosmrt.errors import (
     AiosmrtError,
@@ -32,7 +33,7 @@ from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt.transport import Exchange, StaleConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from aiosmrt.auth.credentials import Credentials, SessionProvider
     from aiosmrt.auth.signer import SigV4Signer
@@ -71,10 +72,12 @@ class _Call:
         "deadline",
         "invocation_id",
         "mended",
+        "offset",
         "policy",
         "request",
         "retry_after",
         "timeouts",
+        "written",
     )
 
     def __init__(
@@ -92,8 +95,11 @@ class _Call:
         self.deadline = deadline
         self.invocation_id = str(uuid.uuid4())
         self.attempt = 0
-        # Of the last attempt: what it was signed with, and what the answer's head said.
+        # Of the last attempt: whether it got as far as a request, what that was signed
+        # with, and what the answer's head said.
+        self.written = False
         self.credentials: Credentials | None = None
+        self.offset = 0.0
         self.retry_after: str | None = None
         self.date: str | None = None
         # Which single repairs (clock, credentials) were made already.
@@ -121,6 +127,7 @@ class Caller:
         self._transport = transport
         self._signer = signer
         self._provider = provider
+        self._keeps_credentials = isinstance(provider, CachingProvider)
         self._quota = RetryQuota()
         self._limiter = AdaptiveLimiter(time.monotonic())
         self._pace_lock = asyncio.Lock()
@@ -164,9 +171,10 @@ class Caller:
         retries = CallRetries(policy, self._quota, self._limiter)
         while True:
             call.attempt += 1
-            if retries.limiter is not None:
-                await self._pace(retries.limiter, call)
+            call.written = False
             try:
+                if retries.limiter is not None:
+                    await self._pace(retries.limiter, call)
                 output = await self._attempt(call, finish)
             except AiosmrtError as error:
                 _describe(error, call)
@@ -196,7 +204,7 @@ class Caller:
             type(error).__name__,
             decision.delay,
         )
-        await asyncio.sleep(decision.delay)
+        await self._transport.sleep(decision.delay)
 
     async def _mend(self, error: AiosmrtError, call: _Call) -> bool:
         """Removes the cause of an error, where that can be done once: clock, credentials."""
@@ -230,7 +238,8 @@ class Caller:
         except (TypeError, ValueError, OverflowError):
             return False
         offset = theirs - time.time()
-        if abs(offset - self._signer.offset_seconds) < _SKEW_SECONDS:
+        # Beside what this request was signed with: another call may have learnt it meanwhile.
+        if abs(offset - call.offset) < _SKEW_SECONDS:
             return False
         _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
         self._signer.offset_seconds = offset
@@ -241,12 +250,10 @@ class Caller:
         if not limiter.enabled:
             return
         try:
-            await asyncio.wait_for(self._take_token(limiter), _remaining(call))
-        except asyncio.TimeoutError as error:
+            await self._transport.wait_for(self._take_token(limiter), _remaining(call))
+        except asyncio.TimeoutError:
             text = "Adaptive retries held the request back for as long as the call may take"
-            late = DeadlineExceededError(text, host=self._transport.host)
-            _describe(late, call)
-            raise late from error
+            raise DeadlineExceededError(text, host=self._transport.host) from None
 
     async def _take_token(self, limiter: AdaptiveLimiter) -> None:
         async with self._pace_lock:
@@ -255,13 +262,13 @@ class Caller:
                 await asyncio.sleep(delay)
                 delay = limiter.acquire(time.monotonic())
 
-    async def _within(self, call: _Call, waiting: Awaitable[Credentials]) -> Credentials:
+    async def _within(self, call: _Call, waiting: Coroutine[Any, Any, Credentials]) -> Credentials:
         """Awaits credentials, no longer than the call may last."""
         try:
-            return await asyncio.wait_for(waiting, _remaining(call))
-        except asyncio.TimeoutError as error:
+            return await self._transport.wait_for(waiting, _remaining(call))
+        except asyncio.TimeoutError:
             text = "The credentials provider took longer than the call may last"
-            raise DeadlineExceededError(text, host=self._transport.host) from error
+            raise DeadlineExceededError(text, host=self._transport.host) from None
 
     async def _attempt(self, call: _Call, finish: Finish[_T]) -> _T:
         started = time.perf_counter()
@@ -272,7 +279,7 @@ class Caller:
                 exchange = await self._exchange(call, fresh=False)
             except StaleConnectionError:
                 # The service closes idle connections without a word, and the request
-                # met the closing: nobody has seen it, so this is no further attempt.
+                # met the closing on its way: this is no further attempt.
                 exchange = await self._exchange(call, fresh=True)
             headers = exchange.headers
             metadata = ResponseMetadata(
@@ -312,6 +319,9 @@ class Caller:
     async def _exchange(self, call: _Call, *, fresh: bool) -> Exchange:
         """A connection on which the request was sent and the response's head has come."""
         timeouts = call.timeouts
+        if self._keeps_credentials and self._provider.current() is None:
+            # Before a connection is taken, which would grow old while they are fetched.
+            await self._within(call, self._provider.get_credentials())
         exchange = await self._transport.acquire(
             deadline=call.deadline, connect=timeouts.connect, fresh=fresh
         )
@@ -320,8 +330,10 @@ class Caller:
             if credentials is None:
                 credentials = await self._within(call, self._provider.get_credentials())
             call.credentials = credentials
+            call.offset = self._signer.offset_seconds
             # The date of the signature is that of the writing: nothing waits in between.
             head = self._head(call, credentials)
+            call.written = True
             await exchange.send(head, call.request.body, read=timeouts.read)
         except BaseException:
             exchange.close()
@@ -332,11 +344,13 @@ class Caller:
         """The request's head, signed now."""
         request = call.request
         path = self._transport.path_prefix + request.head.path
+        # A cold model is asked for longer than the attempts go.
+        most = max(call.attempt, call.policy.max_attempts)
         headers = [
             self._host,
             *request.head.headers,
             ("amz-sdk-invocation-id", call.invocation_id),
-            ("amz-sdk-request", f"attempt={call.attempt}; max={call.policy.max_attempts}"),
+            ("amz-sdk-request", f"attempt={call.attempt}; max={most}"),
         ]
         signature = self._signer.sign("POST", path, headers, call.body_hash, credentials)
         lines = _lines(headers[1:]) + _lines(signature)
@@ -364,7 +378,7 @@ def _describe(error: AiosmrtError, call: _Call) -> None:
     head = call.request.head
     error.operation = head.operation.name
     error.endpoint_name = head.endpoint_name
-    error.attempts = call.attempt
+    error.attempts = call.attempt if call.written else call.attempt - 1
 
 
 async def _error_body(exchange: Exchange, idle: float | None) -> bytes:

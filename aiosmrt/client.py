@@ -11,8 +11,10 @@ from aiosmrt.deserialize import (
     parse_invoke_endpoint_async,
     parse_stream_head,
 )
-from aiosmrt.errors import ParameterValidationError
+from aiosmrt.errors import ConfigurationError, ParameterValidationError
+from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
+from aiosmrt.retries import RetryPolicy
 from aiosmrt.serialize import serialize
 from aiosmrt.streaming import ResponseStream
 
@@ -29,13 +31,11 @@ if TYPE_CHECKING:
         InvokeEndpointWithResponseStreamInput,
         PayloadPart,
         ResponseMetadata,
-        Timeouts,
     )
-    from aiosmrt.retries import RetryPolicy
     from aiosmrt.serialize import AnyInput, SerializedRequest
     from aiosmrt.transport import Exchange
 
-__all__ = ["Client"]
+__all__ = ["Client", "check_type"]
 
 _logger = logging.getLogger("aiosmrt")
 
@@ -74,14 +74,14 @@ class Client:
     ) -> InvokeEndpointOutput:
         """InvokeEndpoint; see `Session.invoke_endpoint`, and `Caller.call` for ``failed``."""
         request = self._serialize(parameters)
-        limits = timeouts or self._timeouts
+        limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
             body = await exchange.read(limits.idle, self._max_body_length)
             return parse_invoke_endpoint(body, metadata)
 
         return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._retries, failed=failed
+            request, finish, timeouts=limits, policy=policy, failed=failed
         )
 
     async def open_stream(
@@ -96,7 +96,7 @@ class Client:
         """InvokeEndpointWithResponseStream, up to the response's head."""
         started = time.perf_counter()
         request = self._serialize(parameters)
-        limits = timeouts or self._timeouts
+        limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
             exchange.without_deadline()
@@ -106,11 +106,12 @@ class Client:
                 idle=limits.idle,
                 endpoint_name=request.head.endpoint_name,
                 started=started,
+                max_length=self._max_body_length,
                 require_terminal=require_terminal,
             )
 
         return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._retries, failed=failed
+            request, finish, timeouts=limits, policy=policy, failed=failed
         )
 
     async def invoke_endpoint_async(
@@ -121,7 +122,7 @@ class Client:
     ) -> InvokeEndpointAsyncOutput:
         """InvokeEndpointAsync; see `Session.invoke_endpoint_async`."""
         request = self._serialize(parameters)
-        limits = timeouts or self._timeouts
+        limits, policy = self._choose(timeouts, retries)
 
         async def finish(
             exchange: Exchange, metadata: ResponseMetadata
@@ -129,9 +130,21 @@ class Client:
             body = await exchange.read(limits.idle, self._max_body_length)
             return parse_invoke_endpoint_async(body, metadata)
 
-        return await self._caller.call(
-            request, finish, timeouts=limits, policy=retries or self._retries
-        )
+        return await self._caller.call(request, finish, timeouts=limits, policy=policy)
+
+    def _choose(
+        self, timeouts: Timeouts | None, retries: RetryPolicy | None
+    ) -> tuple[Timeouts, RetryPolicy]:
+        """A call's own limits and policy, else the session's."""
+        if timeouts is None:
+            timeouts = self._timeouts
+        else:
+            check_type("timeouts", timeouts, Timeouts)
+        if retries is None:
+            retries = self._retries
+        else:
+            check_type("retries", retries, RetryPolicy)
+        return timeouts, retries
 
     def _serialize(self, parameters: AnyInput) -> SerializedRequest:
         request = serialize(parameters)
@@ -148,3 +161,10 @@ class Client:
                 SYNC_BODY_LENGTH,
             )
         return request
+
+
+def check_type(name: str, value: object, *types: type) -> None:
+    """Raises ConfigurationError for an option of a wrong type, before it is used."""
+    if not isinstance(value, types):
+        wanted = " or ".join(cls.__name__ for cls in types)
+        raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")

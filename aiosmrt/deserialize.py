@@ -49,7 +49,7 @@ _SHORTENED = 500
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The response's request id, None where it has none."""
-    return headers.get("x-amzn-RequestId")
+    return _text(headers.get("x-amzn-RequestId")) or None
 
 
 def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndpointOutput:

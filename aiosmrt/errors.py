@@ -204,6 +204,7 @@ class ConnectionLostError(TransportError):
     Attributes:
         bytes_sent: The length of the request's body in bytes.
         bytes_received: How many bytes of the response's body had arrived.
+        head_received: Whether the response's head had: then the model has run.
     """
 
     def __init__(
@@ -213,10 +214,12 @@ class ConnectionLostError(TransportError):
         host: str | None = None,
         bytes_sent: int = 0,
         bytes_received: int = 0,
+        head_received: bool = False,
     ) -> None:
         super().__init__(message, host=host)
         self.bytes_sent = bytes_sent
         self.bytes_received = bytes_received
+        self.head_received = head_received
 
     def _advise(self) -> str:
         # The service resets the connection instead of answering when a body is

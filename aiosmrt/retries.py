@@ -365,7 +365,7 @@ def _find_rule(policy: RetryPolicy, error: AiosmrtError) -> _Rule | None:
     if isinstance(error, ServiceError):
         return _find_service_rule(policy, error)
     if isinstance(error, ConnectionLostError):
-        transient = error.bytes_received == 0
+        transient = not error.head_received
     elif isinstance(error, ReadTimeoutError):
         transient = policy.retry_on_read_timeout
     else:

@@ -127,6 +127,9 @@ def body_bytes(body: Any) -> bytes | bytearray | memoryview:
         # A released view, a closed map, an array of what has no bytes of its own.
         rule = f"must have bytes to read; this {type(body).__name__} has none"
         raise ParameterValidationError("body", rule) from None
+    if "O" in view.format:
+        rule = "must hold numbers or bytes; these are references to Python objects"
+        raise ParameterValidationError("body", rule)
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 

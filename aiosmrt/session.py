@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
 from aiosmrt.async_inference import AsyncInvocation, choose_input, upload_input
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
-from aiosmrt.client import Client
+from aiosmrt.client import Client, check_type
 from aiosmrt.concurrency import BatchItems, InvokeCall, ManyOptions, StreamCall
 from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
@@ -21,6 +22,7 @@ from aiosmrt.models import (
 )
 from aiosmrt.object_store import ObjectStore
 from aiosmrt.result_poller import ResultPoller
+from aiosmrt.retries import RetryPolicy
 from aiosmrt.serialize import choose_body
 from aiosmrt.streaming import ResponseStreamCall
 from aiosmrt.transport import Transport, choose_tls, environment_proxy
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
+    from aiosmrt.auth.signer import SigV4Signer
     from aiosmrt.concurrency import CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt.models import Body, PayloadPart
-    from aiosmrt.retries import RetryPolicy
 
 __all__ = ["Session"]
 
@@ -102,6 +104,10 @@ class Session:
         self._max_connections = max_connections
         if max_body_length is not None:
             _check_count("max_body_length", max_body_length)
+        timeouts = Timeouts() if timeouts is None else timeouts
+        check_type("timeouts", timeouts, Timeouts)
+        check_type("retries", retries, RetryPolicy, NoneType)
+        check_type("proxy", proxy, str, NoneType)
         self._config = resolve_config(
             region=region,
             endpoint_url=endpoint_url,
@@ -111,7 +117,6 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        timeouts = Timeouts() if timeouts is None else timeouts
         self._provider = (
             default_provider(self._config) if credentials is None else as_provider(credentials)
         )
@@ -122,13 +127,10 @@ class Session:
             tls=choose_tls(ssl, self._config.ca_bundle),
             proxy=proxy or environment_proxy(self._config.endpoint_url),
         )
-        # Not at the module's head: it brings `requests`, which `import aiosmrt` need not.
-        from aiosmrt.auth.signer import SigV4Signer
-
         agent = build_user_agent(
             __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
         )
-        signer = SigV4Signer(None, None, self._transport.host, self._config.region, "sagemaker")
+        signer = _make_signer(self._transport.host, self._config.region)
         self._client = Client(
             Caller(self._transport, signer, self._provider, user_agent=agent),
             timeouts=timeouts,
@@ -200,7 +202,8 @@ class Session:
             endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
             body: The data, at most 6 MiB (more where AWS has granted it); str is sent
                 as UTF-8. A mutable buffer must stay as it is until the call returns.
-            json: In the body's place: an object to send as JSON.
+            json: In the body's place: an object to send as JSON; None is none given
+                (``null`` is ``body=b"null"``).
             content_type: The body's MIME type; ``application/json`` with ``json``.
             accept: The MIME type wanted of the answer.
             custom_attributes: Passed to the container, at most 1024 visible ASCII.
@@ -585,6 +588,13 @@ class Session:
             metadata=None,
             poller=self._poller,
         )
+
+
+def _make_signer(host: str, region: str) -> SigV4Signer:
+    # Not at the module's head: it brings `requests`, which those who only import need not.
+    from aiosmrt.auth.signer import SigV4Signer
+
+    return SigV4Signer(None, None, host, region, "sagemaker")
 
 
 def _check_count(name: str, value: Any) -> None:

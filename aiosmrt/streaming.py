@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt import framing
 from aiosmrt.deserialize import parse_message
-from aiosmrt.errors import AiosmrtError, EventStreamError, StreamTruncatedError, TransportError
+from aiosmrt.errors import (
+    AiosmrtError,
+    EventStreamError,
+    MessageTooLargeError,
+    StreamTruncatedError,
+    TransportError,
+)
 from aiosmrt.eventstream import EventStreamDecoder
 from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.stream_decoding import BytesDecoder, DecodedStream
 from aiosmrt.stream_stats import StreamClock, StreamStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -53,6 +60,7 @@ class ResponseStream:
         idle: float | None,
         endpoint_name: str,
         started: float,
+        max_length: int | None = None,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
     ) -> None:
         self._exchange: Exchange | None = exchange
@@ -65,6 +73,7 @@ class ResponseStream:
         self._parts = 0
         self._last: PayloadPart | None = None
         self._require_terminal = require_terminal
+        self._max_length = max_length
         self._reading = False
         self._read_by: str | None = None
         # What every further read ends with: StopAsyncIteration, or the error raised.
@@ -292,12 +301,19 @@ class ResponseStream:
             All parts' bytes, joined.
 
         Raises:
+            MessageTooLargeError: It is longer than the session's ``max_body_length``.
             AiosmrtError: As iterating; what had arrived is lost.
         """
         self._claim("read")
         payloads: list[bytes] = []
+        length = 0
         while (payload := await self.receive_payload()) is not None:
             payloads.append(payload)
+            length += len(payload)
+            if self._max_length is not None and length > self._max_length:
+                error = MessageTooLargeError("a body", length=length, limit=self._max_length)
+                self.fail(error)
+                raise error
         return b"".join(payloads)
 
     async def aclose(self) -> None:
@@ -322,10 +338,10 @@ class ResponseStream:
         exchange = getattr(self, "_exchange", None)
         if exchange is None:
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         if not self._loop.is_closed():
-            # The garbage collector may run in any thread.
+            # The garbage collector may run in any thread; and a warning may be an error.
             self._loop.call_soon_threadsafe(exchange.close)
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
 
 def _raise_later(error: BaseException) -> Iterator[PayloadPart]:
@@ -333,8 +349,11 @@ def _raise_later(error: BaseException) -> Iterator[PayloadPart]:
     raise error
 
 
-class ResponseStreamCall:
-    """A streaming call under way: ``await`` it, or enter it with ``async with``."""
+class ResponseStreamCall(Coroutine[Any, Any, ResponseStream]):
+    """A streaming call under way: ``await`` it, or enter it with ``async with``.
+
+    It is a coroutine in all its ways, so ``asyncio.create_task`` and task groups take it.
+    """
 
     def __init__(self, opening: Coroutine[Any, Any, ResponseStream]) -> None:
         self._opening = opening
@@ -342,6 +361,18 @@ class ResponseStreamCall:
 
     def __await__(self) -> Generator[Any, None, ResponseStream]:
         return self._opening.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Goes on with the call; for event loops."""
+        return self._opening.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raises inside the call; for event loops."""
+        return self._opening.throw(*error)
+
+    def close(self) -> None:
+        """Gives the call up before it was awaited."""
+        self._opening.close()
 
     async def __aenter__(self) -> ResponseStream:
         self._stream = await self._opening

@@ -18,6 +18,7 @@ from raw_server import Connection, RawServer, Request, answer, serve, until
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts, attempts
+from aiosmrt.transport import Transport
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
@@ -41,17 +42,12 @@ def date_of(request: Request) -> datetime:
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The sleeps between attempts, none of which is slept."""
     slept: list[float] = []
-    sleep = asyncio.sleep
 
-    async def note(seconds: float) -> None:
+    async def note(_: Transport, seconds: float) -> None:
         slept.append(seconds)
-        await sleep(0)
+        await asyncio.sleep(0)
 
-    class Asyncio:
-        def __getattr__(self, name: str) -> Any:
-            return note if name == "sleep" else getattr(asyncio, name)
-
-    monkeypatch.setattr(attempts, "asyncio", Asyncio())
+    monkeypatch.setattr(Transport, "sleep", note)
     return slept
 
 
@@ -405,3 +401,52 @@ async def test_calls_leave_no_cycles_for_the_collector() -> None:
             assert gc.collect() < 50
         finally:
             gc.enable()
+
+
+async def test_calls_at_once_all_learn_the_clock() -> None:
+    theirs = datetime.now(timezone.utc) + timedelta(hours=3)
+    date = {"Date": format_datetime(theirs, usegmt=True)}
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            request = await connection.request()
+            server.requests.append(request)
+            await until(lambda: len(server.requests) >= 10)
+            late = theirs - date_of(request) > timedelta(minutes=5)
+            await connection.send(
+                error_answer(403, "RequestTimeTooSkewed", date) if late else answer()
+            )
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        outputs = await asyncio.gather(*(session.invoke_endpoint("e", b"x") for _ in range(10)))
+    assert {output.metadata.attempts for output in outputs} == {2}
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_an_inference_whose_head_has_arrived_is_not_repeated(how: str) -> None:
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        await connection.send(answer(b"abc")[:-3])
+        if how == "reset":
+            await asyncio.sleep(0.01)
+            connection.reset()
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        with pytest.raises((aiosmrt.ConnectionLostError, aiosmrt.StreamTruncatedError)):
+            await session.invoke_endpoint("e", b"x")
+        assert len(server.requests) == 1
+
+
+async def test_an_error_before_anything_was_sent_counts_no_attempt() -> None:
+    class Broken:
+        async def get_credentials(self) -> Credentials:
+            raise OSError("the vault is sealed")
+
+    for provider in (Broken(), aiosmrt.CachingProvider(Broken())):
+        async with open_session("http://127.0.0.1:1", credentials=provider) as session:
+            with pytest.raises((aiosmrt.CredentialsError, aiosmrt.ConnectError)) as caught:
+                await session.invoke_endpoint("e", b"x", retries=RetryPolicy(max_attempts=1))
+            assert caught.value.attempts == 0
+            if isinstance(provider, aiosmrt.CachingProvider):
+                # Asked for before a connection is: what is missing is named first.
+                assert isinstance(caught.value, aiosmrt.CredentialsError)

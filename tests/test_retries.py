@@ -67,13 +67,12 @@ FINAL_ERRORS = [
     ReadTimeoutError("read"),
     errors.PoolTimeoutError("pool"),
     errors.DeadlineExceededError("total"),
-    ConnectionLostError("cut", bytes_received=1),
+    ConnectionLostError("cut", head_received=True),
     errors.EventStreamError("stream"),
     errors.InvalidMessageError("stream"),
     errors.ChecksumMismatchError("prelude", expected=1, computed=2),
     errors.MessageTooLargeError("message", length=2, limit=1),
     StreamTruncatedError(),
-    StreamTruncatedError(bytes_received=7),
     errors.AsyncInferenceError("failed"),
     errors.ServiceError("", status_code=400),
     service(400, "ValidationError"),
@@ -121,7 +120,7 @@ def name(value):
     if isinstance(value, errors.ServiceError):
         return f"{type(value).__name__}-{value.code}-{value.status_code}"
     if isinstance(value, AiosmrtError):
-        return f"{type(value).__name__}-{getattr(value, 'bytes_received', '')}"
+        return f"{type(value).__name__}-{getattr(value, 'head_received', '')}"
     return f"{value[0]:g}s"
 
 
@@ -328,7 +327,7 @@ def test_no_attempt_is_put_off_past_the_total_time(kinds, total, rand, header):
 
 
 def test_a_lost_answer_says_why_it_is_final():
-    error = ConnectionLostError("cut", bytes_received=10)
+    error = ConnectionLostError("cut", head_received=True)
     assert "already run" in begin().decide(error, now=NOW).reason
     assert begin().decide(StreamTruncatedError(bytes_received=10), now=NOW).reason is None
 

@@ -147,6 +147,10 @@ async def test_the_user_agent_is_of_the_aws_form() -> None:
         {"user_agent_extra": "a\r\nb: c"},
         {"user_agent_extra": ""},
         {"endpoint_url": "not a url"},
+        {"timeouts": 30},
+        {"retries": 3},
+        {"proxy": 3},
+        {"connector": "tcp"},
     ],
     ids=str,
 )
@@ -229,3 +233,10 @@ def test_the_first_import_is_of_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_calls_own_limits_of_a_wrong_type_are_refused() -> None:
+    async with open_session("http://127.0.0.1:1") as session:
+        for options in ({"timeouts": 30}, {"retries": 3}):
+            with pytest.raises(ConfigurationError, match=next(iter(options))):
+                await session.invoke_endpoint("e", b"x", **options)

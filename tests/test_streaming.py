@@ -285,6 +285,66 @@ async def test_a_dropped_stream_warns_and_is_closed() -> None:
             await until(lambda: session._transport._slots._free == 100)
 
 
+async def test_a_dropped_stream_is_closed_even_where_the_warning_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD + chunk(part(b"one")))
+        await connection.gone()
+
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: raised.append(told.exc_type))
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            stream = await session.invoke_endpoint_with_response_stream("e", b"x")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                del stream
+                gc.collect()
+            assert raised == [ResourceWarning]
+            await until(lambda: session._transport._slots._free == 100)
+
+
+async def test_closing_from_elsewhere_wakes_the_reader() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(HEAD)
+        await connection.gone()
+
+    async with RawServer(handler) as server:
+        options = {"region": "us-east-1", "credentials": KEYS, "timeouts": Timeouts(idle=None)}
+        async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+            for close in ("stream", "session"):
+                stream = await session.invoke_endpoint_with_response_stream("e", b"x")
+                reading = asyncio.ensure_future(anext(stream))
+                await asyncio.sleep(0)
+                await (stream if close == "stream" else session).aclose()
+                with pytest.raises(aiosmrt.TransportError, match="closed"):
+                    await asyncio.wait_for(reading, 10)
+                with pytest.raises(aiosmrt.TransportError, match="closed"):
+                    await anext(stream)
+
+
+async def test_a_call_can_be_a_task() -> None:
+    async with streaming(part(b"one")) as (_, session):
+        task = asyncio.create_task(session.invoke_endpoint_with_response_stream("e", b"x"))
+        async with await task as stream:
+            assert await collect(stream) == [b"one"]
+        call = session.invoke_endpoint_with_response_stream("e", b"x")
+        call.close()
+
+
+async def test_reading_it_all_is_bounded_by_the_session() -> None:
+    async with streaming(part(b"one"), part(b"two"), max_body_length=5) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(aiosmrt.MessageTooLargeError):
+                await stream.read()
+
+
 async def test_two_tasks_cannot_read_one_stream() -> None:
     async def handler(connection: Connection) -> None:
         await connection.request()

@@ -13,6 +13,7 @@ from raw_server import Connection, RawServer, answer, serve, until
 
 from aiosmrt.errors import (
     AiosmrtError,
+    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     ConnectTimeoutError,
@@ -399,3 +400,151 @@ async def test_an_answer_before_the_request_has_left_ends_its_connection() -> No
             await exchange.read(5.0, None)
         await asyncio.sleep(0)
         assert not sum(map(len, transport._connector._conns.values()))
+
+
+async def test_bytes_that_came_while_idle_are_nobodys_answer() -> None:
+    extra = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        number = 0
+        while True:
+            server.requests.append(await connection.request())
+            await connection.send(answer(b"%d" % len(server.requests)))
+            number += 1
+            if len(server.requests) == 1:
+                await asyncio.sleep(0.01)
+                await connection.send(answer(b"nobody asked"))
+                extra.set()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"1"
+        await extra.wait()
+        protocol = next(iter(transport._connector._conns.values()))[0][0]
+        await until(lambda: protocol.should_close)
+        assert await fetch(transport) == b"2"
+        assert await fetch(transport) == b"3"
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_closing_wakes_who_reads_a_body(own: bool) -> None:
+    async with serve(answer(b"abc")[:-1]) as server, aiohttp.TCPConnector() as connector:
+        transport = Transport(server.url, max_connections=1, connector=None if own else connector)
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"ab"
+        reading = asyncio.ensure_future(exchange.receive(None))
+        await asyncio.sleep(0)
+        await transport.aclose()
+        with pytest.raises(TransportError, match="closed"):
+            await asyncio.wait_for(reading, 10)
+        with pytest.raises(TransportError, match="closed"):
+            await exchange.receive(5.0)
+        assert transport._slots._free == 1
+        assert not connector._acquired
+
+
+async def test_closing_ends_waits_and_sleeps() -> None:
+    transport = Transport("http://127.0.0.1:1", max_connections=1)
+    sleeping = asyncio.ensure_future(transport.sleep(60))
+    waiting = asyncio.ensure_future(transport.wait_for(asyncio.Event().wait(), None))
+    await asyncio.sleep(0)
+    await transport.aclose()
+    for task in (sleeping, waiting):
+        with pytest.raises(TransportError, match="closed"):
+            await asyncio.wait_for(task, 10)
+
+
+async def test_a_cancellation_beside_the_result_is_not_swallowed() -> None:
+    """As `asyncio.wait_for` does up to Python 3.11."""
+    transport = Transport("http://127.0.0.1:1", max_connections=1)
+    done = asyncio.get_running_loop().create_future()
+
+    async def result() -> int:
+        return await done
+
+    waiting = asyncio.ensure_future(transport.wait_for(result(), 60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done.set_result(1)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await transport.aclose()
+
+
+async def test_what_takes_too_long_is_cancelled() -> None:
+    transport = Transport("http://127.0.0.1:1", max_connections=1)
+    cancelled = asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(asyncio.TimeoutError):
+        await transport.wait_for(slow(), 0.01)
+    assert cancelled.is_set()
+    await transport.aclose()
+
+
+async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
+    import ssl
+
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    body = bytes(24 << 20)
+
+    async def handler(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        left = len(body)
+        while left:
+            left -= len(await connection.reader.read(1 << 20))
+            await asyncio.sleep(0.02)  # what makes it slow: in all, longer than `read`
+        await connection.send(answer())
+
+    async with RawServer(handler, ssl=served) as server:
+        async with open_transport(server.url, tls=trusting) as transport:
+            assert await fetch(transport, body=body, read=0.3) == b"ok"
+
+
+async def test_a_connection_that_dies_late_is_not_replaced_for_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its request was read, and the model may be running."""
+    monkeypatch.setattr("aiosmrt.transport.exchange._CROSSING_SECONDS", 0.05)
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        await connection.request()
+        await asyncio.sleep(0.1)
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        with pytest.raises(ConnectionLostError) as caught:
+            await fetch(transport)
+        assert not isinstance(caught.value, StaleConnectionError)
+
+
+async def test_what_was_received_is_not_behind_an_error() -> None:
+    """aiohttp's errors quote it."""
+    import traceback
+
+    secret = b"HTTP/1.1 200 OK\r\nX-Secret hunter2\r\n\r\n"
+    chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhunter2\r\n"
+    for response in (secret, chunk):
+        async with serve(response) as server, open_transport(server.url) as transport:
+            with pytest.raises((TransportError, StreamTruncatedError)) as caught:
+                await fetch(transport)
+            assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("connector", [object(), "tcp"], ids=["object", "str"])
+def test_a_connector_of_another_kind_is_refused(connector: object) -> None:
+    with pytest.raises(ConfigurationError, match="TCPConnector"):
+        Transport("http://127.0.0.1:1", max_connections=1, connector=connector)

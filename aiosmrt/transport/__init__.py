@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from aiosmrt.transport.exchange import Exchange, StaleConnectionError
 from aiosmrt.transport.pool import Transport
-from aiosmrt.transport.tls import choose_tls, environment_proxy
+from aiosmrt.transport.proxies import environment_proxy
+from aiosmrt.transport.tls import choose_tls
 
 __all__ = ["Exchange", "StaleConnectionError", "Transport", "choose_tls", "environment_proxy"]

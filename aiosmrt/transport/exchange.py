@@ -30,6 +30,12 @@ __all__ = ["Exchange", "StaleConnectionError"]
 
 # Up to here one copy into a single write costs less than a second system call.
 _JOINED_WRITE = 65_536
+# A larger body goes in slices: TLS encrypts a slice at a time on the loop, and each slice
+# that has left shows that the request is still on its way.
+_SLICE = 262_144
+# The service's closing of an idle connection crosses the request on its way: within a
+# round trip. A connection that ends later had its request read, and perhaps acted upon.
+_CROSSING_SECONDS = 1.0
 
 
 class StaleConnectionError(ConnectionLostError):
@@ -50,6 +56,7 @@ class Exchange:
         "_connection",
         "_deadline",
         "_due",
+        "_failure",
         "_fires_at",
         "_limit",
         "_loop",
@@ -58,7 +65,8 @@ class Exchange:
         "_protocol",
         "_sent",
         "_timer",
-        "_unsent",
+        "_upload",
+        "_written_at",
         "bytes_received",
         "headers",
         "reused",
@@ -81,7 +89,9 @@ class Exchange:
         self._fires_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
-        self._unsent = 0
+        self._written_at = 0.0
+        self._upload: asyncio.Task[None] | None = None
+        self._failure: TransportError | None = None
         self.reused = reused
         self.status_code = 0
         self.headers: Mapping[str, str] = {}
@@ -111,13 +121,13 @@ class Exchange:
             if transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            self._written_at = self._loop.time()
+            self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
                 transport.write(b"".join((head, body)))
             else:
                 transport.write(head)
-                transport.write(body)
-                self._unsent = transport.get_write_buffer_size()
-            self._wait_at_most(read)
+                self._upload = self._loop.create_task(self._write(transport, memoryview(body)))
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
@@ -126,11 +136,30 @@ class Exchange:
             self.close()
             if lost is error:
                 raise
-            raise lost from error
-        self._due = None
-        self._payload = payload
-        self.status_code = message.code
-        self.headers = CIMultiDict(message.headers)
+            cause = _cause(error)
+        else:
+            self._due = None
+            self._payload = payload
+            self.status_code = message.code
+            self.headers = CIMultiDict(message.headers)
+            return
+        raise lost from cause
+
+    async def _write(self, transport: asyncio.Transport, body: memoryview) -> None:
+        """Writes a large body as fast as it leaves; how the connection ends, the reader learns."""
+        protocol = self._protocol
+        # What StreamWriter.drain() awaits; it wants a StreamWriter and its head for it.
+        drain = protocol._drain_helper  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        try:
+            for start in range(0, len(body), _SLICE):
+                transport.write(body[start : start + _SLICE])
+                await drain()
+                self._written_at = self._loop.time()
+                if self._due is not None:
+                    # Whoever waits for the answer waits from the last byte written.
+                    self._wait_at_most(self._limit)
+        except (OSError, aiohttp.ClientError):
+            pass
 
     async def receive(self, idle: float | None) -> bytes:
         """The next bytes of the body, as many as are there.
@@ -150,7 +179,10 @@ class Exchange:
         """
         payload = self._payload
         if payload is None:
+            if self._failure is not None:
+                raise self._failure
             return b""
+        lost = cause = None
         try:
             if not payload.is_eof():
                 self._wait_at_most(idle)
@@ -165,7 +197,9 @@ class Exchange:
                 self.close()
                 if lost is error:
                     raise
-                raise lost from error
+            cause = _cause(error)
+        if not data and lost is not None:
+            raise lost from cause
         self._due = None
         self.bytes_received += len(data)
         return data
@@ -207,24 +241,35 @@ class Exchange:
         if connection is None:
             return
         transport = self._protocol.transport
-        if transport is not None and transport.get_write_buffer_size():
+        uploading = self._upload is not None and not self._upload.done()
+        if uploading or (transport is not None and transport.get_write_buffer_size()):
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
         self._let_go()
         connection.release()
 
-    def close(self) -> None:
-        """Drops the connection at once. Idempotent."""
+    def close(self, reason: TransportError | None = None) -> None:
+        """Drops the connection at once. Idempotent.
+
+        Args:
+            reason: What a task gets that waits for bytes, or asks for more.
+        """
         connection = self._connection
         if connection is None:
             return
+        protocol, payload = self._protocol, self._payload
         self._let_go()
-        transport = self._protocol.transport
+        transport = protocol.transport
         if transport is not None:
             # close() would first wait to write what is buffered, to a peer that may not read.
             transport.abort()
         connection.close()
+        # The protocol has forgotten its payload: nothing else would wake who waits for it.
+        self._failure = reason or TransportError("The connection was closed", host=self._owner.host)
+        protocol.set_exception(self._failure)
+        if payload is not None:
+            payload.set_exception(self._failure)
 
     def _let_go(self) -> None:
         self._connection = None
@@ -233,7 +278,9 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._owner.give_slot()
+        if self._upload is not None:
+            self._upload.cancel()
+        self._owner.let_go(self)
 
     def _wait_at_most(self, seconds: float | None) -> None:
         """Begins a wait for bytes; setting ``_due`` to None ends it.
@@ -261,14 +308,6 @@ class Exchange:
             return
         now = self._loop.time()
         past_deadline = self._deadline is not None and now >= self._deadline
-        if not past_deadline and self._limit is not None and self._unsent:
-            transport = self._protocol.transport
-            unsent = transport.get_write_buffer_size() if transport is not None else 0
-            if unsent < self._unsent:
-                # The request is still leaving: the wait for its answer begins behind it.
-                self._unsent = unsent
-                self._wait_at_most(self._limit)
-                return
         if now < self._due:
             self._fire_at(self._due)
             return
@@ -288,8 +327,6 @@ class Exchange:
         if isinstance(error, AiosmrtError) or not isinstance(error, Exception):
             return error
         owner = self._owner
-        if owner.closed:
-            return TransportError("The session was closed during the call", host=owner.host)
         if self._payload is not None:
             return self._lost_in_body(error)
         if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):
@@ -297,7 +334,9 @@ class Exchange:
             partial = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
                 error.message, str
             )
-            cls = StaleConnectionError if self.reused and not partial else ConnectionLostError
+            crossed = self._loop.time() - self._written_at < _CROSSING_SECONDS
+            stale = self.reused and crossed and not partial
+            cls = StaleConnectionError if stale else ConnectionLostError
             text = "The connection was closed before the response's head was complete"
             return cls(text, host=owner.host, bytes_sent=self._sent)
         return TransportError(
@@ -314,6 +353,7 @@ class Exchange:
                 host=owner.host,
                 bytes_sent=self._sent,
                 bytes_received=self.bytes_received,
+                head_received=True,
             )
         if isinstance(self._protocol.exception(), HttpProcessingError):
             return TransportError("The body's framing is not HTTP", host=owner.host)
@@ -324,3 +364,8 @@ class Exchange:
         return TransportError(
             f"The response could not be read ({type(error).__name__})", host=owner.host
         )
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What may stand behind an error of ours: aiohttp's own errors quote what was received."""
+    return error if isinstance(error, OSError) else None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.tracing import Trace
+from multidict import CIMultiDict
 from yarl import URL
 
 from aiosmrt.errors import (
+    ConfigurationError,
     ConnectError,
     ConnectTimeoutError,
     DeadlineExceededError,
@@ -20,15 +23,18 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.transport.exchange import Exchange
+from aiosmrt.transport.proxies import Proxy
 from aiosmrt.transport.slots import Slots
 from aiosmrt.transport.tls import trust
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Coroutine
 
     from aiohttp.connector import Connection
 
 __all__ = ["Transport"]
+
+_T = TypeVar("_T")
 
 # The service closes idle connections after about 20 s: give them up before it does.
 KEEPALIVE_SECONDS = 15.0
@@ -103,10 +109,17 @@ class Transport:
     ) -> None:
         self._url = URL(base_url, encoded=True)
         self._tls = tls
-        self._proxy = URL(proxy) if proxy else None
+        self._loading_tls = asyncio.Lock()
+        self._proxy = Proxy.parse(proxy) if proxy else None
+        self._way = f" through the proxy {self._proxy}" if self._proxy else ""
+        if connector is not None and not isinstance(connector, aiohttp.TCPConnector):
+            kind = type(connector).__name__
+            raise ConfigurationError(f"connector must be an aiohttp.TCPConnector, not {kind}")
         self._owns_connector = connector is None
         self._connector = connector
         self._slots = Slots(max_connections)
+        self._exchanges: set[Exchange] = set()
+        self._closing: asyncio.Future[None] | None = None
         self._template: ClientRequest | None = None
         self._closed = False
         self.host = self._url.host_port_subcomponent or ""
@@ -116,31 +129,46 @@ class Transport:
         self.proxy_headers: tuple[tuple[str, str], ...] = ()
         if self._proxy is not None and self._url.scheme == "http":
             self.target_prefix = f"http://{self.host}"
-            if self._proxy.user is not None:
-                login = aiohttp.BasicAuth(self._proxy.user, self._proxy.password or "")
-                self.proxy_headers = (("Proxy-Authorization", login.encode()),)
+            if self._proxy.authorization is not None:
+                self.proxy_headers = (("Proxy-Authorization", self._proxy.authorization),)
 
     async def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
         """The connector, and the request that stands for all of ours before it."""
-        if isinstance(self._tls, str):
-            # Some 150 certificates: 10 ms and more, not on the loop.
-            loaded = await asyncio.get_running_loop().run_in_executor(None, trust, self._tls)
-            self._tls = loaded
-        if self._closed:
-            raise TransportError("The session is closed", host=self.host)
         loop = asyncio.get_running_loop()
+        if isinstance(self._tls, str):
+            async with self._loading_tls:
+                if isinstance(self._tls, str):
+                    # Some 150 certificates: 10 ms and more, not on the loop.
+                    self._tls = await loop.run_in_executor(None, trust, self._tls)
+        self._check_open()
         if self._connector is None:
             # The slots bound the connections: a second limit would be a second queue.
             self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
         if self._template is None:
-            # The connector reads host, TLS and proxy off a ClientRequest, and these
-            # are the same for every request of a session.
-            self._template = ClientRequest(
-                "POST", self._url, loop=loop, ssl=self._tls, proxy=self._proxy
-            )
+            self._template = self._make_template(loop, tls=self._tls)
         elif self._template.loop is not loop:
             raise TransportError("The session belongs to another event loop", host=self.host)
         return self._connector, self._template
+
+    def _make_template(
+        self, loop: asyncio.AbstractEventLoop, *, tls: ssl.SSLContext | aiohttp.Fingerprint | bool
+    ) -> ClientRequest:
+        """What the connector reads host, TLS and proxy off: the same for all of a session."""
+        proxy = self._proxy
+        if proxy is None:
+            return ClientRequest("POST", self._url, loop=loop, ssl=tls)
+        if self._url.scheme == "http":
+            # Such a proxy is a server like any other, and learns the rest from each request.
+            return ClientRequest("POST", proxy.url, loop=loop, ssl=tls)
+        headers = None
+        if proxy.authorization is not None:
+            # Not in the URL, which aiohttp keeps in the keys of its pool and shows in errors.
+            # The connector would add a Host, and so change the key after the first request.
+            told = {"Proxy-Authorization": proxy.authorization, "Host": self.host}
+            headers = CIMultiDict(told)
+        return ClientRequest(
+            "POST", self._url, loop=loop, ssl=tls, proxy=proxy.url, proxy_headers=headers
+        )
 
     async def acquire(
         self, *, deadline: float | None, connect: float | None, fresh: bool = False
@@ -156,6 +184,7 @@ class Transport:
             The exchange, to be released or closed.
 
         Raises:
+            ConfigurationError: The file of certificates cannot be used.
             PoolTimeoutError: No slot came free before the deadline.
             ConnectTimeoutError: No connection was made in ``connect`` seconds.
             ConnectError: No connection could be made.
@@ -168,8 +197,10 @@ class Transport:
         try:
             while True:
                 connection, reused = await self._connect(connector, template, deadline, connect)
-                if not (fresh and reused):
-                    return Exchange(self, connection, reused=reused, deadline=deadline)
+                if not (reused and (fresh or _is_soiled(connection))):
+                    exchange = Exchange(self, connection, reused=reused, deadline=deadline)
+                    self._exchanges.add(exchange)
+                    return exchange
                 connection.close()
         except BaseException:
             self._slots.give()
@@ -193,13 +224,23 @@ class Transport:
         # the deadline's matter and not connecting.
         whole = connect if self._owns_connector else remaining
         limits = aiohttp.ClientTimeout(connect=whole, sock_connect=connect)
+        failure: TransportError
+        cause: BaseException | None
         try:
             return await connector.connect(template, [probe], limits), probe.reused
         except asyncio.TimeoutError as error:
-            raise self._connect_timeout(probe, connect, remaining) from error
+            failure, cause = self._connect_timeout(probe, connect, remaining), error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            text = f"Cannot connect to {self.host}: {_reason(error)}"
-            raise ConnectError(text, host=self.host) from error
+            text = f"Cannot connect to {self.host}{self._way}: {_reason(error)}"
+            failure, cause = ConnectError(text, host=self.host), error
+        if self._proxy is not None and self._proxy.authorization is not None:
+            # aiohttp's errors and the frames they hold know what was said to the proxy. So
+            # this is raised out here too: inside of `except` they would be its context.
+            cause = None
+        try:
+            raise failure from cause
+        finally:
+            del failure, cause  # they hold this frame, which would hold them
 
     def _connect_timeout(
         self, probe: _Probe, connect: float | None, remaining: float | None
@@ -208,11 +249,69 @@ class Transport:
             return PoolTimeoutError("No connection of the connector came free", host=self.host)
         if remaining is not None and connect == remaining:
             return DeadlineExceededError("The deadline passed while connecting", host=self.host)
-        return ConnectTimeoutError(f"No connection was made within {connect} s", host=self.host)
+        text = f"No connection{self._way} was made within {connect} s"
+        return ConnectTimeoutError(text, host=self.host)
 
-    def give_slot(self) -> None:
-        """Returns an exchange's slot."""
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session is not pickled: its connections are its process's own")
+
+    def let_go(self, exchange: Exchange) -> None:
+        """Takes an exchange's slot back."""
+        self._exchanges.discard(exchange)
         self._slots.give()
+
+    async def wait_for(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
+        """Awaits what is not an exchange, but part of a call all the same.
+
+        `asyncio.wait_for` swallows a cancellation that comes together with the result,
+        up to Python 3.11; and it knows nothing of a session's end.
+
+        Args:
+            waiting: What to await; it is cancelled where it is not waited for to its end.
+            seconds: How long; None for as long as it takes.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            asyncio.TimeoutError: It took longer.
+            TransportError: The session was closed.
+        """
+        task = asyncio.ensure_future(waiting)
+        try:
+            await self._wait(seconds, task)
+            if task.done():
+                return task.result()
+            self._check_open()
+            raise asyncio.TimeoutError
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            elif not task.cancelled():
+                task.exception()  # retrieved, should this task have been cancelled
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps between attempts.
+
+        Raises:
+            TransportError: The session was closed.
+        """
+        await self._wait(seconds)
+        self._check_open()
+
+    async def _wait(self, seconds: float | None, *tasks: asyncio.Future[Any]) -> None:
+        """Waits for a task, the session's end, or the time to pass."""
+        if self._closed:
+            return
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+        waited_for = {self._closing, *tasks}
+        await asyncio.wait(waited_for, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TransportError("The session is closed", host=self.host)
 
     @property
     def closed(self) -> bool:
@@ -220,25 +319,50 @@ class Transport:
         return self._closed
 
     async def aclose(self) -> None:
-        """Closes the connections made here; those of a user's connector stay. Idempotent."""
+        """Closes the connections made here; and those in use of a user's connector. Idempotent.
+
+        What waits here for a slot, a connection, an answer or the next attempt gets a
+        TransportError.
+        """
         if self._closed:
             return
         self._closed = True
         self._slots.fail(self.host)
+        if self._closing is not None:
+            self._closing.set_result(None)
+        for exchange in list(self._exchanges):
+            text = "The session was closed during the call"
+            exchange.close(TransportError(text, host=self.host))
         if self._owns_connector and self._connector is not None:
             await self._connector.close()
 
 
+def _is_soiled(connection: Connection) -> bool:
+    """Whether bytes came while it was idle: the next answer would be that of nobody's request.
+
+    aiohttp looks for them when a connection comes back to the pool, and not when it leaves.
+    """
+    protocol = connection.protocol
+    return protocol is not None and protocol.should_close
+
+
 def _reason(error: BaseException) -> str:
-    """Why a connection failed, without the proxy's URL, which may hold a password."""
+    """Why a connection failed, in the words of whoever knows best."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate was refused: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status} {error.message}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the proxy's answer is not HTTP"
     inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(inner, ssl.SSLError):
+        # Its errno is OpenSSL's, not the system's.
+        return f"the TLS handshake failed ({inner.reason or type(inner).__name__})"
     if isinstance(inner, OSError) and inner.errno:
         # asyncio puts "Connect call failed" where strerror belongs, but not for DNS,
         # whose numbers are not errno's.
         dns = isinstance(inner, socket.gaierror)
         return str(inner.strerror) if dns else os.strerror(inner.errno)
+    if isinstance(inner, (ConnectionError, aiohttp.ServerDisconnectedError)):
+        return "the connection was closed while it was being made"
     return type(inner).__name__

@@ -1,18 +1,16 @@
-"""How the service's certificate is verified, and which proxy stands before it."""
+"""How the service's certificate is verified."""
 
 from __future__ import annotations
 
 import logging
 import ssl
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
 from aiosmrt.errors import ConfigurationError
 
-__all__ = ["choose_tls", "environment_proxy", "trust"]
+__all__ = ["choose_tls", "trust"]
 
 _logger = logging.getLogger("aiosmrt")
 
@@ -23,27 +21,48 @@ def choose_tls(
     """What to verify by, from the session's ``ssl`` argument and the configured CA bundle.
 
     Args:
-        given: An ``SSLContext``, a ``Fingerprint``, None or True to verify; only a
-            literal False turns verification off, and not what happens to be falsy.
+        given: An ``SSLContext`` that verifies, a ``Fingerprint``, None or True to verify;
+            only a literal False turns verification off, not what happens to be falsy and not
+            a context that was never told to verify.
         ca_bundle: The path of a file of certificates, None for the system's.
 
     Returns:
         What the transport takes.
 
     Raises:
-        ConfigurationError: ``given`` is nothing of these.
+        ConfigurationError: ``given`` is nothing of these, or a context that verifies no
+            certificate or allows versions before TLS 1.2.
     """
     if given is None or given is True:
         return ca_bundle or True
     if given is False:
         _logger.warning("ssl=False: the service's certificate is not verified")
         return False
-    if isinstance(given, (ssl.SSLContext, aiohttp.Fingerprint)):
+    if isinstance(given, ssl.SSLContext):
+        _check_context(given)
+        return given
+    if isinstance(given, aiohttp.Fingerprint):
         return given
     raise ConfigurationError(
         "ssl must be an SSLContext, an aiohttp.Fingerprint, True, False or None, "
         f"not {type(given).__name__}"
     )
+
+
+def _check_context(context: ssl.SSLContext) -> None:
+    """Refuses what leaves the service unverified without saying so."""
+    if context.verify_mode == ssl.CERT_NONE:
+        raise ConfigurationError(
+            "The argument ssl is an SSLContext that verifies no certificate, as ssl.SSLContext() "
+            "makes it: use ssl.create_default_context(), or ssl=False if that is meant"
+        )
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        raise ConfigurationError(
+            "The argument ssl is an SSLContext that allows versions before TLS 1.2: set its "
+            "minimum_version to ssl.TLSVersion.TLSv1_2"
+        )
+    if not context.check_hostname:
+        _logger.warning("ssl: the SSLContext does not check that the certificate is the host's")
 
 
 def trust(path: str) -> ssl.SSLContext:
@@ -56,25 +75,9 @@ def trust(path: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise ConfigurationError(f"The CA bundle {path} cannot be used: {why}") from error
+        raise ConfigurationError(
+            f"The CA bundle {path} (AWS_CA_BUNDLE, else ca_bundle in the profile) cannot be "
+            f"used: {why}"
+        ) from error
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
-
-
-def environment_proxy(url: str) -> str | None:
-    """The proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` name.
-
-    On macOS and Windows also the system's settings, as for botocore.
-
-    Args:
-        url: The endpoint's URL.
-
-    Returns:
-        The proxy's URL, None for none.
-    """
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
