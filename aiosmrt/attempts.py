@@ -241,8 +241,9 @@ class Caller:
         # Beside what this request was signed with: another call may have learnt it meanwhile.
         if abs(offset - call.offset) < _SKEW_SECONDS:
             return False
-        _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
-        self._signer.offset_seconds = offset
+        if abs(offset - self._signer.offset_seconds) >= _SKEW_SECONDS:
+            _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
+            self._signer.offset_seconds = offset
         return True
 
     async def _pace(self, limiter: AdaptiveLimiter, call: _Call) -> None:

@@ -305,6 +305,11 @@ class MessageTooLargeError(EventStreamError):
         limit: The limit, in bytes.
     """
 
+    _advice = (
+        "What was handed out before it is whole. If such a length is meant, raise the limit "
+        "(max_body_length of the session, or the decoder's own)."
+    )
+
     def __init__(self, part: str, *, length: int, limit: int) -> None:
         super().__init__(f"Too long: {part} of {length} bytes, where the limit is {limit}")
         self.part = part

@@ -277,8 +277,9 @@ SENTENCES = [
     (
         MessageTooLargeError("headers", length=200_000, limit=131_072),
         (
-            "Too long: headers of 200000 bytes, where the limit is 131072. Parts handed out "
-            "before it are whole and correct; the rest of the response is lost."
+            "Too long: headers of 200000 bytes, where the limit is 131072. What was handed "
+            "out before it is whole. If such a length is meant, raise the limit "
+            "(max_body_length of the session, or the decoder's own)."
         ),
     ),
     (
