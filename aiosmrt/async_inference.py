@@ -211,7 +211,7 @@ class _Wait:
         self._output = output
         self._poll = poll
         self._watches: dict[S3Location, Watch] = {}
-        # The output first: where both are there, it counts.
+        # The output first: where both have arrived, it counts.
         for location in (output, failure):
             if location is not None:
                 self._watches[location] = poller.watch(location, cap=poll)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -80,7 +81,9 @@ class AtomicFile:
 
     def _discard(self) -> None:
         if self._file is not None:
-            self._file.close()
+            # On a full disk closing fails too, for it writes what is buffered.
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
             self._part.unlink()
 

@@ -339,6 +339,7 @@ class ObjectStore:
         async with self._slots:
             while True:
                 credentials = await self._renew_credentials()
+                region = self._region(location)
                 store = await self._open(location, purpose)
                 try:
                     return await ask(store, location.split()[1])
@@ -348,7 +349,7 @@ class ObjectStore:
                     failure = read_failure(
                         error, operation=operation, uri=str(location), host=self._host(location)
                     )
-                if not await self._mend(failure, location, credentials, mended):
+                if not await self._mend(failure, location, credentials, region, mended):
                     # Not from obstore's: what that quotes of S3's answer may hold a secret.
                     raise failure.error from None
 
@@ -376,15 +377,18 @@ class ObjectStore:
         failure: ObjectFailure,
         location: S3Location,
         credentials: Credentials,
+        region: str,
         mended: set[str],
     ) -> bool:
         """Removes a failure's cause where that can be done, once: region, credentials."""
         if failure.is_redirect and "region" not in mended:
             mended.add("region")
-            region = failure.region or await self._find_region(location)
-            if region is None or region == self._region(location):
+            if self._region(location) != region:
+                return True  # another request has found it meanwhile
+            found = failure.region or await self._find_region(location)
+            if found is None or found == region:
                 return False
-            self._regions[location.bucket] = region
+            self._regions[location.bucket] = found
             self._stores = {
                 key: store for key, store in self._stores.items() if key[0] != location.bucket
             }

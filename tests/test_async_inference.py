@@ -110,20 +110,6 @@ async def test_a_late_failure_is_raised(s3, invocation):
         await waiting
 
 
-async def test_where_both_are_there_the_output_counts(s3, invocation):
-    s3.put(OUTPUT, "done")
-    s3.put(FAILURE, "a first try failed")
-    both = asyncio.Event()
-
-    async def together(seen, request):
-        if len(s3.seen) == 2:
-            both.set()
-        await both.wait()
-
-    s3.hook = together
-    assert (await result(invocation)).body == b"done"
-
-
 @pytest.mark.parametrize(
     "text, told",
     [

@@ -307,6 +307,33 @@ async def test_a_listing_and_an_upload_find_the_region_too(s3, store):
     assert s3.objects["c", "new"].body == b"body"
 
 
+async def test_requests_redirected_together_all_find_the_region(s3, store):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/k", "found")
+    together = asyncio.Event()
+
+    async def gather(seen, request):
+        if s3.counts["GetObject"] == 5:
+            together.set()
+        await together.wait()
+
+    s3.hook = gather
+    assert await asyncio.gather(*[read(store, "s3://b/k") for _ in range(5)]) == [b"found"] * 5
+    assert s3.counts["GetObject"] == 10
+
+
+async def test_a_region_that_cannot_be_asked_for_leaves_the_redirect(s3, store):
+    async def drop(seen, request):
+        if seen.operation == "HeadBucket":
+            request.transport.abort()
+
+    s3.hook = drop
+    s3.region = "eu-west-1"
+    with pytest.raises(UnknownServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert caught.value.code == "PermanentRedirect"
+
+
 async def test_a_redirect_to_nowhere_is_an_error(s3, store):
     async def moved(seen, request):
         return refusal(301, "PermanentRedirect", "Elsewhere.")
@@ -335,6 +362,34 @@ async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
     async with s3.session() as session:
         with pytest.raises(ConfigurationError, match="CA bundle"):
             await read(session._poller.store, "s3://b/k")
+
+
+async def test_requests_go_through_the_proxy(s3):
+    asked = []
+
+    async def proxy(reader, writer):
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with s3.session(
+        s3_endpoint_url="http://s3.internal:9000", proxy=f"http://127.0.0.1:{port}"
+    ) as session:
+        with pytest.raises(ServiceUnavailable):
+            await read(session._poller.store, "s3://b/k")
+    server.close()
+    await server.wait_closed()
+    assert asked == [b"GET http://s3.internal:9000/b/k HTTP/1.1\r\n"]
+
+
+async def test_buckets_beyond_number_are_no_leak(s3, store):
+    for number in range(70):
+        s3.put(f"s3://bucket{number}/k", "found")
+        assert await read(store, f"s3://bucket{number}/k") == b"found"
+    assert len(store._stores) <= 64
 
 
 # -- errors -------------------------------------------------------------------------------------
