@@ -417,6 +417,34 @@ def test_headers_are_the_messages_own():
         message.headers["mine"] = True
 
 
+def test_frames_are_the_messages_with_headers_that_are_shared():
+    decoder = EventStreamDecoder()
+    decoder.receive_data(PART_WIRE * 2)
+    first, second = decoder.frames()
+    assert first == second == (PART.headers, PART.payload)
+    assert first[0] is second[0]
+
+
+def test_messages_of_many_lengths_keep_their_headers(monkeypatch):
+    blocks = counted(monkeypatch)
+    sent = [Message(PART.headers, b"x" * length) for length in range(200)] * 2
+    assert decode([wire_of(sent)]) == (sent, None)
+    assert len(blocks) == 1
+
+
+@pytest.mark.parametrize("length", [1, 12, 13, len(PART_WIRE) - 1])
+def test_chunks_queue_behind_the_one_that_completes_a_message(length):
+    decoder = EventStreamDecoder()
+    decoder.receive_data(PART_WIRE[:length])
+    assert list(decoder) == []
+    rest = PART_WIRE[length:] + PART_WIRE[:5]
+    for chunk in (rest, PART_WIRE[5:], PART_WIRE):
+        decoder.receive_data(chunk)
+    assert decoder.bytes_left == 3 * len(PART_WIRE)
+    assert list(decoder) == [PART] * 3
+    decoder.receive_eof()
+
+
 @pytest.mark.parametrize("length", [400, 4_000])
 def test_blocks_that_never_repeat_do_not_fill_memory(length):
     decoder = EventStreamDecoder()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CRC",
+    "LENGTHS",
     "MAX_HEADERS_LENGTH",
     "MAX_MESSAGE_LENGTH",
     "OVERHEAD",
@@ -36,6 +37,7 @@ __all__ = [
 
 PRELUDE = Struct(">III")
 CRC = Struct(">I")
+LENGTHS = Struct(">II")
 PRELUDE_LENGTH = PRELUDE.size
 # What a message without headers and payload has: the prelude and the message's CRC.
 OVERHEAD = PRELUDE_LENGTH + CRC.size
@@ -44,8 +46,6 @@ OVERHEAD = PRELUDE_LENGTH + CRC.size
 # cost far more memory decoded than a payload's bytes do.
 MAX_HEADERS_LENGTH = 128 * 1024
 MAX_MESSAGE_LENGTH = 24 * 1024 * 1024
-
-_LENGTHS = Struct(">II")
 
 
 def _hide(payload: bytes) -> str:
@@ -108,6 +108,6 @@ def encode_message(
     total = OVERHEAD + len(block) + len(data)
     if total > MAX_MESSAGE_LENGTH:
         raise MessageTooLargeError("message", length=total, limit=MAX_MESSAGE_LENGTH)
-    lengths = _LENGTHS.pack(total, len(block))
+    lengths = LENGTHS.pack(total, len(block))
     head = lengths + CRC.pack(crc32(lengths)) + block
     return b"".join((head, data, CRC.pack(crc32(data, crc32(head)))))
