@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiosmrt.errors import AiosmrtError, ConnectError, ConnectTimeoutError
 from aiosmrt.local.answers import Answer
 from aiosmrt.local.models import ModelFailure
+from aiosmrt.local.multi_model import LoadedModels
 from aiosmrt.local.refusals import model_not_ready
 from aiosmrt.transport import StaleConnectionError, Transport
 
@@ -39,9 +40,11 @@ class Container:
 
     Args:
         url: Its base URL: ``http://127.0.0.1:8080``.
+        multi_model: Whether it loads models when they are called for.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, multi_model: bool = False) -> None:
+        self._models = LoadedModels(self._converse) if multi_model else None
         self._transport = Transport(url, max_connections=_MAX_CONNECTIONS)
         self._is_ready = False
         self._ping: asyncio.Task[bool] | None = None
@@ -59,9 +62,14 @@ class Container:
         if not self._is_ready and not await self._answers_ping():
             raise model_not_ready(request.endpoint_name)
         try:
-            exchange = await self._exchange("POST", "/invocations", request.headers, request.body)
+            path = "/invocations"
+            if self._models is not None:
+                path = await self._models.path(request.endpoint_name, request.target_model)
+            exchange = await self._exchange("POST", path, request.headers, request.body)
         except (ConnectError, ConnectTimeoutError):
             self._is_ready = False
+            if self._models is not None:
+                self._models.forget()
             raise model_not_ready(request.endpoint_name) from None
         except AiosmrtError as error:
             raise _no_answer(request.endpoint_name) from error
@@ -79,6 +87,8 @@ class Container:
 
     async def aclose(self) -> None:
         """Closes the connections to it."""
+        if self._models is not None:
+            await self._models.aclose()
         if self._ping is not None:
             self._ping.cancel()
             await asyncio.wait([self._ping])
@@ -102,6 +112,11 @@ class Container:
             self._ping = None
         exchange.close()
         return exchange.status_code == 200
+
+    async def _converse(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+        headers = {"Content-Type": "application/json"} if body else {}
+        exchange = await self._exchange(method, path, headers, body)
+        return exchange.status_code, await _text(exchange)
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes

@@ -345,6 +345,7 @@ class LocalEndpoint:
         container_hostname: str | None = None,
         inference_component: str | None = None,
         target_model: str | None = None,
+        multi_model: bool = False,
     ) -> None:
         """Puts a model container behind an endpoint, by SageMaker's hosting contract.
 
@@ -361,6 +362,9 @@ class LocalEndpoint:
             container_hostname: As of ``add_model``.
             inference_component: As of ``add_model``.
             target_model: As of ``add_model``.
+            multi_model: Whether it is a multi-model container: a call must then name a
+                TargetModel, which is loaded by ``POST /models`` before its first use;
+                until it is, callers get ModelNotReadyException.
 
         Raises:
             ConfigurationError: The URL is none of http or https.
@@ -372,7 +376,7 @@ class LocalEndpoint:
         self._deploy(
             endpoint_name,
             Deployment(
-                backend=Container(url),
+                backend=Container(url, multi_model=multi_model),
                 variant=variant,
                 weight=weight,
                 container_hostname=container_hostname,
