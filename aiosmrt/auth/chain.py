@@ -29,7 +29,7 @@ import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiosmrt.auth.credentials import CachingProvider, Credentials
+from aiosmrt.auth.credentials import CachingProvider, Credentials, refuse_pickling
 from aiosmrt.auth.providers import DirectProvider, StaticProvider, read_environment
 from aiosmrt.auth.shared_files import Section, SharedFiles, locate
 from aiosmrt.errors import ConfigurationError, CredentialsError
@@ -107,6 +107,8 @@ class DefaultProvider:
     Args:
         config: The session's settings.
     """
+
+    __reduce__ = refuse_pickling
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -263,6 +265,8 @@ def _keys(section: Mapping[str, Any], path: str, written: str) -> Credentials | 
 
 class _BotocoreCredentials:
     """A credentials object of boto3, botocore or aiobotocore."""
+
+    __reduce__ = refuse_pickling
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

@@ -24,6 +24,7 @@ __all__ = [
     "CredentialsProvider",
     "SessionProvider",
     "ask_provider",
+    "refuse_pickling",
 ]
 
 logger = logging.getLogger("aiosmrt.credentials")
@@ -108,6 +109,17 @@ class Credentials:
             "Credentials are not pickled, for they hold secrets: let the other process find its "
             "own, or hand it the three strings knowingly"
         )
+
+
+def refuse_pickling(self: object) -> NoReturn:
+    """A provider's ``__reduce__``.
+
+    Raises:
+        TypeError: Always.
+    """
+    raise TypeError(
+        f"{type(self).__name__} is not pickled: it holds secrets, and is its process's own"
+    )
 
 
 class CredentialsProvider(Protocol):
@@ -209,6 +221,8 @@ class CachingProvider:
         clock: The time in seconds since the epoch.
     """
 
+    __reduce__ = refuse_pickling
+
     def __init__(
         self, provider: CredentialsProvider, *, clock: Callable[[], float] = time.time
     ) -> None:
@@ -220,9 +234,6 @@ class CachingProvider:
         # error, so that it is no unretrieved exception where nobody waits for it.
         self._flight: asyncio.Task[Credentials | AiosmrtError] | None = None
         self._flight_renews = False
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("A provider is not pickled: it holds secrets, and is its process's own")
 
     def current(self) -> Credentials | None:
         """Returns the credentials if no wait is due; begins a fetch in the background if one is.

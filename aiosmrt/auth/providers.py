@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from aiosmrt.auth.credentials import Credentials, ask_provider
+from aiosmrt.auth.credentials import Credentials, ask_provider, refuse_pickling
 from aiosmrt.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class EnvironmentProvider:
     Args:
         environ: The environment, ``os.environ`` if None.
     """
+
+    __reduce__ = refuse_pickling
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
