@@ -44,7 +44,7 @@ class Proxy:
         try:
             url = URL(text if "://" in text else f"http://{text.removeprefix('//')}")
             port = url.port
-        except (TypeError, ValueError):
+        except ValueError:
             raise ConfigurationError(f"{source} is not the URL of a proxy") from None
         if url.scheme not in ("http", "https"):
             rule = "must be an http:// or https:// URL; others, as of SOCKS, cannot be used"
