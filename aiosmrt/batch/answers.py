@@ -143,7 +143,7 @@ _NOT_JSON = object()
 def _parse(body: bytes) -> Any:
     try:
         text = body.decode()  # as UTF-8 alone: json.loads would take UTF-16 too
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return _NOT_JSON
 
@@ -153,9 +153,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+# Made once: json.loads and json.dumps make theirs anew for such options.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def _json(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 has no form for
         return json.dumps(value).encode()
     except ValueError:  # a number past a float's range, read as infinity

@@ -47,35 +47,38 @@ def show_progress(file: TextIO | None = None) -> Generator[Callable[[Progress], 
 
 @contextlib.contextmanager
 def _bar(console: Any) -> Generator[Callable[[Progress], None]]:
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, TaskProgressColumn
     from rich.progress import Progress as Bar
 
-    bar = Bar(
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        auto_refresh=False,
-        expand=True,
-    )
-    task = bar.add_task("reading the input", total=None)
+    bar = Bar(BarColumn(bar_width=None), TaskProgressColumn(), console=console, expand=True)
+    task = bar.add_task("", total=None)
 
-    def update(progress: Progress) -> None:
-        failed = f"[red]{progress.failed:,} failed[/]" if progress.failed else "0 failed"
-        parts = [
+    # Two lines, as one does not hold both in 80 columns.
+    with Live(Group(bar, "reading the input"), console=console, auto_refresh=False) as live:
+
+        def update(progress: Progress) -> None:
+            bar.update(task, total=progress.total, completed=progress.done)
+            live.update(Group(bar, _figures(progress)), refresh=True)
+
+        yield update
+
+
+def _figures(progress: Progress) -> str:
+    """A line of rich's markup."""
+    failed = f"[red]{progress.failed:,} failed[/]" if progress.failed else "0 failed"
+    left = f"{_clock(progress.remaining)} left"
+    return " · ".join(
+        [
             f"{progress.done:,}/{progress.total:,}",
             failed,
             f"{progress.rate:,.0f}/s",
-            f"{progress.in_flight}/{progress.concurrency} at once",
+            f"{progress.in_flight}/{progress.concurrency} open",
             f"p50 {_duration(progress.p50)} p99 {_duration(progress.p99)}",
-            "[yellow]stopping[/]" if progress.is_stopping else f"{_clock(progress.remaining)} left",
+            "[yellow]stopping[/]" if progress.is_stopping else left,
         ]
-        text = " · ".join(parts)
-        bar.update(task, total=progress.total, completed=progress.done, description=text)
-        bar.refresh()
-
-    with bar:
-        yield update
+    )
 
 
 class _Lines:

@@ -245,7 +245,7 @@ class OutputFile:
         os.ftruncate(self._descriptor, self._length + whole)
 
     def sync(self) -> None:
-        """Waits until all lines are on the disk; another thread may write meanwhile.
+        """Waits until all lines are on the disk.
 
         Raises:
             OutputError: The disk has failed, and lines may be missing.

@@ -142,7 +142,7 @@ class JsonLinesFile:
         if number == 1:
             body = body.removeprefix(b"\xef\xbb\xbf")  # Windows' mark of UTF-8
         try:
-            value = json.loads(body, parse_constant=_refuse_constant)
+            value = _DECODER.decode(body.decode())
         except (ValueError, RecursionError):
             return Record(index, index, body, f"line {number} of the input is not a JSON value")
         if self._key_field is None or not isinstance(value, dict):
@@ -279,6 +279,10 @@ def _json_default(value: Any) -> Any:
 def _refuse_constant(name: str) -> NoReturn:
     """NaN and Infinity, which Python takes and JSON does not have."""
     raise ValueError(name)
+
+
+# Made once: json.loads makes its own anew for such an option.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -42,6 +42,8 @@ _RECORDS_AT_ONCE = 256
 _BYTES_AT_ONCE = 1_048_576
 # What a crash of the machine, not of the process, can cost beyond what is under way.
 _SYNC_SECONDS = 1.0
+# Copying this much into the system's cache takes some 30 microseconds.
+_WRITE_OFF_LOOP = 65_536
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -204,14 +206,12 @@ class _Files:
 
     def __init__(self, paths: _Paths) -> None:
         self._paths = paths
-        # One to read, one to write, one to sync: none waits for another.
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="aiosmrt-batch")
+        # One to read, one to write: neither waits for the other.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
         self._run_file: RunFile | None = None
         self._lines: OutputFile | None = None
         self._unwritten: list[bytes] = []
-        self._writing = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
-        self._syncing: asyncio.Task[None] | None = None
         self._synced_at = time.monotonic()
         self._failure: OutputError | None = None
         self.total = 0
@@ -258,57 +258,54 @@ class _Files:
             self._lines.open(survey.count)
 
     def append(self, lines: list[bytes]) -> None:
-        """Hands lines over to be written soon.
+        """Writes lines: at once where that takes microseconds, else soon, in a thread.
 
         Raises:
-            OutputError: Lines handed over before could not be written.
+            OutputError: These lines, or some before them, could not be written.
         """
         if self._failure is not None:
             raise self._failure
-        self._unwritten += lines
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush_on())
+        if self._flushing is not None:
+            self._unwritten += lines
+            return
+        data = b"".join(lines)
+        if time.monotonic() - self._synced_at < _SYNC_SECONDS and len(data) < _WRITE_OFF_LOOP:
+            # Into the system's cache: less than handing it to a thread would take.
+            self.lines.append(data)
+            return
+        self._unwritten.append(data)
+        self._flushing = asyncio.create_task(self._flush())
 
-    async def _flush_on(self) -> None:
+    async def _flush(self) -> None:
+        """Writes what waits; a sync comes due now and then, and writing waits for it."""
         try:
             while self._unwritten:
-                await self.flush()
-                if time.monotonic() - self._synced_at >= _SYNC_SECONDS and self._syncing is None:
-                    self._syncing = asyncio.create_task(self._sync())
+                data = b"".join(self._unwritten)
+                self._unwritten = []
+                await self.do(self.lines.append, data)
+                if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+                    await self.do(self.lines.sync)
+                    self._synced_at = time.monotonic()
         except OutputError as error:
             self._failure = error
         finally:
             self._flushing = None
 
-    async def _sync(self) -> None:
-        try:
-            await self.do(self.lines.sync)
-        except OutputError as error:
-            self._failure = error
-        finally:
-            self._synced_at = time.monotonic()
-            self._syncing = None
-
     async def flush(self) -> None:
-        """Waits until the lines handed over before are written: all that wait, in one go.
+        """Waits until the lines handed over are written.
 
         Raises:
             OutputError: They could not be.
         """
-        if not self._unwritten and not self._writing.locked():
-            return
-        async with self._writing:
-            if self._unwritten:
-                data = b"".join(self._unwritten)
-                self._unwritten = []
-                await self.do(self.lines.append, data)
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        if self._failure is not None:
+            raise self._failure
 
     async def finish(self, statistics: Statistics, report: Path | None) -> BatchSummary:
         """Brings the lines onto the disk, and makes of them what is made of them."""
         paths = self._paths
         await self.flush()
-        if self._failure is not None:
-            raise self._failure
         await self.do(self.lines.close)
         summary = statistics.summary(now=time.monotonic())
         if paths.convert is not None and summary.is_complete and paths.lines.exists():
@@ -320,10 +317,9 @@ class _Files:
 
     async def close(self) -> None:
         """Closes what is open, and gives the lock back."""
-        tasks = [task for task in (self._flushing, self._syncing) if task is not None]
         try:
-            if tasks:
-                await asyncio.wait(tasks)
+            if self._flushing is not None:
+                await asyncio.wait([self._flushing])
             if self._lines is not None:
                 await self.do(self._lines.close)
         finally:
