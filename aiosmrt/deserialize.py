@@ -30,7 +30,7 @@ from aiosmrt.operations import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiosmrt.eventstream import Message
+    from aiosmrt.eventstream.headers import HeaderValue
 
 __all__ = [
     "parse_error",
@@ -182,11 +182,14 @@ def parse_error(
     )
 
 
-def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart | None:
+def parse_message(
+    headers: Mapping[str, HeaderValue], payload: bytes, metadata: ResponseMetadata
+) -> PayloadPart | None:
     """The part that a message of the response stream carries.
 
     Args:
-        message: A whole message.
+        headers: The message's headers; only read.
+        payload: Its payload.
         metadata: The response's, for the errors' facts.
 
     Returns:
@@ -199,12 +202,11 @@ def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart |
             UnknownServiceError for one that is not modelled, and for an error message.
         InvalidMessageError: The message is of no known type.
     """
-    headers = message.headers
     message_type = headers.get(":message-type")
     if message_type == "event":
         event_type = headers.get(":event-type")
         if event_type == "PayloadPart":
-            return PayloadPart(message.payload)
+            return PayloadPart(payload)
         if not isinstance(event_type, str):
             raise InvalidMessageError("An event-stream event has no :event-type")
         _logger.debug("skipped an event of the unknown type %.64r", event_type)
@@ -212,7 +214,7 @@ def parse_message(message: Message, metadata: ResponseMetadata) -> PayloadPart |
     if message_type == "exception":
         raise _service_error(
             headers.get(":exception-type"),
-            message.payload,
+            payload,
             status_code=metadata.status_code,
             request_id=metadata.request_id,
             attempts=metadata.attempts,

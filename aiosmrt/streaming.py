@@ -150,8 +150,8 @@ class ResponseStream:
     def _parts_of_messages(self) -> Iterator[PayloadPart]:
         """The parts among the messages that are whole now."""
         metadata = self.metadata
-        for message in self._decoder:
-            part = parse_message(message, metadata)
+        for headers, payload in self._decoder.frames():
+            part = parse_message(headers, payload, metadata)
             if part is not None:
                 self._parts += 1
                 self._last = part

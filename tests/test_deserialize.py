@@ -422,6 +422,10 @@ def test_no_bytes_make_anything_but_an_error(status, code, body):
 HEAD = metadata_of({"x-amzn-RequestId": "r-1"})
 
 
+def parse(message):
+    return parse_message(message.headers, message.payload, HEAD)
+
+
 def event(payload, **headers):
     return Message({":message-type": "event", ":event-type": "PayloadPart", **headers}, payload)
 
@@ -433,7 +437,7 @@ def exception(kind, payload):
 
 def raised_by(message):
     with pytest.raises(ServiceError) as caught:
-        parse_message(message, HEAD)
+        parse(message)
     error = caught.value
     # An error in a stream has the facts of the response that carries it.
     assert (error.status_code, error.request_id, error.attempts) == (200, "r-1", 2)
@@ -461,7 +465,7 @@ def our_stream(messages):
     parts = []
     try:
         for message in messages:
-            part = parse_message(message, HEAD)
+            part = parse(message)
             if part is not None:
                 parts.append(part.bytes)
     except ServiceError as error:
@@ -497,16 +501,16 @@ def test_a_stream_is_botocores(messages):
 
 def test_a_part_is_the_payloads_very_bytes():
     payload = b"\x00\xff not JSON"
-    part = parse_message(event(payload, **{":content-type": "application/json"}), HEAD)
+    part = parse(event(payload, **{":content-type": "application/json"}))
     assert part == PayloadPart(payload)
     assert part.bytes is payload
-    assert parse_message(event(b""), HEAD) == PayloadPart(b"")
+    assert parse(event(b"")) == PayloadPart(b"")
 
 
 def test_an_unknown_event_is_skipped_with_a_debug_log(caplog):
     message = Message({":message-type": "event", ":event-type": "SECRETS" * 100}, b"payload")
     with caplog.at_level(logging.DEBUG, "aiosmrt"):
-        assert parse_message(message, HEAD) is None
+        assert parse(message) is None
     (record,) = caplog.records
     assert record.levelno == logging.DEBUG
     # A name from the network may have 32,767 bytes.
@@ -516,7 +520,7 @@ def test_an_unknown_event_is_skipped_with_a_debug_log(caplog):
 
 def test_a_known_event_is_not_logged(caplog):
     with caplog.at_level(logging.DEBUG, "aiosmrt"):
-        parse_message(event(b"x"), HEAD)
+        parse(event(b"x"))
     assert not caplog.records
 
 
@@ -605,7 +609,7 @@ def test_a_model_error_in_a_stream_keeps_the_containers_facts():
 )
 def test_a_message_of_no_known_type_is_invalid(headers):
     with pytest.raises(InvalidMessageError) as caught:
-        parse_message(Message(headers, b"SECRET"), HEAD)
+        parse_message(headers, b"SECRET", HEAD)
     assert "SECRET" not in str(caught.value)
 
 
@@ -628,7 +632,7 @@ header_values |= st.integers() | st.binary(max_size=10) | st.booleans() | header
 def test_any_message_is_a_part_nothing_or_one_of_our_errors(headers, payload):
     # The invariant: hostile headers and payloads raise an InvalidMessageError or a ServiceError.
     try:
-        part = parse_message(Message(headers, payload), HEAD)
+        part = parse_message(headers, payload, HEAD)
     except ServiceError as error:
         check_error(error)
     except InvalidMessageError:
