@@ -12,6 +12,7 @@ written before them. Blocks; belongs in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -234,7 +235,9 @@ class OutputFile:
         try:
             _write_all(self._descriptor, lines)
         except OSError as error:
-            self._mend(lines)
+            # Where even that fails, the next run finds the torn line.
+            with contextlib.suppress(OSError):
+                self._mend(lines)
             raise OutputError(self.path, error) from error
         self._length += len(lines)
 

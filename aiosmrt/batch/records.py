@@ -213,8 +213,9 @@ class CsvFile:
         except (ValueError, IndexError, csv.Error):
             return Record(index, index, body, f"line {number} of the input is not such a CSV row")
         text = io.StringIO()
-        csv.writer(text, lineterminator="").writerow(values)
-        return Record(index, key, text.getvalue().encode())
+        # Only what is in the line's own end is quoted for it, up to Python 3.12.
+        csv.writer(text, lineterminator="\r\n").writerow(values)
+        return Record(index, key, text.getvalue()[:-2].encode())
 
 
 class ParquetFile:

@@ -1,0 +1,183 @@
+"""Lines of the output: always one line, always JSON, and what the model said unchanged."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosmrt import ModelError, ReadTimeoutError, ResponseMetadata
+from aiosmrt.batch.answers import AnswerCountError, answer_lines, fault_line
+from aiosmrt.batch.records import Record
+from aiosmrt.concurrency import BatchItem
+from aiosmrt.models import InvokeEndpointOutput
+
+FIELDS = ["key", "index", "output", "content_type", "error", "attempts", "latency"]
+
+
+def item(body=None, content_type="application/json", error=None):
+    output = None
+    if body is not None:
+        metadata = ResponseMetadata(request_id=None, status_code=200, headers={}, attempts=2)
+        output = InvokeEndpointOutput(body=body, content_type=content_type, metadata=metadata)
+    return BatchItem(key=None, index=0, output=output, error=error, attempts=2, latency=0.1234567)
+
+
+def records(count):
+    return [Record(number + 5, f"k{number}", b"") for number in range(count)]
+
+
+def one(body, content_type="application/json"):
+    (line,), (error,) = answer_lines(records(1), item(body, content_type))
+    assert error is None
+    assert line.count(b"\n") == 1
+    return json.loads(line)
+
+
+def no_constants(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_a_line_has_these_fields_in_this_order():
+    value = one(b'{"a": 1}')
+    assert list(value) == FIELDS
+    assert value == {
+        "key": "k0",
+        "index": 5,
+        "output": {"a": 1},
+        "content_type": "application/json",
+        "error": None,
+        "attempts": 2,
+        "latency": 0.123457,
+    }
+
+
+@pytest.mark.parametrize(
+    "body, content_type, output",
+    [
+        (b"[1, 2]", "application/json", [1, 2]),
+        (b'{\n  "a":\r\n 1\n}\n', "application/json", {"a": 1}),
+        (b'"\\ud800"', "application/json", "\ud800"),
+        (b'{"a": 1}', None, {"a": 1}),
+        (b'{"a": 1}', "application/octet-stream", {"a": 1}),
+        (b"3", "text/csv", "3"),
+        (b"3", "TEXT/CSV; charset=utf-8", "3"),
+        (b"", "application/json", ""),
+        (b"{", "application/json", "{"),
+        (b"NaN", "application/json", "NaN"),
+        (b"[Infinity]", "application/json", "[Infinity]"),
+        (b"caf\xc3\xa9\n", "text/plain", "café\n"),
+        (b"\xff\x00", "application/octet-stream", {"base64": "/wA="}),
+        (b"\xff", "text/plain", {"base64": "/w=="}),
+        ("é".encode("utf-16"), "application/json", {"base64": "//7pAA=="}),
+        (b"[" * 100_000, "application/json", "[" * 100_000),
+    ],
+)
+def test_an_output_is_json_else_text_else_base64(body, content_type, output):
+    assert one(body, content_type)["output"] == output
+
+
+def test_numbers_are_not_touched():
+    (line,), _ = answer_lines(records(1), item(b"[1.10, 1e400, 12345678901234567890123]"))
+    assert b'"output": [1.10, 1e400, 12345678901234567890123],' in line
+
+
+@given(
+    body=st.binary() | st.text().map(str.encode),
+    content_type=st.none() | st.sampled_from(["application/json", "text/plain", "é"]),
+    key=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    ),
+    count=st.integers(1, 3),
+)
+def test_whatever_comes_each_record_has_one_line_of_json(body, content_type, key, count):
+    given = [Record(number, key, b"") for number in range(count)]
+    lines, errors = answer_lines(given, item(body, content_type))
+    assert len(lines) == len(errors) == count
+    for number, line in enumerate(lines):
+        assert line.endswith(b"\n")
+        assert line.count(b"\n") == 1
+        value = json.loads(line.decode(), parse_constant=no_constants)
+        assert list(value) == FIELDS
+        assert value["index"] == number
+        output = value["output"]
+        if count == 1 and isinstance(output, dict) and list(output) == ["base64"]:
+            assert base64.b64decode(output["base64"]) == body or json.loads(body) == output
+
+
+@pytest.mark.parametrize(
+    "body, content_type, outputs",
+    [
+        (b"[1, [2], null]", "application/json", [1, [2], None]),
+        (b'{"predictions": [1, 2, 3]}', "application/json", [1, 2, 3]),
+        (b'{"a": 1}\n{"a": 2}\n3\n', "application/jsonlines", [{"a": 1}, {"a": 2}, 3]),
+        (b"1,2\r\n3,4\r\n5,6\r\n", "text/csv", ["1,2", "3,4", "5,6"]),
+        (b"[1e400, 2, 3]", "application/json", ["inf", 2, 3]),
+    ],
+)
+def test_the_answer_to_several_is_told_apart(body, content_type, outputs):
+    lines, errors = answer_lines(records(3), item(body, content_type))
+    values = [json.loads(line, parse_constant=no_constants) for line in lines]
+    assert [value["output"] for value in values] == outputs
+    assert [value["key"] for value in values] == ["k0", "k1", "k2"]
+    assert errors == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "body, answers",
+    [(b"[1, 2]", "2 answers"), (b"1\n2\n3\n4", "4 answers"), (b'{\n"a":\n1}', "no list")],
+)
+def test_an_answer_of_another_number_fails_all_of_its_records(body, answers):
+    lines, errors = answer_lines(records(3), item(body))
+    assert errors == ["AnswerCountError"] * 3
+    for line in lines:
+        value = json.loads(line)
+        assert value["output"] is None
+        assert answers in value["error"]["message"]
+    assert "3 records" in str(AnswerCountError(3, 2))
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (
+            ModelError("no memory", code="ModelError", status_code=424),
+            {
+                "type": "ModelError",
+                "code": "ModelError",
+                "message": "no memory",
+                "status_code": 424,
+            },
+        ),
+        (
+            ReadTimeoutError("No byte came"),
+            {
+                "type": "ReadTimeoutError",
+                "code": None,
+                "message": "No byte came",
+                "status_code": None,
+            },
+        ),
+    ],
+)
+def test_an_error_is_told_by_four_fields(error, told):
+    (line,), errors = answer_lines(records(1), item(error=error))
+    value = json.loads(line)
+    assert list(value["error"]) == ["type", "code", "message", "status_code"]
+    assert value["error"] == told
+    assert value["output"] is None
+    assert value["content_type"] is None
+    assert errors == [told["type"]]
+
+
+def test_a_record_that_was_not_sent():
+    value = json.loads(fault_line(Record(3, "é", b"{", "line 4 is not a JSON value")))
+    assert list(value) == FIELDS
+    assert (value["key"], value["index"], value["attempts"]) == ("é", 3, 0)
+    assert value["error"]["type"] == "RecordFaultError"
+    assert value["error"]["message"] == "line 4 is not a JSON value"

@@ -1,0 +1,186 @@
+"""Input files: what is a record, what is its key, what is sent of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiosmrt import ConfigurationError
+from aiosmrt.batch import records as records_module
+from aiosmrt.batch.records import Record, open_records
+
+
+def read(path, key_field=None, *, header=False, wanted=lambda index: True):
+    return list(open_records(path, key_field, header=header).read(wanted))
+
+
+def survey(path, **options):
+    return open_records(path, None, **{"header": False, **options}).survey()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".JSONL"])
+def test_json_lines(tmp_path, suffix):
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(b'{"id": "a"}\n\n  [1]  \r\n"text"\n{"id": [2]}')
+    assert read(path, "id") == [
+        Record(0, "a", b'{"id": "a"}'),
+        Record(1, 1, b"[1]"),
+        Record(2, 2, b'"text"'),
+        Record(3, [2], b'{"id": [2]}'),
+    ]
+    assert survey(path).count == 4
+    assert survey(path).size == path.stat().st_size
+
+
+@pytest.mark.parametrize("line", [b"{", b"NaN", b"{'a': 1}", b"\xff", b"[" * 100_000])
+def test_a_line_that_is_not_json(tmp_path, line):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"1\n\n" + line + b"\n2\n")
+    good, bad, last = read(path)
+    assert good.fault is None
+    assert last == Record(2, 2, b"2")
+    assert bad.index == bad.key == 1
+    assert "line 3" in bad.fault
+
+
+def test_only_what_is_wanted_is_read(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f"{number}\n" for number in range(10)))
+    assert [record.index for record in read(path, wanted=lambda index: index % 3 == 0)] == [
+        0,
+        3,
+        6,
+        9,
+    ]
+
+
+@given(lines=st.lists(st.binary(max_size=8)))
+def test_the_survey_counts_what_is_read(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("records") / "in.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    records = read(path)
+    assert survey(path).count == len(records)
+    assert [record.index for record in records] == list(range(len(records)))
+
+
+def test_the_survey_tells_one_input_from_another(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n2\n")
+    first = survey(path)
+    path.write_text("1\n3\n")
+    assert survey(path) != first
+    path.write_text("1\n2\n")
+    assert survey(path) == first
+
+
+def test_a_file_without_line_ends_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "_LONGEST_LINE", 100)
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n" + "2" * 100)
+    with pytest.raises(ConfigurationError, match=r"line 2 of in\.jsonl is longer"):
+        survey(path)
+
+
+def test_csv_without_a_header(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes(b'\xef\xbb\xbf1,"a, b"\r\n\r\n2,"c\nd"\n3,"e')
+    assert read(path) == [
+        Record(0, 0, b'1,"a, b"'),
+        Record(1, 1, b'2,"c\nd"'),
+        Record(2, 2, b'3,"e'),
+    ]
+    assert survey(path).count == 3
+
+
+def test_csv_with_a_header_and_a_key(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes('\ufeffname,"the id",x\n"a ""b""",k1,é\n2,k2,"c\r\nd"\nshort\n'.encode())
+    assert read(path, "the id", header=True) == [
+        Record(0, "k1", '"a ""b""",é'.encode()),
+        Record(1, "k2", b'2,"c\r\nd"'),
+        Record(2, 2, b"short", "line 5 of the input is not such a CSV row"),
+    ]
+    assert read(path, header=True)[0].body == '"a ""b""",k1,é'.encode()
+    assert survey(path, header=True).count == 3
+
+
+def test_csv_without_the_keys_column(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigurationError, match="no column 'c'"):
+        read(path, "c", header=True)
+
+
+def test_an_empty_csv(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("")
+    assert survey(path, header=True).count == 0
+    assert read(path, header=True) == []
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "in.parquet"
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    table = pa.table(
+        {
+            "id": [Decimal("1.50"), Decimal("2.00")],
+            "when": [when, None],
+            "day": [date(2026, 1, 2), None],
+            "bytes": [b"\xff", None],
+            "long": [timedelta(seconds=1), None],
+            "nested": [{"a": [1, 2]}, None],
+        }
+    )
+    pq.write_table(table, path)
+    first, second = read(path, "id")
+    assert (first.key, second.key) == ("1.50", "2.00")
+    assert json.loads(first.body) == {
+        "id": "1.50",
+        "when": "2026-01-02T03:04:05+00:00",
+        "day": "2026-01-02",
+        "bytes": "/w==",
+        "long": "0:00:01",
+        "nested": {"a": [1, 2]},
+    }
+    assert json.loads(second.body)["when"] is None
+    assert survey(path).count == 2
+    assert [record.index for record in read(path, wanted=lambda index: index == 1)] == [1]
+
+
+def test_a_parquet_row_without_a_json_form(tmp_path):
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"x": [1.0, float("nan")]}), path)
+    good, bad = read(path)
+    assert good.fault is None
+    assert "row 1" in bad.fault
+
+
+def test_what_is_not_parquet_or_has_no_such_column(tmp_path):
+    path = tmp_path / "in.parquet"
+    path.write_bytes(b"no")
+    with pytest.raises(ConfigurationError, match="not a Parquet file"):
+        survey(path)
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(ConfigurationError, match="no column 'y'"):
+        open_records(path, "y", header=False).survey()
+
+
+@pytest.mark.parametrize(
+    "name, options, word",
+    [
+        ("in.txt", {}, "not 'in.txt'"),
+        ("in.jsonl", {"header": True}, "CSV"),
+        ("in.csv", {"key_field": "a"}, "header"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path, name, options, word):
+    given = {"key_field": None, "header": False, **options}
+    with pytest.raises(ConfigurationError, match=word):
+        open_records(tmp_path / name, given["key_field"], header=given["header"])

@@ -1,0 +1,102 @@
+"""The finished lines as a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from aiosmrt import ConfigurationError
+from aiosmrt.batch import OutputError
+from aiosmrt.batch.tables import converter
+
+LINES = [
+    {
+        "key": 'a,\n"b"',
+        "index": 0,
+        "output": {"x": [1, "é"]},
+        "content_type": "application/json",
+        "error": None,
+        "attempts": 1,
+        "latency": 0.5,
+    },
+    {
+        "key": 7,
+        "index": 1,
+        "output": None,
+        "content_type": None,
+        "error": {
+            "type": "ModelError",
+            "code": "ModelError",
+            "message": "two\nlines",
+            "status_code": 424,
+        },
+        "attempts": 3,
+        "latency": 1.5,
+    },
+    {
+        "key": None,
+        "index": 2,
+        "output": "text \ud800",
+        "content_type": "text/plain",
+        "error": None,
+        "attempts": 1,
+        "latency": 0.25,
+    },
+]
+ROWS = [
+    ['a,\n"b"', 0, '{"x": [1, "é"]}', "application/json", None, None, None, None, 1, 0.5],
+    ["7", 1, None, None, "ModelError", "ModelError", "two\nlines", 424, 3, 1.5],
+    [None, 2, "text \\ud800", "text/plain", None, None, None, None, 1, 0.25],
+]
+NAMES = ["key", "index", "output", "content_type"]
+NAMES += ["error_type", "error_code", "error_message", "error_status_code", "attempts", "latency"]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    return path
+
+
+def test_csv(tmp_path, journal):
+    converter(tmp_path / "out.csv")(journal)
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == NAMES
+    assert rows == [["" if cell is None else str(cell) for cell in row] for row in ROWS]
+
+
+def test_parquet(tmp_path, journal):
+    converter(tmp_path / "out.parquet")(journal)
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == NAMES
+    assert [list(row.values()) for row in table.to_pylist()] == ROWS
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.ndjson", "out.json"])
+def test_json_lines_need_no_turning(tmp_path, name):
+    assert converter(tmp_path / name) is None
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"not 'out\.xlsx'"):
+        converter(tmp_path / "out.xlsx")
+
+
+def test_without_pyarrow_it_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigurationError, match=r"aiosmrt\[parquet\]"):
+        converter(tmp_path / "out.parquet")
+
+
+def test_a_table_that_cannot_be_written_leaves_the_one_before(tmp_path, journal):
+    (tmp_path / "out.csv").write_text("before")
+    (tmp_path / "out.csv.part").mkdir()
+    with pytest.raises(OutputError, match=r"out\.csv"):
+        converter(tmp_path / "out.csv")(journal)
+    assert (tmp_path / "out.csv").read_text() == "before"
