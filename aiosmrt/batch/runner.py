@@ -16,7 +16,7 @@ import attrs
 
 from aiosmrt.batch.answers import RecordFaultError, answer_lines, fault_line
 from aiosmrt.batch.output import IndexSet, OutputError, OutputFile, RunFile
-from aiosmrt.batch.records import open_records
+from aiosmrt.batch.records import RecordFile, open_records
 from aiosmrt.batch.report import require_matplotlib, write_report
 from aiosmrt.batch.statistics import Statistics
 from aiosmrt.batch.tables import converter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
-    from aiosmrt.batch.records import Record, RecordFile
+    from aiosmrt.batch.records import Record
     from aiosmrt.batch.statistics import BatchSummary, Progress
     from aiosmrt.concurrency import BatchItems
     from aiosmrt.models import InvokeEndpointOutput, Timeouts
@@ -140,50 +140,51 @@ async def run(
         OutputError: The output cannot be written: a full disk.
         OSError: The input cannot be read.
     """
-    if type(records_per_request) is not int or records_per_request < 1:
-        raise ConfigurationError("records_per_request must be an integer of at least 1")
-    paths = _Paths(Path(input), Path(output))
-    records = open_records(paths.input, key_field, header=header)
-    if content_type is None:
-        single = records_per_request == 1
-        content_type = records.content_type if single else records.joined_content_type
-    parameters: dict[str, Any] = {
-        "content_type": content_type,
-        "accept": accept,
-        "custom_attributes": custom_attributes,
-        "target_model": target_model,
-        "target_variant": target_variant,
-        "target_container_hostname": target_container_hostname,
-        "enable_explanations": enable_explanations,
-        "inference_component_name": inference_component_name,
-    }
-    facts = {
-        "endpoint_name": endpoint_name,
-        "region": session.region,
-        "key_field": key_field,
-        "header": header,
-        "records_per_request": records_per_request,
-        **parameters,
-    }
-    how: dict[str, Any] = {
-        "concurrency": concurrency,
-        "max_concurrency": max_concurrency,
-        "rate": rate,
-        "timeouts": timeouts,
-        "retries": retries,
-    }
     if report is not None:
         require_matplotlib()
+    paths = _Paths(Path(input), Path(output))
+    form = _Form(open_records(paths.input, key_field, header=header), records_per_request)
+    parameters: dict[str, Any] = {"content_type": content_type or form.content_type()}
+    parameters |= {"accept": accept, "custom_attributes": custom_attributes}
+    parameters |= {"target_model": target_model, "target_variant": target_variant}
+    parameters["target_container_hostname"] = target_container_hostname
+    parameters["enable_explanations"] = enable_explanations
+    parameters["inference_component_name"] = inference_component_name
+    how: dict[str, Any] = {"concurrency": concurrency, "max_concurrency": max_concurrency}
+    how |= {"rate": rate, "timeouts": timeouts, "retries": retries}
+    facts = {"endpoint_name": endpoint_name, "region": session.region, **parameters}
+    facts |= {"key_field": key_field, "header": header, "records_per_request": records_per_request}
     files = _Files(paths)
     try:
-        await files.open(records, facts, resume=resume)
-        batch = _Run(files, records, records_per_request)
+        await files.open(form.records, facts, resume=resume)
+        batch = _Run(files, form)
         items = session.invoke_many(endpoint_name, batch.requests(), **how, **parameters)
         with batch.drain_on_signals(drain_timeout) if handle_signals else nullcontext():
             await batch.consume(items, progress)
         return await files.finish(batch.statistics, Path(report) if report else None)
     finally:
         await files.close()
+
+
+@attrs.frozen
+class _Form:
+    """How records become requests.
+
+    Attributes:
+        records: The input.
+        size: How many records one request carries.
+    """
+
+    records: RecordFile
+    size: int
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.size) is not int or self.size < 1:
+            raise ConfigurationError("records_per_request must be an integer of at least 1")
+
+    def content_type(self) -> str:
+        """Of a request."""
+        return self.records.content_type if self.size == 1 else self.records.joined_content_type
 
 
 class _Paths:
@@ -331,10 +332,9 @@ class _Files:
 class _Run:
     """What happens between the files."""
 
-    def __init__(self, files: _Files, records: RecordFile, records_per_request: int) -> None:
+    def __init__(self, files: _Files, form: _Form) -> None:
         self._files = files
-        self._records = records
-        self._records_per_request = records_per_request
+        self._form = form
         self._is_stopping = False
         self._consuming: asyncio.Future[None] | None = None
         self._is_forced = False
@@ -346,9 +346,9 @@ class _Run:
     async def requests(self) -> AsyncIterator[tuple[list[Record], bytes]]:
         """The requests: their records in the place of the key, and their bodies."""
         done = self._files.lines.done
-        source = self._records.read(lambda index: index not in done)
+        source = self._form.records.read(lambda index: index not in done)
         while chunk := await self._files.do(_take, source):
-            size = self._records_per_request
+            size = self._form.size
             for first in range(0, len(chunk), size):
                 if self._is_stopping:
                     return
