@@ -330,6 +330,67 @@ async def test_a_kept_connection_that_the_container_has_closed():
             connections[-1].abort()
 
 
+async def test_a_kept_connection_that_dies_under_the_next_request():
+    connections = 0
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        answered = 0
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            if answered == 2:  # one call, and no more
+                break
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
+            if head.startswith(b"POST"):
+                answered += 2
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, LocalEndpoint() as local:
+        local.add_container("c", f"http://127.0.0.1:{port}")
+        for _ in range(3):
+            assert (await send_signed(local, PATH, b"x"))[2] == b"fine"
+    assert connections >= 3
+
+
+async def test_a_ping_under_way_does_not_hold_up_the_end():
+    begun = asyncio.Event()
+
+    async def ping():
+        begun.set()
+        await asyncio.Event().wait()
+
+    local = LocalEndpoint()
+    async with FakeContainer(fine, ping=ping) as container:
+        local.add_container("c", container.url)
+        await local.start()
+        call = asyncio.create_task(send_signed(local, PATH, b"x"))
+        await begun.wait()
+        await asyncio.wait_for(local.aclose(), 5)
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_an_answer_without_end(monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.invocations._MAX_ANSWER_LENGTH", 100_000)
+
+    async def parts(request, response):
+        while True:
+            yield bytes(65_536)
+
+    async with FakeContainer(streaming(parts)) as container, LocalEndpoint() as local:
+        local.add_container("c", container.url)
+        status, _, body = await send_signed(local, PATH, b"x")
+    assert status == 424
+    assert json.loads(body)["OriginalMessage"] == "the response is longer than 100000 bytes"
+
+
 async def test_a_container_answers_async_inferences():
     async with FakeContainer(fine) as container, LocalEndpoint() as local:
         local.add_container("c", container.url)

@@ -76,6 +76,11 @@ async def test_it_warns_when_others_can_reach_it(host):
     await local.aclose()
 
 
+async def test_localhost_is_loopback():
+    async with LocalEndpoint("localhost") as local:
+        assert local.url == f"http://localhost:{local.port}"
+
+
 async def test_idle_connections_do_not_hold_up_the_end():
     async with LocalEndpoint() as local:
         idle = await asyncio.open_connection(local.host, local.port)
@@ -178,3 +183,13 @@ def test_the_models_are_loaded_without_the_client():
     code = "import aiosmrt.local, sys; print('aiosmrt.session' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_packages_names():
+    import aiosmrt.local
+
+    assert set(aiosmrt.local.__all__) <= set(dir(aiosmrt.local))
+    for name in aiosmrt.local.__all__:
+        assert getattr(aiosmrt.local, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        aiosmrt.local.other  # noqa: B018 - it raises

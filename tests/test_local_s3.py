@@ -257,6 +257,18 @@ async def test_an_upload_that_is_not_completed(local):
     await s3(local, use)
 
 
+async def test_uploads_are_bounded_and_their_parts_named(local, monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.multipart._MAX_UPLOADS", 1)
+    status, _, body = await send_signed(local, "/b/k?uploads", service="s3")
+    assert status == 200
+    status, _, refused = await send_signed(local, "/b/k?uploads", service="s3")
+    assert (status, b"<Code>SlowDown<" in refused) == (503, True)
+    upload_id = body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    wrong = b"<C><Part><PartNumber>x</PartNumber></Part></C>"
+    status, _, body = await send_signed(local, f"/b/k?uploadId={upload_id}", wrong, service="s3")
+    assert (status, b"<Code>MalformedXML<" in body) == (400, True)
+
+
 async def test_what_it_does_not_do(local):
     local.put_object("s3://bucket/key", "x")
 

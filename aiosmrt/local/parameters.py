@@ -80,8 +80,6 @@ def read_call(
     endpoint_name: str,
     headers: CIMultiDictProxy[str],
     body: bytes,
-    *,
-    max_body_length: int,
 ) -> Call:
     """Checks every constraint, and reports all that are broken at once.
 
@@ -89,9 +87,8 @@ def read_call(
         operation: What ``route`` found.
         endpoint_name: What ``route`` found.
         headers: The request's headers.
-        body: The request's body.
-        max_body_length: In bytes, of the operations whose body the service's accounts
-            can have raised; InvokeEndpointAsync has its own, fixed.
+        body: The request's body. The limit of those that accounts can have raised is the
+            reader's; InvokeEndpointAsync has a fixed one of its own.
 
     Raises:
         Refusal: The service's ValidationError, or its UnknownOperationException.
@@ -114,7 +111,8 @@ def read_call(
                 problems.append(_problem(error))
     if problems:
         raise broken_constraints(problems)
-    _check_body(operation, parameters, body, max_body_length)
+    if operation.body != "required":
+        _check_one_input(operation, parameters, body)
     return Call(operation=operation, endpoint_name=endpoint_name, body=body, parameters=parameters)
 
 
@@ -132,21 +130,9 @@ def _problem(error: ParameterValidationError) -> str:
     return f"Value at '{error.parameter}' failed to satisfy constraint: Member {error.rule}"
 
 
-def _check_body(
-    operation: Operation, parameters: dict[str, str], body: bytes, max_body_length: int
-) -> None:
-    if operation.body == "required":
-        if len(body) > max_body_length:
-            raise too_long(max_body_length)
-        return
+def _check_one_input(operation: Operation, parameters: dict[str, str], body: bytes) -> None:
     if len(body) > operation.max_body_length:
         raise too_long(operation.max_body_length)
     if bool(body) == ("input_location" in parameters):
-        raise broken_constraints(
-            [
-                (
-                    "Value at 'inputLocation' failed to satisfy constraint: "
-                    "Member must be given, or the body, and not both"
-                )
-            ]
-        )
+        rule = "must be given, or the body, and not both"
+        raise broken_constraints([_problem(ParameterValidationError("inputLocation", rule))])

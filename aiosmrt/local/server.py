@@ -169,7 +169,7 @@ class LocalServer:
             if body is None:
                 raise too_long(limit)
             await self._check_signature("sagemaker", request, body)
-            call = read_call(operation, endpoint_name, request.headers, body, max_body_length=limit)
+            call = read_call(operation, endpoint_name, request.headers, body)
             fault = self._strike(request, name, endpoint_name)
             if fault is not None:
                 await asyncio.sleep(fault.latency)
