@@ -113,8 +113,9 @@ class Transport:
         self._proxy = Proxy.parse(proxy) if proxy else None
         self._way = f" through the proxy {self._proxy}" if self._proxy else ""
         if connector is not None and not isinstance(connector, aiohttp.TCPConnector):
-            kind = type(connector).__name__
-            raise ConfigurationError(f"connector must be an aiohttp.TCPConnector, not {kind}")
+            raise ConfigurationError(
+                f"connector must be an aiohttp.TCPConnector, not {type(connector).__name__}"
+            )
         self._owns_connector = connector is None
         self._connector = connector
         self._slots = Slots(max_connections)
