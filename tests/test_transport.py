@@ -548,3 +548,18 @@ async def test_what_was_received_is_not_behind_an_error() -> None:
 def test_a_connector_of_another_kind_is_refused(connector: object) -> None:
     with pytest.raises(ConfigurationError, match="TCPConnector"):
         Transport("http://127.0.0.1:1", max_connections=1, connector=connector)
+
+
+async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
+    async with (
+        serve(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n") as server,
+        open_transport(server.url) as transport,
+    ):
+        exchange = await begin(transport)
+        reading = asyncio.create_task(exchange.read(20.0, None))
+        await asyncio.sleep(0)
+        # The bytes are there and the reader is to wake; before it does, the connection goes.
+        exchange._payload.feed_data(b"abc")
+        exchange.close()
+        with pytest.raises(TransportError, match="closed"):
+            await reading

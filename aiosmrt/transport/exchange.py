@@ -228,7 +228,8 @@ class Exchange:
             if limit is not None and self.bytes_received > limit:
                 self.close()
                 raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
-            if self._payload is None or self._payload.at_eof():
+            # Without a payload the connection was closed meanwhile: receive() tells why.
+            if self._payload is not None and self._payload.at_eof():
                 break
         self.release()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
