@@ -112,7 +112,7 @@ def aiohttp_versions(session: nox.Session, minor: str) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that the quick suite leaves out."""
-    install_wheel(session, *group("test"))
+    install_wheel(session, *group("slow"))
     session.run(*PYTEST, "-m", "slow", "--timeout=600", *session.posargs)
 
 

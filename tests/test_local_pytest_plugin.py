@@ -77,17 +77,9 @@ def run(tmp_path, tests, *arguments, config=""):
         f"[pytest]\nfilterwarnings = error\n{config}", encoding="utf-8"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    if "aiosmrt.local.pytest_plugin" not in _entry_points():
-        command += ["-p", "aiosmrt.local.pytest_plugin"]
     return subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
     )
-
-
-def _entry_points():
-    from importlib.metadata import entry_points
-
-    return {each.value for each in entry_points(group="pytest11")}
 
 
 def assert_passed(done, count):
