@@ -132,6 +132,8 @@ async def test_credentials_that_the_service_refuses_are_renewed_once_for_200_cal
 
 async def test_credentials_that_are_refused_anew_are_the_callers_error(service, metadata):
     service.ended |= {"AKIDMETA1", "AKIDMETA2"}
+    given = metadata.credentials()
+    metadata.credentials = lambda: given  # the same ones end at the same time
     async with aiosmrt.Session() as session:
         with pytest.raises(aiosmrt.ExpiredTokenException) as caught:
             await session.invoke_endpoint("e", b"")
