@@ -93,8 +93,15 @@ def lowest(session: nox.Session) -> None:
     """The quick suite on the oldest Python with the oldest versions that pyproject admits."""
     project = PYPROJECT["project"]
     needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    oldest = [re.sub(r">=([\d.]+)[^;]*", r"==\1", need) for need in needs if ">=" in need]
-    install_wheel(session, *group("test"), *oldest)
+    oldest = [
+        re.sub(r">=([\d.]+)[^;]*", r"==\1", need)
+        for need in needs
+        # botocore is the oracle too: an old one does not know what the service knows today.
+        if ">=" in need and not need.startswith("botocore")
+    ]
+    install_wheel(session, *group("test"))
+    # By itself, since aiobotocore asks for a newer aiohttp than this: it is put aside here.
+    session.install(*oldest)
     session.run(*PYTEST, *session.posargs)
 
 
