@@ -32,7 +32,8 @@ SURFACE = {
         ServerSentEvent TextDecoder Token TokenDecoder TokenUsage
     """,
     "aiosmrt.local": """
-        Handler LocalEndpoint ModelFailure ModelRequest ModelResponse ReceivedRequest
+        AsyncInference Handler Injection LocalEndpoint ModelFailure ModelRequest ModelResponse
+        ReceivedRequest
     """,
 }
 NAMES = [(module, name) for module, names in SURFACE.items() for name in names.split()]
