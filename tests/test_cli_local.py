@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from cli_process import SECONDS, environment, run, running
+
+import aiosmrt
+
+OWN = ("--access-key-id", "ME", "--secret-access-key", "my own secret")
+
+
+@pytest.fixture
+async def container():
+    """A model container that streams the request's words, as others write them."""
+
+    async def ping(request):
+        return web.Response()
+
+    async def invocations(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for word in (await request.read()).split():
+            await response.write(word)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/ping", ping)
+    app.router.add_post("/invocations", invocations)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(*words):
+    """The command with a port of its own; gives the process and what it exports."""
+    async with running("local", "--port", "0", *words, env=environment()) as process:
+        exports = {}
+        said = []
+        while "AWS_SECRET_ACCESS_KEY" not in exports:
+            line = (await asyncio.wait_for(process.stderr.readline(), SECONDS)).decode()
+            assert line, "".join(said)
+            said.append(line)
+            if export := re.fullmatch(r"  export (\w+)=(.*)\n", line):
+                exports[export[1]] = export[2]
+        yield process, exports, "".join(said)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+
+
+def session(exports, **keywords):
+    return aiosmrt.Session(
+        endpoint_url=exports["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"],
+        s3_endpoint_url=exports["AWS_ENDPOINT_URL_S3"],
+        region=exports["AWS_REGION"],
+        **{
+            "credentials": aiosmrt.Credentials(
+                exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"]
+            )
+        }
+        | keywords,
+    )
+
+
+async def test_the_three_operations_by_what_it_exports(container):
+    async with serving("--container", f"words={container}") as (process, exports, said):
+        assert f"  words: {container}\n" in said
+        async with session(exports) as client:
+            output = await client.invoke_endpoint("words", b"a bc d")
+            assert output.body == b"abcd"
+            call = client.invoke_endpoint_with_response_stream("words", b"a bc d")
+            async with call as stream:
+                assert await stream.read() == b"abcd"
+            invocation = await client.invoke_endpoint_async("words", body=b"a bc d")
+            assert (await invocation.result(SECONDS)).body == b"abcd"
+    assert process.returncode == 0
+
+
+async def test_the_exports_work_with_another_sdk(container):
+    import boto3
+
+    async with serving("--container", f"words={container}") as (_, exports, _):
+        client = boto3.client(
+            "sagemaker-runtime",
+            endpoint_url=exports["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"],
+            region_name=exports["AWS_DEFAULT_REGION"],
+            aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+        )
+        answer = await asyncio.to_thread(
+            client.invoke_endpoint, EndpointName="words", Body=b"a bc d"
+        )
+        assert answer["Body"].read() == b"abcd"
+        client.close()
+
+
+async def test_own_credentials_hold_and_the_key_is_not_printed(container):
+    async with serving("--container", f"words={container}", *OWN) as (_, exports, said):
+        assert exports["AWS_ACCESS_KEY_ID"] == "ME"
+        assert "my own secret" not in said
+        async with session(exports, credentials=aiosmrt.Credentials("ME", OWN[-1])) as client:
+            assert (await client.invoke_endpoint("words", b"x")).body == b"x"
+        async with session(exports) as client:
+            with pytest.raises(aiosmrt.ServiceError):
+                await client.invoke_endpoint("words", b"x")
+
+
+async def test_no_verify_takes_any_signature(container):
+    words = ["--container", f"words={container}", "--no-verify", "--region", "eu-west-1"]
+    async with serving(*words) as (_, exports, _):
+        assert exports["AWS_REGION"] == exports["AWS_DEFAULT_REGION"] == "eu-west-1"
+        async with session(exports, credentials=aiosmrt.Credentials("ANY", "one")) as client:
+            assert (await client.invoke_endpoint("words", b"x")).body == b"x"
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+async def test_it_stops_in_order(number, status):
+    async with serving() as (process, exports, said):
+        assert "Warning" not in said
+        process.send_signal(number)
+        assert await asyncio.wait_for(process.wait(), SECONDS) == status
+        assert await process.stderr.read() == b"Stopping\n"
+        with pytest.raises(OSError, match="refused"), socket.socket() as client:
+            client.connect(("127.0.0.1", int(exports["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])))
+
+
+async def test_it_warns_when_others_can_reach_it():
+    async with serving("--host", "0.0.0.0") as (_, _, said):
+        assert said.startswith("Warning: the local endpoint listens on 0.0.0.0: ")
+        assert said.splitlines()[0].endswith("others can reach it there")
+
+
+async def test_a_port_in_use_is_one_line_and_status_1():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = await run("local", "--port", str(taken.getsockname()[1]), env=environment())
+    assert ended[:2] == (1, b"")
+    assert ended.stderr.startswith("Error: [Errno ")
+    assert "in use" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words, status, said",
+    [
+        (["--container", "digits"], 2, "it must be NAME=URL"),
+        (["--container", "=http://127.0.0.1:1"], 2, "it must be NAME=URL"),
+        (["--container", "di gits=http://127.0.0.1:1"], 1, "endpoint_name"),
+        (["--container", "digits=ftp://127.0.0.1:1"], 1, "ftp://127.0.0.1:1"),
+        (["--access-key-id", "ME"], 2, "go together"),
+        (["--secret-access-key", "KEY"], 2, "go together"),
+        (["--port", "65536"], 2, "--port"),
+        (["extra"], 2, "unexpected extra argument"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+async def test_wrong_usage(words, status, said):
+    ended = await run("local", *words, env=environment())
+    assert ended[:2] == (status, b"")
+    assert said in ended.stderr
