@@ -333,9 +333,10 @@ class Caller:
             call.credentials = credentials
             call.offset = self._signer.offset_seconds
             # The date of the signature is that of the writing: nothing waits in between.
-            head = self._head(call, credentials)
             call.written = True
-            await exchange.send(head, call.request.body, read=timeouts.read)
+            await exchange.send(
+                self._head(call, credentials), call.request.body, read=timeouts.read
+            )
         except BaseException:
             exchange.close()
             raise

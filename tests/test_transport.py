@@ -504,12 +504,12 @@ async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
         left = len(body)
         while left:
             left -= len(await connection.reader.read(1 << 20))
-            await asyncio.sleep(0.02)  # what makes it slow: in all, longer than `read`
+            await asyncio.sleep(0.06)  # what makes it slow: in all, longer than `read`
         await connection.send(answer())
 
     async with RawServer(handler, ssl=served) as server:
         async with open_transport(server.url, tls=trusting) as transport:
-            assert await fetch(transport, body=body, read=0.3) == b"ok"
+            assert await fetch(transport, body=body, read=1.0) == b"ok"
 
 
 async def test_a_connection_that_dies_late_is_not_replaced_for_free(

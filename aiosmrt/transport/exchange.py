@@ -128,6 +128,7 @@ class Exchange:
             else:
                 transport.write(head)
                 self._upload = self._loop.create_task(self._write(transport, memoryview(body)))
+            del head  # who logs the locals of a traceback would log the session token
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
