@@ -85,16 +85,17 @@ class RawServer:
         requests: What the handler has put there.
     """
 
-    def __init__(self, handler: Handler, *, ssl: object = None) -> None:
+    def __init__(self, handler: Handler, *, ssl: object = None, limit: int = 1 << 24) -> None:
         self._handler = handler
         self._ssl = ssl
+        self._limit = limit  # of what is read ahead
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.requests: list[Request] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, limit=1 << 24, ssl=self._ssl
+            self._accept, "127.0.0.1", 0, limit=self._limit, ssl=self._ssl
         )
         return self
 

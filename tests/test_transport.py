@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -298,8 +299,6 @@ async def test_a_refused_connection_names_host_and_reason() -> None:
 
 async def test_a_host_that_never_answers_is_a_connect_timeout() -> None:
     # A listener whose backlog is full: the kernel drops further SYNs.
-    import socket
-
     with socket.socket() as listener, contextlib.ExitStack() as others:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -500,14 +499,16 @@ async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
     body = bytes(24 << 20)
 
     async def handler(connection: Connection) -> None:
+        raw = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         await connection.reader.readuntil(b"\r\n\r\n")
         left = len(body)
         while left:
-            left -= len(await connection.reader.read(1 << 20))
-            await asyncio.sleep(0.06)  # what makes it slow: in all, longer than `read`
+            left -= len(await connection.reader.read(65_536))
+            await asyncio.sleep(0.005)  # what makes it slow: in all, longer than `read`
         await connection.send(answer())
 
-    async with RawServer(handler, ssl=served) as server:
+    async with RawServer(handler, ssl=served, limit=65_536) as server:
         async with open_transport(server.url, tls=trusting) as transport:
             assert await fetch(transport, body=body, read=1.0) == b"ok"
 
