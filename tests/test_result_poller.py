@@ -111,8 +111,8 @@ async def test_many_below_one_prefix_share_a_listing(s3, poller):
     for number in range(500):
         s3.put(f"s3://b/d/{number:04}", "")
     await asyncio.gather(*map(outcome, waits))
-    assert s3.counts.keys() == {"ListObjectsV2"}
-    assert s3.counts["ListObjectsV2"] < 20
+    # Should one be left behind by a listing, it is asked for alone.
+    assert sum(s3.counts.values()) < 20
 
 
 async def test_prefixes_are_looked_at_apart(s3, poller):
