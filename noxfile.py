@@ -39,6 +39,25 @@ RELIABILITY = (
     "wire",
 )
 
+# Those, and what else awaits: the quick suite's other half is pure, on any loop the same.
+ON_A_LOOP = [
+    f"tests/test_{name}.py"
+    for name in (
+        *RELIABILITY,
+        "async_inference",
+        "batch_runner",
+        "credentials_session",
+        "local_endpoint",
+        "local_invocations",
+        "object_store",
+        "proxies",
+        "readme",
+        "result_poller",
+        "stream_decoding",
+        "tls",
+    )
+]
+
 
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
@@ -76,16 +95,17 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def uvloop(session: nox.Session) -> None:
-    """The quick suite on uvloop."""
+    """On uvloop what an event loop can change."""
     install_wheel(session, *group("test"))
-    session.run(*PYTEST, *session.posargs, env={"AIOSMRT_TEST_LOOP": "uvloop"})
+    session.run(*PYTEST, *ON_A_LOOP, *session.posargs, env={"AIOSMRT_TEST_LOOP": "uvloop"})
 
 
 @nox.session
 def devmode(session: nox.Session) -> None:
-    """The quick suite as `python -X dev -W error` runs it: asyncio's debug mode included."""
+    """As `python -X dev -W error` runs it, asyncio's debug mode included, what awaits."""
     install_wheel(session, *group("test"))
-    session.run(*PYTEST, *session.posargs, env={"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"})
+    environment = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+    session.run(*PYTEST, *ON_A_LOOP, *session.posargs, env=environment)
 
 
 @nox.session(python=PYTHONS[0])
