@@ -114,7 +114,7 @@ async def test_a_broken_network_loses_and_doubles_nothing(calls: int) -> None:
                 region=local.region,
                 credentials=local.credentials,
                 max_connections=IN_FLIGHT,
-                timeouts=Timeouts(read=2.0, idle=2.0),
+                timeouts=Timeouts(read=5.0, idle=5.0),
                 retries=RetryPolicy(max_attempts=3),
             )
             soak = Soak(session, rand)
@@ -135,6 +135,7 @@ async def test_a_broken_network_loses_and_doubles_nothing(calls: int) -> None:
         await until(lambda: descriptors() <= before)
         assert all(proxy.counts.values()), "not every fault was met"
         assert sum(soak.outcomes.values()) == calls
-        # A share of faults is lost for good (stalls, cuts within a body); most are mended.
-        assert soak.outcomes["success"] > calls * 0.5
+        # A third of the calls is refused or cancelled by design, and a share of the faults
+        # is lost for good (stalls, cuts within a body): the others are mended.
+        assert soak.outcomes["success"] > calls * 0.3
         assert len(set(soak.request_ids)) == len(soak.request_ids)
