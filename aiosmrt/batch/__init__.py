@@ -5,8 +5,7 @@
             session, "my-endpoint", "in.jsonl", "out.jsonl", concurrency=64, resume=True
         )
 
-`run` is the whole of it; `show_progress` is what its ``progress`` can be given. For a
-cluster there is `aiosmrt.batch.ray_data`, for Ray Data.
+`run` is the whole of it; `show_progress` is what its ``progress`` can be given.
 """
 
 from __future__ import annotations

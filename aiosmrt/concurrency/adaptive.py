@@ -5,7 +5,7 @@ it, and is steered as TCP's CUBIC steers one (RFC 9438; multiplicative decrease 
 growth for all is what makes strangers share fairly: Chiu and Jain, 1989):
 
 - It doubles each round trip until the first sign of congestion.
-- A sign cuts it to 0.7, once a round trip.
+- A sign cuts it to 0.85, at most ten times a second.
 - It then grows by ``0.4 t^3`` around where it was cut, ``t`` in seconds: fast back to
   near that place, slowly past it, and fast again if nothing happens there.
 
@@ -15,9 +15,9 @@ The signs are, in the order of their weight:
 - Connections that fail and answers 500 to 504 and 530, when more than a few in a hundred
   do: a service of which one answer in a hundred fails for reasons of its own is not full.
 - Latency at twice what it was: by Little's law throughput no longer rises with the calls
-  in flight then, and what more of them do is wait. That a *cut* does not bring latency
-  down shows that it is the service's own (longer answers, other clients); then the cut
-  is undone, and latency is measured against the new value.
+  in flight then, and what more of them do is wait. That three cuts to 0.7 do not bring
+  it down shows that it is the service's own (longer answers, other clients); then they
+  are undone, and latency is measured against the new value.
 
 At one call in flight there is nothing left to cut; calls then begin after a random,
 doubling delay, as one call's retries do, so that an outage is met with a few probes.
@@ -25,6 +25,7 @@ doubling delay, as one call's retries do, so that an outage is met with a few pr
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -42,16 +43,23 @@ if TYPE_CHECKING:
 
 __all__ = ["AdaptiveConcurrency"]
 
-# RFC 9438, 4.1 and 4.6: CUBIC's constant (calls per cubed second), and what a cut leaves.
+# CUBIC's constant, calls per cubed second (RFC 9438, 5.1).
 _SCALE = 0.4
-_BETA = 0.7
+# What a cut leaves; CUBIC's 0.7 is for packets, whose loss tells of a queue that has
+# overflowed already. Refused calls queue nowhere: simulated, one client used 0.86 of an
+# endpoint with this and 0.80 with that, and thousands shared as fairly.
+_BETA = 0.85
+# Refusals that come this soon after a cut are answers to what was sent before it.
+_RECOVERY_SECONDS = 0.1
 _INITIAL = 4
 # Below this many samples a mean of inference times says little.
 _WINDOW = 20
 # At twice the latency of an idle service as many calls wait as are worked on.
 _LATENCY_RISE = 2.0
-# Where calls queue, a cut to 0.7 brings latency to about 0.7; nearer to 1, they do not.
-_LATENCY_FELL = 0.9
+# Cuts for latency are deeper, and three of them leave a third: where calls queue, that
+# brings latency down by as much, which no chance does.
+_LATENCY_BETA = 0.7
+_LATENCY_CUTS = 3
 # Of failures other than throttles: the weight of the newest attempt, and the share
 # that counts as congestion, which three in sixteen reach and one in a hundred does not.
 _FAILING_WEIGHT = 1 / 16
@@ -78,6 +86,7 @@ class AdaptiveConcurrency:
         "_count",
         "_cut_from",
         "_cut_latency",
+        "_cuts",
         "_epoch",
         "_failing",
         "_growing_freely",
@@ -88,6 +97,7 @@ class AdaptiveConcurrency:
         "_rand",
         "_recovered_at",
         "_resume_at",
+        "_settled_at",
         "_sum",
         "_updated",
         "_window",
@@ -104,15 +114,19 @@ class AdaptiveConcurrency:
         # CUBIC's W_max, and when the growth towards it began.
         self._peak = 0.0
         self._epoch = self._updated = now
-        # Until then answers are those of calls that began before the last cut.
+        # Until then refusals, and until then answers, are those of calls that began
+        # before the last cut.
         self._recovered_at = now
+        self._settled_at = now
         # Of the calls without a retry: what an idle service takes, what it takes now,
-        # and the sum and number behind the next mean.
+        # and the sum and the number behind the next mean.
         self._base: float | None = None
         self._latency = 0.0
         self._sum = 0.0
         self._count = 0
-        # A cut made for latency, until its effect is known.
+        # Cuts made for latency, until their effect is known: how many, and what the
+        # window and the latency were before the first.
+        self._cuts = 0
         self._cut_from = 0.0
         self._cut_latency = 0.0
         self._failing = 0.0
@@ -147,7 +161,7 @@ class AdaptiveConcurrency:
             longest = min(_PAUSE_BASE * 2.0 ** min(self._pauses, 16), _PAUSE_LONGEST)
             self._resume_at = now + self._rand() * longest
             self._pauses += 1
-        self._cut_latency = 0.0
+        self._cuts = 0
         self._cut(now)
 
     def succeeded(self, latency: float | None, *, in_flight: int, now: float) -> None:
@@ -159,15 +173,21 @@ class AdaptiveConcurrency:
             now: The time.
         """
         self._failing -= self._failing * _FAILING_WEIGHT
+        if self._pauses:
+            # The time of an outage is none in which more was borne.
+            self._epoch = now
         self._pauses = 0
         self._resume_at = now
-        if latency is not None and now >= self._recovered_at:
+        if latency is not None and now >= self._settled_at:
             self._measure(latency, now)
         if in_flight < self.limit:
             # Who does not use what it has must not be given more (RFC 9438, 5.8).
             self._epoch += now - self._updated
         elif self._growing_freely:
             self._window = min(self._window + 1.0, self._maximum)
+        elif self._cuts:
+            # Until these cuts are judged nothing else may change.
+            self._epoch = now
         elif now >= self._recovered_at:
             self._grow(now)
         self._updated = now
@@ -181,35 +201,45 @@ class AdaptiveConcurrency:
         target = min(target, self._window * 1.5 + 1.0, self._maximum)
         self._window = max(self._window, target)
 
-    def _cut(self, now: float) -> None:
+    def _cut(self, now: float, beta: float = _BETA) -> None:
         # A peak lower than the last: others need room, so the way back ends earlier
         # (RFC 9438, 4.7, fast convergence).
         lower = self._window < self._peak
         self._peak = self._window * (1.0 + _BETA) / 2.0 if lower else self._window
-        self._window = max(self._window * _BETA, 1.0)
+        self._window = max(self._window * beta, 1.0)
         self._growing_freely = False
         self._epoch = now
-        self._recovered_at = now + self._latency
+        self._recovered_at = now + min(self._latency, _RECOVERY_SECONDS)
+        self._settled_at = now + 2.0 * self._latency
         self._sum = self._count = 0
 
     def _measure(self, latency: float, now: float) -> None:
         self._latency = self._latency * 0.9 + latency * 0.1 if self._latency else latency
         self._sum += latency
         self._count += 1
-        if self._count < max(_WINDOW, self._window):
+        if self._count < _WINDOW:
             return
         mean = self._sum / self._count
         self._sum = self._count = 0
-        if self._cut_latency:
-            if mean > self._cut_latency * _LATENCY_FELL:
-                self._base = mean
-                self._window = max(self._window, self._cut_from)
-            self._cut_latency = 0.0
         if self._base is None or mean < self._base:
             self._base = mean if self._base is None else (self._base + mean) / 2
-        elif mean > self._base * _LATENCY_RISE and self._window > 1.0:
+        if mean <= self._base * _LATENCY_RISE or self._window == 1.0:
+            self._cuts = 0
+            return
+        if self._cuts == 0:
             self._cut_from, self._cut_latency = self._window, mean
-            self._cut(now)
+        elif self._cuts == _LATENCY_CUTS and not self._fell(mean):
+            self._base = mean
+            self._window = max(self._window, self._cut_from)
+            self._cuts = 0
+            return
+        # While it doubles, latency is behind, and no cut could be judged by it.
+        self._cuts = 0 if self._growing_freely else min(self._cuts + 1, _LATENCY_CUTS)
+        self._cut(now, _LATENCY_BETA)
+
+    def _fell(self, mean: float) -> bool:
+        """Whether latency came down nearer to as much as the calls did than to not at all."""
+        return mean < self._cut_latency * math.sqrt(self._window / self._cut_from)
 
 
 def _is_congestion(error: AiosmrtError) -> bool:
