@@ -55,6 +55,7 @@ ON_A_LOOP = [
         "result_poller",
         "stream_decoding",
         "tls",
+        "watch",
     )
 ]
 

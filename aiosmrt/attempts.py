@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aiosmrt.retries import RetryPolicy
     from aiosmrt.serialize import SerializedRequest
     from aiosmrt.transport import Transport
+    from aiosmrt.watch import Watch
 
 __all__ = ["Caller", "Finish"]
 
@@ -77,6 +78,7 @@ class _Call:
         "request",
         "retry_after",
         "timeouts",
+        "watch",
         "written",
     )
 
@@ -93,6 +95,7 @@ class _Call:
         self.timeouts = timeouts
         self.policy = policy
         self.deadline = deadline
+        self.watch: Watch | None = None
         self.invocation_id = _random_uuid()
         self.attempt = 0
         # Of the last attempt: whether it got as far as a request, what that was signed
@@ -143,6 +146,7 @@ class Caller:
         timeouts: Timeouts,
         policy: RetryPolicy,
         failed: Callable[[AiosmrtError], None] | None = None,
+        watch: Watch | None = None,
     ) -> _T:
         """Makes one call, with as many attempts as its policy grants.
 
@@ -153,6 +157,7 @@ class Caller:
             policy: The call's retry policy.
             failed: Told of each failed attempt, at once: who steers by what the service
                 bears cannot wait until the retries are used up.
+            watch: Told of each attempt, where instrumentation follows the call.
 
         Returns:
             What ``finish`` returned.
@@ -168,6 +173,7 @@ class Caller:
         else:
             body_hash = await loop.run_in_executor(None, _hash, body)
         call = _Call(request, body_hash, timeouts, policy, deadline)
+        call.watch = watch
         retries = CallRetries(policy, self._quota, self._limiter)
         while True:
             call.attempt += 1
@@ -175,20 +181,25 @@ class Caller:
             try:
                 if retries.limiter is not None:
                     await self._pace(retries.limiter, call)
+                if watch is not None:
+                    watch.attempt(call.attempt)
                 output = await self._attempt(call, finish)
             except AiosmrtError as error:
                 _describe(error, call)
                 if failed is not None:
                     failed(error)
-                await self._back_off(error, call, retries)
+                delay = await self._next_delay(error, call, retries)
+                if watch is not None:
+                    watch.retry(error, delay)
+                await self._transport.sleep(delay)
             else:
                 retries.succeeded(now=time.monotonic())
                 return output
 
-    async def _back_off(self, error: AiosmrtError, call: _Call, retries: CallRetries) -> None:
-        """Sleeps until the next attempt, or raises the error."""
+    async def _next_delay(self, error: AiosmrtError, call: _Call, retries: CallRetries) -> float:
+        """The seconds to sleep until the next attempt; raises the error where there is none."""
         if call.policy.max_attempts > 1 and await self._mend(error, call):
-            return
+            return 0.0
         remaining = _remaining(call)
         decision = retries.decide(
             error, now=time.monotonic(), retry_after=call.retry_after, remaining=remaining
@@ -204,7 +215,7 @@ class Caller:
             type(error).__name__,
             decision.delay,
         )
-        await self._transport.sleep(decision.delay)
+        return decision.delay
 
     async def _mend(self, error: AiosmrtError, call: _Call) -> bool:
         """Removes the cause of an error, where that can be done once: clock, credentials."""
@@ -282,6 +293,8 @@ class Caller:
                 # The service closes idle connections without a word, and the request
                 # met the closing on its way: this is no further attempt.
                 exchange = await self._exchange(call, fresh=True)
+            if call.watch is not None:
+                call.watch.responded(exchange)
             headers = exchange.headers
             metadata = ResponseMetadata(
                 request_id=request_id(headers),
@@ -324,7 +337,10 @@ class Caller:
             # Before a connection is taken, which would grow old while they are fetched.
             await self._within(call, self._provider.get_credentials())
         exchange = await self._transport.acquire(
-            deadline=call.deadline, connect=timeouts.connect, fresh=fresh
+            deadline=call.deadline,
+            connect=timeouts.connect,
+            fresh=fresh,
+            waited=None if call.watch is None else call.watch.waited,
         )
         try:
             credentials = self._provider.current()
@@ -356,6 +372,8 @@ class Caller:
         ]
         signature = self._signer.sign("POST", path, headers, call.body_hash, credentials)
         lines = _lines(headers[1:]) + _lines(signature)
+        if call.watch is not None:
+            lines += call.watch.header_lines()
         target = self._transport.target_prefix + path
         length = len(request.body)
         return f"POST {target}{self._after_target}{lines}Content-Length: {length}\r\n\r\n".encode()

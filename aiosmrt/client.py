@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from aiosmrt.serialize import AnyInput, SerializedRequest
     from aiosmrt.transport import Exchange
+    from aiosmrt.watch import Watcher
 
 __all__ = ["Client", "check_type"]
 
@@ -48,6 +49,7 @@ class Client:
         timeouts: For calls without limits of their own.
         retries: For calls without a policy of their own.
         max_body_length: The most bytes of a body, in and out; None for no limit.
+        watcher: Follows the calls; None where there is no instrumentation.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Client:
         timeouts: Timeouts,
         retries: RetryPolicy,
         max_body_length: int | None,
+        watcher: Watcher | None = None,
     ) -> None:
         self._caller = caller
         self._timeouts = timeouts
         self._retries = retries
         self._max_body_length = max_body_length
+        self._watcher = watcher
         self._warned_of_length = False
 
     async def invoke_endpoint(
@@ -80,9 +84,11 @@ class Client:
             body = await exchange.read(limits.idle, self._max_body_length)
             return parse_invoke_endpoint(body, metadata)
 
-        return await self._caller.call(
-            request, finish, timeouts=limits, policy=policy, failed=failed
+        watch = None if self._watcher is None else self._watcher.begin(request)
+        call = self._caller.call(
+            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
         )
+        return await (call if watch is None else watch.until_end(call))
 
     async def open_stream(
         self,
@@ -108,11 +114,14 @@ class Client:
                 started=started,
                 max_length=self._max_body_length,
                 require_terminal=require_terminal,
+                watch=watch,
             )
 
-        return await self._caller.call(
-            request, finish, timeouts=limits, policy=policy, failed=failed
+        watch = None if self._watcher is None else self._watcher.begin(request)
+        call = self._caller.call(
+            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
         )
+        return await (call if watch is None else watch.until_head(call))
 
     async def invoke_endpoint_async(
         self,
@@ -130,7 +139,9 @@ class Client:
             body = await exchange.read(limits.idle, self._max_body_length)
             return parse_invoke_endpoint_async(body, metadata)
 
-        return await self._caller.call(request, finish, timeouts=limits, policy=policy)
+        watch = None if self._watcher is None else self._watcher.begin(request)
+        call = self._caller.call(request, finish, timeouts=limits, policy=policy, watch=watch)
+        return await (call if watch is None else watch.until_end(call))
 
     def _choose(
         self, timeouts: Timeouts | None, retries: RetryPolicy | None

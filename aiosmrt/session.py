@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     import aiohttp
     from typing_extensions import Self
 
-    from aiosmrt.auth.credentials import Credentials, CredentialsProvider
+    from aiosmrt.auth.credentials import Credentials, CredentialsProvider, SessionProvider
     from aiosmrt.auth.signer import SigV4Signer
     from aiosmrt.concurrency import CollectedStream, InvokeRequest, StreamRequest
+    from aiosmrt.config import Config
+    from aiosmrt.hooks import MakeHooks
     from aiosmrt.models import Body, PayloadPart
+    from aiosmrt.watch import Watcher
 
 __all__ = ["Session"]
 
@@ -76,6 +79,8 @@ class Session:
             by the system's certificates (or ``AWS_CA_BUNDLE``).
         proxy: The URL of an HTTP proxy.
         user_agent_extra: Appended to the User-Agent.
+        instrumentation: What follows the calls (see `aiosmrt.instrumentation`): one, or
+            several.
 
     Raises:
         ConfigurationError: A setting is missing, malformed or contradicts another.
@@ -99,6 +104,7 @@ class Session:
         ssl: SSLContext | aiohttp.Fingerprint | bool | None = None,
         proxy: str | None = None,
         user_agent_extra: str | None = None,
+        instrumentation: MakeHooks | Iterable[MakeHooks] | None = None,
     ) -> None:
         _check_count("max_connections", max_connections)
         self._max_connections = max_connections
@@ -117,9 +123,7 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        self._provider = (
-            default_provider(self._config) if credentials is None else as_provider(credentials)
-        )
+        self._provider = _choose_provider(credentials, self._config)
         self._transport = Transport(
             self._config.endpoint_url,
             max_connections=max_connections,
@@ -136,6 +140,7 @@ class Session:
             timeouts=timeouts,
             retries=self._config.retries,
             max_body_length=max_body_length,
+            watcher=_make_watcher(instrumentation, self._config),
         )
         store = ObjectStore(
             self._config, self._provider, timeouts=timeouts, proxy=proxy, user_agent=agent
@@ -590,11 +595,25 @@ class Session:
         )
 
 
+def _choose_provider(credentials: Any, config: Config) -> SessionProvider:
+    return default_provider(config) if credentials is None else as_provider(credentials)
+
+
 def _make_signer(host: str, region: str) -> SigV4Signer:
     # Not at the module's head: it brings `requests`, which those who only import need not.
     from aiosmrt.auth.signer import SigV4Signer
 
     return SigV4Signer(None, None, host, region, "sagemaker")
+
+
+def _make_watcher(
+    instrumentation: MakeHooks | Iterable[MakeHooks] | None, config: Config
+) -> Watcher | None:
+    if instrumentation is None:
+        return None
+    from aiosmrt.watch import Watcher
+
+    return Watcher(instrumentation, region=config.region, endpoint_url=config.endpoint_url)
 
 
 def _check_count(name: str, value: Any) -> None:

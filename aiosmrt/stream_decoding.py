@@ -79,6 +79,7 @@ class DecodedStream(Generic[_T]):
                 for item in self._items:
                     return item
                 if self._at_end:
+                    self._stream.tell_end(None)
                     raise StopAsyncIteration
                 payload = await self._stream.receive_payload()
                 if payload is None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from aiosmrt.models import PayloadPart, ResponseMetadata, ResponseStreamHead
     from aiosmrt.transport import Exchange
+    from aiosmrt.watch import Watch
 
 __all__ = ["ResponseStream", "ResponseStreamCall"]
 
@@ -62,6 +63,7 @@ class ResponseStream:
         started: float,
         max_length: int | None = None,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._exchange: Exchange | None = exchange
         self._loop = asyncio.get_running_loop()
@@ -74,6 +76,7 @@ class ResponseStream:
         self._last: PayloadPart | None = None
         self._require_terminal = require_terminal
         self._max_length = max_length
+        self._watch = watch
         self._reading = False
         self._read_by: str | None = None
         # What every further read ends with: StopAsyncIteration, or the error raised.
@@ -177,6 +180,8 @@ class ResponseStream:
         self._clock.arrived(self._parts)
         self._decoder.receive_data(data)
         self._ready = self._parts_of_messages()
+        if self._watch is not None:
+            self._ready = self._watch.parts(self._ready)
 
     def _end(self) -> None:
         """The connection has said that this is all: is it?"""
@@ -191,6 +196,14 @@ class ResponseStream:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.release()
+        if self._watch is not None and self._read_by in {None, "read"}:
+            self.tell_end(None)  # else what decodes the payload may still find it wanting
+
+    def tell_end(self, error: BaseException | None) -> None:
+        """Tells the instrumentation, if there is any and it was not told, how it ended."""
+        if self._watch is not None:
+            is_complete = isinstance(self._ended, StopAsyncIteration)
+            self._watch.end(error, is_complete=is_complete, parts=self._parts)
 
     def fail(self, error: BaseException) -> None:
         """Closes the connection, and tells an error of ours where and after what it came."""
@@ -206,9 +219,11 @@ class ResponseStream:
             error.bytes_received = self._decoder.bytes_received
             error.parts_received = self._parts
             error.bytes_left = error.bytes_left or self._decoder.bytes_left
+        self.tell_end(error)
         self._close(error if isinstance(error, AiosmrtError) else None)
 
     def _close(self, reason: AiosmrtError | None) -> None:
+        self.tell_end(None)
         if self._ended is None:
             # Ending quietly here would make a half-read answer look whole.
             self._ended = reason or TransportError("The stream was closed before its end")
@@ -292,7 +307,8 @@ class ResponseStream:
             ModelError: While iterating: the model server sent an error object.
         """
         self._claim("iter_tokens")
-        return DecodedStream(self, framing.TokenDecoder(self.content_type))
+        decoder = framing.TokenDecoder(self.content_type)
+        return DecodedStream(self, decoder if self._watch is None else self._watch.tokens(decoder))
 
     async def read(self) -> bytes:
         """Reads the payload to its end.
@@ -335,6 +351,10 @@ class ResponseStream:
         await self.aclose()
 
     def __del__(self) -> None:
+        watch = getattr(self, "_watch", None)
+        if watch is not None:
+            is_complete = isinstance(self._ended, StopAsyncIteration)
+            watch.abandon(is_complete=is_complete, parts=self._parts)
         exchange = getattr(self, "_exchange", None)
         if exchange is None:
             return

@@ -31,6 +31,9 @@ SURFACE = {
         JSONLinesDecoder JSONStreamDecoder JSONValuesDecoder LineDecoder SSEDecoder
         ServerSentEvent TextDecoder Token TokenDecoder TokenUsage
     """,
+    "aiosmrt.instrumentation": """
+        AttemptEnded CallEnded CallHooks CallStarted Generation
+    """,
     "aiosmrt.local": """
         AsyncInference Handler Injection LocalEndpoint ModelFailure ModelRequest ModelResponse
         ReceivedRequest
@@ -88,4 +91,5 @@ def test_the_session_loads_no_module_of_another_use():
     loaded = loaded_by("import aiosmrt; aiosmrt.Session")
     assert "aiohttp" in loaded
     assert not {name.split(".")[0] for name in loaded} & {"boto3", "botocore", "obstore", "pytest"}
-    assert not {"aiosmrt.batch", "aiosmrt.cli", "aiosmrt.local", "aiohttp.web"} & loaded
+    others = {"aiosmrt.batch", "aiosmrt.cli", "aiosmrt.instrumentation", "aiosmrt.local"}
+    assert not (others | {"aiosmrt.watch", "aiohttp.web"}) & loaded

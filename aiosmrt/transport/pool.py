@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import aiohttp
@@ -28,7 +29,7 @@ from aiosmrt.transport.slots import Slots
 from aiosmrt.transport.tls import trust
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from aiohttp.connector import Connection
 
@@ -172,7 +173,12 @@ class Transport:
         )
 
     async def acquire(
-        self, *, deadline: float | None, connect: float | None, fresh: bool = False
+        self,
+        *,
+        deadline: float | None,
+        connect: float | None,
+        fresh: bool = False,
+        waited: Callable[[float], None] | None = None,
     ) -> Exchange:
         """Takes a slot, then a connection.
 
@@ -180,6 +186,7 @@ class Transport:
             deadline: When the whole call ends, by the loop's clock; None for never.
             connect: Seconds to a connection; the wait for a slot is not among them.
             fresh: Gives up the pool's idle connections until a new one is made.
+            waited: Told of the seconds for which a slot was waited for, if it was.
 
         Returns:
             The exchange, to be released or closed.
@@ -194,7 +201,12 @@ class Transport:
         """
         connector, template = await self._open()
         if not self._slots.take_nowait():
-            await self._slots.take(deadline, self.host)
+            asked = time.perf_counter()
+            try:
+                await self._slots.take(deadline, self.host)
+            finally:
+                if waited is not None:
+                    waited(time.perf_counter() - asked)
         try:
             while True:
                 connection, reused = await self._connect(connector, template, deadline, connect)

@@ -1,0 +1,326 @@
+"""From a call under way to the hooks that follow it.
+
+A session without hooks makes no `Watch`, and its calls ask for nothing but that. With
+them each call has one: it takes what the call's own code knows, keeps the times, and
+tells all hooks, whatever they raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from aiosmrt.deserialize import request_id
+from aiosmrt.errors import ConfigurationError
+from aiosmrt.hooks import AttemptEnded, CallEnded, CallHooks, CallStarted, Generation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from aiosmrt.framing import Token, TokenUsage
+    from aiosmrt.hooks import MakeHooks
+    from aiosmrt.models import PayloadPart
+    from aiosmrt.serialize import SerializedRequest
+    from aiosmrt.stream_decoding import Decoder
+    from aiosmrt.transport import Exchange
+
+__all__ = ["Watch", "Watcher"]
+
+_T = TypeVar("_T")
+
+_logger = logging.getLogger("aiosmrt.instrumentation")
+
+# RFC 9110, 5.1 and 5.5, less what is not ASCII.
+_NAME = re.compile(r"[a-z0-9!#$%&'*+\-.^_`|~]+")
+_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+# What frames the request, routes it, or stands behind its signature.
+_OWN_NAMES = re.compile(
+    r"host|content-.*|accept.*|transfer-encoding|te|trailer|connection|upgrade|expect|cookie"
+    r"|user-agent|authorization|proxy-.*|x-amz-.*|x-amzn-sagemaker-.*|amz-sdk-.*"
+)
+
+
+class Watcher:
+    """Begins to follow calls; one for a session.
+
+    Args:
+        makers: What makes the hooks of a call: one function, or several.
+        region: The session's region.
+        endpoint_url: The session's endpoint URL.
+
+    Raises:
+        ConfigurationError: One of them cannot be called.
+    """
+
+    def __init__(
+        self, makers: MakeHooks | Iterable[MakeHooks], *, region: str, endpoint_url: str
+    ) -> None:
+        several = (makers,) if callable(makers) or not isinstance(makers, Iterable) else makers
+        self._makers = tuple(several)
+        for make in self._makers:
+            if not callable(make):
+                raise ConfigurationError(
+                    "instrumentation must be a function that makes the CallHooks of a call, or "
+                    f"several of them, not {type(make).__name__}"
+                )
+        self._region = region
+        url = urlsplit(endpoint_url)
+        self._address = url.hostname or ""
+        self._port = url.port or (443 if url.scheme == "https" else 80)
+        self._told: set[str] = set()
+
+    def begin(self, request: SerializedRequest) -> Watch | None:
+        """Begins to follow a call; None if no hooks want to."""
+        call = CallStarted(
+            operation=request.head.operation.name,
+            endpoint_name=request.head.endpoint_name,
+            region=self._region,
+            server_address=self._address,
+            server_port=self._port,
+            request_bytes=len(request.body),
+        )
+        hooks: list[CallHooks] = []
+        for make in self._makers:
+            made: object = self.guard(make, call)
+            if isinstance(made, CallHooks):
+                hooks.append(made)
+            elif made is not None:
+                name = type(made).__qualname__
+                self.warn_once(name, "instrumentation of %s, which are no CallHooks", name)
+        return Watch(self, hooks) if hooks else None
+
+    def guard(self, hook: Callable[..., _T], *arguments: Any) -> _T | None:
+        """Calls a hook; what it raises is told once, and is no matter of the call's."""
+        try:
+            return hook(*arguments)
+        except Exception:  # noqa: BLE001 - whatever it is, the call goes on
+            name = getattr(hook, "__qualname__", type(hook).__name__)
+            self.warn_once(name, "the instrumentation hook %s failed", name, exc_info=True)
+            return None
+
+    def warn_once(self, key: str, text: str, *values: object, exc_info: bool = False) -> None:
+        """Logs a warning, unless one of this key was logged before."""
+        if key not in self._told:
+            self._told.add(key)
+            _logger.warning(text, *values, exc_info=exc_info)
+
+
+class Watch:
+    """Follows one call.
+
+    Args:
+        watcher: The session's.
+        hooks: What to tell.
+    """
+
+    def __init__(self, watcher: Watcher, hooks: list[CallHooks]) -> None:
+        self._guard = watcher.guard
+        self._warn_once = watcher.warn_once
+        self._hooks = hooks
+        self._loop = asyncio.get_running_loop()
+        self._started = time.perf_counter()
+        # Of the attempt under way, or the last one.
+        self._attempt = 0
+        self._is_attempting = False
+        self._attempt_started = 0.0
+        self._pool_wait = 0.0
+        self._exchange: Exchange | None = None
+        self._first_part: float | None = None
+        self._tokens: SeenTokens | None = None
+        self._has_ended = False
+
+    async def until_end(self, call: Awaitable[_T]) -> _T:
+        """Awaits a call that ends with what it returns."""
+        output = await self.until_head(call)
+        self.end(None, is_complete=True)
+        return output
+
+    async def until_head(self, call: Awaitable[_T]) -> _T:
+        """Awaits a call that goes on as a stream, unless it fails."""
+        try:
+            output = await call
+        except GeneratorExit:
+            self.abandon()
+            raise
+        except BaseException as error:
+            self.end(error)
+            raise
+        self._end_attempt(None, None)
+        return output
+
+    def attempt(self, number: int) -> None:
+        """An attempt begins."""
+        self._attempt = number
+        self._is_attempting = True
+        self._attempt_started = time.perf_counter()
+        self._pool_wait = 0.0
+        self._exchange = None
+        for hooks in self._hooks:
+            self._guard(hooks.attempt_started, number)
+
+    def waited(self, seconds: float) -> None:
+        """The attempt has waited for one of ``max_connections``."""
+        self._pool_wait += seconds
+
+    def header_lines(self) -> str:
+        """What the hooks add to the head of the request that is about to be written."""
+        lines: list[str] = []
+        for hooks in self._hooks:
+            headers: object = self._guard(hooks.request_headers)
+            if isinstance(headers, Mapping):
+                lines += [self._line(hooks, str(name), str(headers[name])) for name in headers]
+        return "".join(lines)
+
+    def _line(self, hooks: CallHooks, name: str, value: str) -> str:
+        lower = name.lower()
+        if not _NAME.fullmatch(lower) or _OWN_NAMES.fullmatch(lower):
+            why = "is not theirs to set"
+        elif not _VALUE.fullmatch(value):
+            why = "has a value that no header can have"
+        else:
+            return f"{name}: {value}\r\n"
+        who = type(hooks).__qualname__
+        text = "the request header %.64r of the hooks %s %s"
+        self._warn_once(f"{who} {name}", text, name, who, why)
+        return ""
+
+    def responded(self, exchange: Exchange) -> None:
+        """The response's head has come."""
+        self._exchange = exchange
+
+    def retry(self, error: BaseException, delay: float) -> None:
+        """The attempt has failed, and another follows after a delay in seconds."""
+        self._end_attempt(error, delay)
+
+    def parts(self, parts: Iterator[PayloadPart]) -> Iterator[PayloadPart]:
+        """The same parts, but that a stream's first one is noted."""
+        return self._noting_first(parts) if self._first_part is None else parts
+
+    def _noting_first(self, parts: Iterator[PayloadPart]) -> Iterator[PayloadPart]:
+        for part in parts:
+            if self._first_part is None:
+                self._first_part = time.perf_counter() - self._started
+                for hooks in self._hooks:
+                    self._guard(hooks.first_part, self._first_part)
+            yield part
+
+    def tokens(self, decoder: Decoder[Token]) -> Decoder[Token]:
+        """The same tokens, but that usage and finish reasons are noted."""
+        self._tokens = SeenTokens(decoder)
+        return self._tokens
+
+    def abandon(self, *, is_complete: bool = False, parts: int = 0) -> None:
+        """Ends the call from wherever the garbage collector runs.
+
+        There a hook may meet a lock that the thread already holds.
+        """
+        if not self._has_ended and not self._loop.is_closed():
+            end = partial(self.end, None, is_complete=is_complete, parts=parts)
+            self._loop.call_soon_threadsafe(end)
+
+    def end(
+        self, error: BaseException | None, *, is_complete: bool = False, parts: int = 0
+    ) -> None:
+        """The call has ended; only the first end counts.
+
+        Args:
+            error: How it failed; None for none.
+            is_complete: Whether the answer was received to its end.
+            parts: How many parts of a stream were handed out.
+        """
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self._end_attempt(error, None)
+        status_code, request = self._answer()
+        ended = CallEnded(
+            duration=time.perf_counter() - self._started,
+            attempts=self._attempt,
+            status_code=status_code,
+            request_id=request,
+            error=error,
+            is_complete=is_complete,
+            response_bytes=self._exchange.bytes_received if self._exchange is not None else 0,
+            parts=parts,
+            time_to_first_part=self._first_part,
+            generation=self._tokens.generation() if self._tokens is not None else None,
+        )
+        for hooks in self._hooks:
+            self._guard(hooks.ended, ended)
+
+    def _end_attempt(self, error: BaseException | None, retry_delay: float | None) -> None:
+        if not self._is_attempting:
+            return
+        self._is_attempting = False
+        status_code, request = self._answer()
+        ended = AttemptEnded(
+            number=self._attempt,
+            duration=time.perf_counter() - self._attempt_started,
+            pool_wait=self._pool_wait,
+            status_code=status_code,
+            request_id=request,
+            error=error,
+            retry_delay=retry_delay,
+        )
+        for hooks in self._hooks:
+            self._guard(hooks.attempt_ended, ended)
+
+    def _answer(self) -> tuple[int | None, str | None]:
+        """Status and request id of the last attempt's response."""
+        exchange = self._exchange
+        if exchange is None:
+            return None, None
+        return exchange.status_code, request_id(exchange.headers)
+
+
+class SeenTokens:
+    """A decoder of tokens that notes what they say of the generation.
+
+    Args:
+        decoder: Decodes them.
+    """
+
+    def __init__(self, decoder: Decoder[Token]) -> None:
+        self._decoder = decoder
+        self._has_seen = self._is_chat = False
+        self._usage: TokenUsage | None = None
+        self._finish_reasons: dict[int, str] = {}
+
+    def receive_data(self, data: bytes, /) -> None:
+        """Takes the next bytes."""
+        self._decoder.receive_data(data)
+
+    def receive_eof(self) -> None:
+        """Tells that there are no more."""
+        self._decoder.receive_eof()
+
+    def __iter__(self) -> Iterator[Token]:
+        """Yields the tokens that are whole now."""
+        for token in self._decoder:
+            if not self._has_seen:
+                self._has_seen = True
+                # "chat.completion.chunk", as OpenAI's API has it.
+                self._is_chat = str(token.chunk.get("object")).startswith("chat.")
+            if token.usage is not None:
+                self._usage = token.usage
+            if token.finish_reason is not None:
+                self._finish_reasons[token.index] = token.finish_reason
+            yield token
+
+    def generation(self) -> Generation | None:
+        """What they said; None where none was seen."""
+        if not self._has_seen:
+            return None
+        usage, reasons = self._usage, self._finish_reasons
+        return Generation(
+            is_chat=self._is_chat,
+            input_tokens=None if usage is None else usage.prompt_tokens,
+            output_tokens=None if usage is None else usage.completion_tokens,
+            finish_reasons=tuple([reasons[index] for index in sorted(reasons)]),
+        )
