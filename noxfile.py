@@ -6,7 +6,9 @@ and not at a user's.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from itertools import chain
 from pathlib import Path
@@ -142,6 +144,23 @@ def slow(session: nox.Session) -> None:
     """The tests that the quick suite leaves out."""
     install_wheel(session, *group("slow"))
     session.run(*PYTEST, "-m", "slow", "--timeout=600", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The chat page of examples/web_service in headless Chromium."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            session.error("Needs Chromium and its driver: apt-get install chromium chromium-driver")
+        apt_get = ("apt-get", "--quiet", "--option=DPkg::Lock::Timeout=300")
+        packages = ("chromium", "chromium-driver")
+        session.run_install(*apt_get, "update", external=True)
+        session.run_install(
+            *apt_get, "install", "--yes", "--no-install-recommends", *packages, external=True
+        )
+    install_wheel(session, *group("browser"))
+    # One browser, one test after the other.
+    session.run("pytest", "-m", "browser", "tests/test_web_page.py", *session.posargs)
 
 
 @nox.session
