@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -124,7 +125,9 @@ class AsyncInvocation:
             failure = S3Location.parse(self.failure_location, "failure_location")
         wait = _Wait(self, self._poller, output=output, failure=failure, poll=poll)
         try:
-            return await asyncio.wait_for(wait.run(body_limit), timeout)
+            return await self._poller.wait_for(wait.run(body_limit), timeout)
+        except AiosmrtError:
+            raise  # a ReadTimeoutError is an asyncio.TimeoutError too
         except asyncio.TimeoutError:
             raise wait.too_late(timeout) from None
         finally:
@@ -262,7 +265,7 @@ class _Wait:
             content_type=found.content_type,
             size=found.size,
             body=await found.read() if fits else None,
-            source=_Output(self._store, found),
+            source=_Output(self._poller, found),
         )
 
     def _failed(self, reason: str) -> AsyncInferenceError:
@@ -286,35 +289,43 @@ class _Wait:
 class _Output:
     """The bytes of one version of an output, in S3."""
 
-    def __init__(self, store: ObjectStore, found: StoredObject) -> None:
-        self._store = store
+    def __init__(self, poller: ResultPoller, found: StoredObject) -> None:
+        self._poller = poller
         self._location = found.location
         self._etag = found.etag
 
     async def read(self) -> bytes:
         """Reads it whole."""
-        return await (await self._open()).read()
+        return await self._poller.wait_for(self._read(), None)
 
     async def save(self, path: str | os.PathLike[str], body: bytes | None) -> None:
         """Writes it to a file, from S3 where ``body`` is None."""
         async with AtomicFile(path) as file:
             if body is not None:
                 await file.write(body)
-                return
-            async for chunk in (await self._open()).chunks():
+            else:
+                await self._poller.wait_for(self._copy(file), None)
+
+    async def _read(self) -> bytes:
+        return await (await self._open()).read()
+
+    async def _copy(self, file: AtomicFile) -> None:
+        async with aclosing((await self._open()).chunks()) as chunks:
+            async for chunk in chunks:
                 await file.write(chunk)
 
     async def _open(self) -> StoredObject:
-        return await self._store.get(self._location, etag=self._etag, purpose="download")
+        return await self._poller.store.get(self._location, etag=self._etag, purpose="download")
 
 
 async def _read_text(found: StoredObject) -> str:
     """What a failure object says, as far as an error should carry it."""
     text = b""
-    async for chunk in found.chunks():
-        text += chunk
-        if len(text) >= _FAILURE_LENGTH:
-            break
+    async with aclosing(found.chunks()) as chunks:
+        async for chunk in chunks:
+            text += chunk
+            if len(text) >= _FAILURE_LENGTH:
+                break
     said = text[:_FAILURE_LENGTH].decode(errors="replace").strip()
     return said or "its failure object is empty"
 

@@ -35,7 +35,7 @@ from aiosmrt.upload_parts import UploadParts
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from obstore import GetResult
     from obstore.store import BackoffConfig, ClientConfig, S3Store
@@ -165,7 +165,7 @@ class StoredObject:
         except Exception as error:  # noqa: BLE001 - obstore's are of many roots
             raise self._lost(error) from None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Reads the object in pieces of a mebibyte or a little more. Once.
 
         Yields:

@@ -15,16 +15,20 @@ import logging
 import math
 import random
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 from aiosmrt.object_errors import is_absence, is_passing, is_refusal_of_listing
 from aiosmrt.object_store import LIST_PAGE_LENGTH, S3Location
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiosmrt.object_store import ObjectStore, StoredObject
 
 __all__ = ["ResultPoller", "Watch"]
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger("aiosmrt.async_inference")
 
@@ -34,6 +38,12 @@ _GROWTH = 1.6
 _JITTER = (0.8, 1.2)
 # Looks that may fail in a row where none has succeeded yet: some 10 s of them.
 _FAILURES = 10
+
+
+class WaitFor(Protocol):
+    """The type of `Transport.wait_for`."""
+
+    async def __call__(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T: ...
 
 
 class Watch:
@@ -79,14 +89,19 @@ class ResultPoller:
 
     Args:
         store: Where they will be.
+        wait_for: Awaits what takes part in a wait: for so many seconds, and until the
+            session is closed (`Transport.wait_for`).
 
     Attributes:
         store: As given.
+        wait_for: As given.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, wait_for: WaitFor) -> None:
         self.store = store
+        self.wait_for = wait_for
         self._directories: dict[S3Location, _Directory] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def watch(self, location: S3Location, *, cap: float, pause: float = 0.0) -> Watch:
@@ -111,28 +126,33 @@ class ResultPoller:
             self._directories = {
                 known: other for known, other in self._directories.items() if not other.is_done
             }
-            directory = self._directories[prefix] = _Directory(self.store, prefix)
+            directory = self._directories[prefix] = _Directory(self.store, prefix, self._tasks)
         watch = Watch(directory, location, cap, pause)
         directory.add(watch)
         return watch
 
-    def close(self) -> None:
-        """Ends every wait with a TransportError."""
+    async def aclose(self) -> None:
+        """Ends every wait with a TransportError, and every look. Idempotent."""
         self._closed = True
         for directory in self._directories.values():
             directory.close(TransportError("The session was closed while a result was awaited"))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 class _Directory:
     """All that is waited for below one prefix."""
 
-    def __init__(self, store: ObjectStore, prefix: S3Location) -> None:
+    def __init__(
+        self, store: ObjectStore, prefix: S3Location, tasks: set[asyncio.Task[None]]
+    ) -> None:
         self._store = store
         self._prefix = prefix
+        self._tasks = tasks  # those of all prefixes, until each is done
         self._watches: dict[str, list[Watch]] = {}
         self._task: asyncio.Task[None] | None = None
-        # Set by a newcomer whose look is due before the next one.
-        self._is_hurried = asyncio.Event()
+        # Done when a newcomer's look is due before the next one.
+        self._hurry: asyncio.Future[None] | None = None
         self._wakes_at = math.inf
         # Whether the caller may list; None when that is not known.
         self._may_list: bool | None = None
@@ -148,10 +168,12 @@ class _Directory:
     def add(self, watch: Watch) -> None:
         watch.schedule(asyncio.get_running_loop().time())
         self._watches.setdefault(watch.location.key, []).append(watch)
-        if watch.due < self._wakes_at:
-            self._is_hurried.set()
+        if watch.due < self._wakes_at and self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._tasks.discard)
 
     def remove(self, watch: Watch) -> None:
         watches = self._watches.get(watch.location.key, [])
@@ -208,18 +230,17 @@ class _Directory:
 
     async def _sleep(self) -> None:
         """Sleeps until the first look is due, newcomers' looks included."""
+        loop = asyncio.get_running_loop()
         while True:
-            self._is_hurried.clear()
             self._wakes_at = min(
                 watch.due for watches in self._watches.values() for watch in watches
             )
-            pause = self._wakes_at - asyncio.get_running_loop().time()
+            pause = self._wakes_at - loop.time()
             if pause <= 0:
                 return
-            try:
-                await asyncio.wait_for(self._is_hurried.wait(), pause)
-            except asyncio.TimeoutError:
-                return
+            self._hurry = loop.create_future()
+            # Not `wait_for`, which up to Python 3.11 loses a cancellation that comes with it.
+            await asyncio.wait({self._hurry}, timeout=pause)
 
     async def _look(self, due: list[str]) -> None:
         alone = len(self._watches) == 1 and not self._must_list

@@ -145,7 +145,7 @@ class Session:
         store = ObjectStore(
             self._config, self._provider, timeouts=timeouts, proxy=proxy, user_agent=agent
         )
-        self._poller = ResultPoller(store)
+        self._poller = ResultPoller(store, self._transport.wait_for)
 
     def __repr__(self) -> str:
         state = "closed" if self._transport.closed else "open"
@@ -177,7 +177,7 @@ class Session:
 
         A connector that was given stays open, but for the connections in use here.
         """
-        self._poller.close()
+        await self._poller.aclose()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -563,7 +563,8 @@ class Session:
             ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
             OSError: The file cannot be read.
         """
-        return await upload_input(self._poller.store, body, location, content_type)
+        upload = upload_input(self._poller.store, body, location, content_type)
+        return await self._transport.wait_for(upload, None)
 
     def async_invocation(
         self,

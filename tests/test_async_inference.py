@@ -15,17 +15,19 @@ import pytest
 from fake_s3 import KEYS, FakeS3, cut_off, document, never, refusal, repeat
 from raw_server import until
 
-from aiosmrt import AsyncInvocation, RetryPolicy
+from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
 from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
     AsyncInferenceError,
     DeadlineExceededError,
     ParameterValidationError,
+    ReadTimeoutError,
     ServiceError,
     TransportError,
 )
 from aiosmrt.local import LocalEndpoint, ModelFailure
+from aiosmrt.object_store import StoredObject
 
 OUTPUT = "s3://bucket/output/id.out"
 FAILURE = "s3://bucket/failure/id-error.out"
@@ -201,6 +203,16 @@ async def test_a_timeout_bounds_the_reading_too(s3, invocation):
         await result(invocation, 0.2)
 
 
+async def test_an_s3_that_never_answers_is_told_as_that(s3):
+    """Its ReadTimeoutError is an asyncio.TimeoutError too, and yet no deadline of ours."""
+    s3.hook = never
+    async with s3.session(timeouts=Timeouts(read=0.02)) as session:
+        invocation = session.async_invocation(output_location=OUTPUT)
+        for timeout in (None, 20.0):
+            with pytest.raises(ReadTimeoutError, match=OUTPUT):
+                await invocation.result(timeout, poll=0.01)
+
+
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
     s3.may_list = False
     with pytest.raises(DeadlineExceededError, match=r"S3 answered 403 each time.*s3:ListBucket"):
@@ -349,6 +361,26 @@ async def test_a_cancelled_wait_leaves_the_handle_usable(s3, session, state):
     assert (await result(invocation)).body == b"done"
 
 
+@pytest.mark.parametrize("timeout", [None, 20.0])
+async def test_a_cancellation_that_comes_with_the_result_is_not_lost(
+    s3, session, monkeypatch, timeout
+):
+    """As with `asyncio.wait_for` up to Python 3.11."""
+    read = StoredObject.read
+
+    async def read_and_cancel(self):
+        body = await read(self)
+        waiting.cancel()
+        return body
+
+    monkeypatch.setattr(StoredObject, "read", read_and_cancel)
+    s3.put(OUTPUT, "found")
+    invocation = session.async_invocation(output_location=OUTPUT)
+    waiting = asyncio.create_task(invocation.result(timeout))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 async def test_a_closed_session_ends_the_wait(s3, session, invocation):
     waiting = asyncio.create_task(result(invocation))
     await until(lambda: s3.seen)
@@ -357,6 +389,26 @@ async def test_a_closed_session_ends_the_wait(s3, session, invocation):
         await waiting
     with pytest.raises(TransportError, match="is closed"):
         await result(invocation)
+
+
+@pytest.mark.parametrize("operation", ["upload", "read", "save"])
+async def test_a_closed_session_ends_what_is_under_way(s3, session, large, tmp_path, operation):
+    s3.seen.clear()
+    s3.hook = never
+    work = {
+        "upload": lambda: session.upload_input(b"x" * 10_000_000, "s3://bucket/in"),
+        "read": large.read,
+        "save": lambda: large.save(tmp_path / "file"),
+    }[operation]
+    under_way = asyncio.create_task(work())
+    await until(lambda: s3.seen)
+    s3.hook = None  # so that an upload can be broken off
+    await session.aclose()
+    for one in (under_way, work()):
+        with pytest.raises(TransportError, match="is closed"):
+            await one
+    assert not names(tmp_path)
+    assert "bucket/in" not in {f"{bucket}/{key}" for bucket, key in s3.objects}
 
 
 # -- large outputs, and files -------------------------------------------------------------------

@@ -336,10 +336,32 @@ async def test_a_look_under_way_can_be_cancelled(s3, poller, number):
     assert await outcome(watch(poller, "s3://b/d/0")) == b"found"
 
 
+async def test_a_newcomer_that_goes_at_once_takes_the_looks_with_it(poller):
+    """The cancellation comes together with the hurry, which `asyncio.wait_for` would lose."""
+    old = poller.watch(S3Location("b", "d/old"), cap=60.0, pause=60.0)
+    await asyncio.sleep(0)
+    new = watch(poller, "s3://b/d/new")
+    old.close()
+    new.close()
+    await poller.aclose()
+    assert not poller._tasks
+
+
+async def test_no_look_outlives_its_session(s3, poller):
+    s3.hook = never
+    waits = [watch(poller, f"s3://b/{number}/k") for number in range(3)]
+    await until(lambda: len(s3.seen) == 3)
+    waits[0].close()
+    await poller.aclose()
+    assert not poller._tasks
+    for waiting in waits:
+        waiting.close()
+
+
 async def test_a_closed_session_ends_all_waits(s3, poller):
     waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
     await looks(s3, 1, "ListObjectsV2")
-    poller.close()
+    await poller.aclose()
     for waiting in waits:
         with pytest.raises(TransportError, match="was closed"):
             await outcome(waiting)
