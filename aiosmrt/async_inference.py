@@ -241,7 +241,7 @@ class _Wait:
                 continue
             try:
                 if found is None:
-                    found = await self._store.get(watch.location)
+                    found = await self._store.get(watch.location, purpose="read")
                 if is_output:
                     return await self._finish(found, body_limit)
                 raise self._failed(await _read_text(found))
@@ -260,11 +260,13 @@ class _Wait:
 
     async def _finish(self, found: StoredObject, body_limit: int | None) -> AsyncInferenceResult:
         fits = body_limit is None or found.size <= body_limit
+        body = await found.read() if fits else None
+        found.close()
         return AsyncInferenceResult(
             output_location=str(found.location),
             content_type=found.content_type,
             size=found.size,
-            body=await found.read() if fits else None,
+            body=body,
             source=_Output(self._poller, found),
         )
 

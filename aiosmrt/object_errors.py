@@ -27,7 +27,14 @@ from aiosmrt.errors import (
     UnknownServiceError,
 )
 
-__all__ = ["ObjectFailure", "is_absence", "is_passing", "is_refusal_of_listing", "read_failure"]
+__all__ = [
+    "ObjectFailure",
+    "is_absence",
+    "is_passing",
+    "is_refusal_of_all",
+    "is_refusal_of_listing",
+    "read_failure",
+]
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _ELEMENT = re.compile(r"<(Code|Message|Region|RequestId)>([^<]*)</\1>")
@@ -51,6 +58,22 @@ _CLASSES_BY_STATUS: dict[int, type[ServiceError]] = {
 }
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"RequestTimeout", "OperationAborted"})
+_CODES_OF_ALL = frozenset(
+    {
+        "AccountProblem",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NoSuchBucket",
+        "NotSignedUp",
+        "PermanentRedirect",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +159,11 @@ def is_refusal_of_listing(error: AiosmrtError) -> bool:
     list the bucket ("GetObject", Permissions, S3 API Reference).
     """
     return isinstance(error, AccessDeniedException) and "s3:ListBucket" in error.message
+
+
+def is_refusal_of_all(error: AiosmrtError) -> bool:
+    """Tells whether every other request to this bucket would be refused as this one was."""
+    return isinstance(error, ServiceError) and error.code in _CODES_OF_ALL
 
 
 def is_passing(error: AiosmrtError) -> bool:

@@ -16,7 +16,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -55,6 +55,7 @@ _URI = re.compile(r"s3://([^/?#]+)/(.+)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What can stand before ".s3." in a host that a certificate for *.s3. covers: no dots.
 _HOST_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+# Of each purpose: a look must not wait for uploads, nor a result for what is being saved.
 _CONCURRENT_REQUESTS = 64
 # Each has connections of its own.
 _MAX_STORES = 64
@@ -74,8 +75,9 @@ _CONCURRENT_PARTS = 4
 _PART_TIMEOUT = timedelta(minutes=10)
 
 _T = TypeVar("_T")
-# Looks are repeated by whoever looks; downloads and uploads by obstore, part by part.
-_Purpose: TypeAlias = Literal["look", "download", "upload"]
+_Purpose: TypeAlias = Literal["list", "look", "read", "download", "upload"]
+# Downloads and uploads are repeated by obstore, part by part; the others by whoever asks.
+_Client: TypeAlias = Literal["ask", "download", "upload"]
 
 
 @attrs.frozen
@@ -137,7 +139,7 @@ class S3Location:
 
 
 class StoredObject:
-    """An object that S3 has begun to send.
+    """An object that S3 has begun to send; it is to be read, or closed.
 
     Attributes:
         location: Where it lies.
@@ -146,9 +148,12 @@ class StoredObject:
         content_type: Its MIME type, None where S3 told none.
     """
 
-    def __init__(self, location: S3Location, result: GetResult, host: str) -> None:
-        self._result = result
+    def __init__(
+        self, location: S3Location, result: GetResult, host: str, closed: Callable[[], None]
+    ) -> None:
+        self._result: GetResult | None = result
         self._host = host
+        self._closed = closed
         self.location = location
         self.size: int = result.meta["size"]
         self.etag: str | None = result.meta["e_tag"]
@@ -160,10 +165,13 @@ class StoredObject:
         Raises:
             TransportError: It did not arrive whole.
         """
+        opened = self._opened()
         try:
-            return bytes(await self._result.bytes_async())
+            return bytes(await opened.bytes_async())
         except Exception as error:  # noqa: BLE001 - obstore's are of many roots
             raise self._lost(error) from None
+        finally:
+            self.close()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Reads the object in pieces of a mebibyte or a little more. Once.
@@ -174,15 +182,29 @@ class StoredObject:
         Raises:
             TransportError: The rest did not arrive.
         """
-        stream = self._result.stream(_CHUNK_LENGTH)
-        while True:
-            try:
-                chunk = await anext(stream)
-            except StopAsyncIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - obstore's are of many roots
-                raise self._lost(error) from None
-            yield chunk
+        stream = self._opened().stream(_CHUNK_LENGTH)
+        try:
+            while True:
+                try:
+                    chunk = await anext(stream)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:  # noqa: BLE001 - obstore's are of many roots
+                    raise self._lost(error) from None
+                yield chunk
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Gives up what has not been read. Idempotent."""
+        if self._result is not None:
+            self._result = None
+            self._closed()
+
+    def _opened(self) -> GetResult:
+        if self._result is None:
+            raise TransportError(f"{self.location} was read or closed before", host=self._host)
+        return self._result
 
     def _lost(self, error: Exception) -> AiosmrtError:
         return read_failure(
@@ -217,9 +239,11 @@ class ObjectStore:
         self._user_agent = user_agent
         self._credentials: Credentials | None = None
         self._regions: dict[str, str] = {}
-        self._stores: dict[tuple[str, str, _Purpose], S3Store] = {}
+        self._stores: dict[tuple[str, str, _Client], S3Store] = {}
         self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(_CONCURRENT_REQUESTS)
+        self._slots: dict[_Purpose, asyncio.Semaphore] = {
+            purpose: asyncio.Semaphore(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
+        }
 
     async def get(
         self, location: S3Location, *, etag: str | None = None, purpose: _Purpose = "look"
@@ -229,8 +253,9 @@ class ObjectStore:
         Args:
             location: Which.
             etag: The version that it must be; None for whichever is there.
-            purpose: ``look`` for one request; ``download`` to try again what fails, and to
-                go on where a connection broke.
+            purpose: ``look``, or ``read`` for what is there, for one request; ``download`` to
+                try again what fails, and to go on where a connection broke. Of each purpose
+                so many objects at most are open at once; others wait until one is read.
 
         Returns:
             The object, its bytes not yet read.
@@ -244,8 +269,15 @@ class ObjectStore:
         async def ask(store: S3Store, path: str) -> GetResult:
             return await store.get_async(path, options={"if_match": etag} if etag else None)
 
-        result = await self._ask("GetObject", location, purpose, ask)
-        return StoredObject(location, result, self._host(location))
+        slots = self._slots[purpose]
+        await slots.acquire()
+        try:
+            client: _Client = "download" if purpose == "download" else "ask"
+            result = await self._ask("GetObject", location, client, ask)
+        except BaseException:
+            slots.release()
+            raise
+        return StoredObject(location, result, self._host(location), slots.release)
 
     async def list_page(self, directory: S3Location, after: str) -> list[str] | None:
         """Lists keys in one request (ListObjectsV2), those in directories below included.
@@ -278,7 +310,8 @@ class ObjectStore:
             except InvalidPathError:
                 return None
 
-        return await self._ask("ListObjectsV2", directory, "look", ask)
+        async with self._slots["list"]:
+            return await self._ask("ListObjectsV2", directory, "ask", ask)
 
     async def put(
         self,
@@ -324,7 +357,8 @@ class ObjectStore:
                 await parts.finish(asyncio.ensure_future(upload))
 
             try:
-                await self._ask("PutObject", location, "upload", ask)
+                async with self._slots["upload"]:
+                    await self._ask("PutObject", location, "upload", ask)
             except AiosmrtError:
                 if parts.error is not None:
                     raise parts.error from None
@@ -334,27 +368,26 @@ class ObjectStore:
         self,
         operation: str,
         location: S3Location,
-        purpose: _Purpose,
+        client: _Client,
         ask: Callable[[S3Store, str], Awaitable[_T]],
     ) -> _T:
         """Makes one request; a second one where the first told what was wrong with it."""
         mended: set[str] = set()
-        async with self._slots:
-            while True:
-                credentials = await self._renew_credentials()
-                region = self._region(location)
-                store = await self._open(location, purpose)
-                try:
-                    return await ask(store, location.split()[1])
-                except AiosmrtError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - obstore's are of many roots
-                    failure = read_failure(
-                        error, operation=operation, uri=str(location), host=self._host(location)
-                    )
-                if not await self._mend(failure, location, credentials, region, mended):
-                    # Not from obstore's: what that quotes of S3's answer may hold a secret.
-                    raise failure.error from None
+        while True:
+            credentials = await self._renew_credentials()
+            region = self._region(location)
+            store = await self._open(location, client)
+            try:
+                return await ask(store, location.split()[1])
+            except AiosmrtError:
+                raise
+            except Exception as error:  # noqa: BLE001 - obstore's are of many roots
+                failure = read_failure(
+                    error, operation=operation, uri=str(location), host=self._host(location)
+                )
+            if not await self._mend(failure, location, credentials, region, mended):
+                # Not from obstore's: what that quotes of S3's answer may hold a secret.
+                raise failure.error from None
 
     async def _renew_credentials(self) -> Credentials:
         """Takes the provider's present credentials; obstore gets these."""
@@ -445,20 +478,20 @@ class ObjectStore:
         finally:
             await transport.aclose()
 
-    async def _open(self, location: S3Location, purpose: _Purpose) -> S3Store:
+    async def _open(self, location: S3Location, client: _Client) -> S3Store:
         """The store of obstore's for it; making one takes 30 ms, so a thread does it."""
         base = location.split()[0]
-        key = (location.bucket, base, purpose)
+        key = (location.bucket, base, client)
         if (store := self._stores.get(key)) is None:
             async with self._opening:
                 if (store := self._stores.get(key)) is None:
                     if len(self._stores) >= _MAX_STORES:
                         self._stores.clear()
-                    make = asyncio.to_thread(self._make_store, location, base, purpose)
+                    make = asyncio.to_thread(self._make_store, location, base, client)
                     store = self._stores[key] = await make
         return store
 
-    def _make_store(self, location: S3Location, base: str, purpose: _Purpose) -> S3Store:
+    def _make_store(self, location: S3Location, base: str, client: _Client) -> S3Store:
         try:
             from obstore.exceptions import BaseError
             from obstore.store import S3Store
@@ -468,8 +501,8 @@ class ObjectStore:
             ) from None
         _settle_at_exit()
         url = self._bucket_url(location) + quote(base)
-        options = self._client_options(url, purpose)
-        retries = 0 if purpose == "look" else self._config.retries.max_attempts - 1
+        options = self._client_options(url, client)
+        retries = 0 if client == "ask" else self._config.retries.max_attempts - 1
         try:
             return S3Store(
                 location.bucket,
@@ -500,17 +533,17 @@ class ObjectStore:
                 "proxy and the AWS_ variables that begin with AWS_SSE_ and AWS_SERVER_SIDE_"
             ) from None
 
-    def _client_options(self, url: str, purpose: _Purpose) -> ClientConfig:
+    def _client_options(self, url: str, client: _Client) -> ClientConfig:
         timeouts = self._timeouts
         options: ClientConfig = {
             "allow_http": url.startswith("http://"),
             "connect_timeout": _limit(timeouts.connect),
-            "read_timeout": _limit(timeouts.read if purpose == "look" else timeouts.idle),
+            "read_timeout": _limit(timeouts.read if client == "ask" else timeouts.idle),
             "timeout": _EVER,
             "pool_idle_timeout": _KEEPALIVE,
             "user_agent": self._user_agent,
         }
-        if purpose == "upload":
+        if client == "upload":
             # The wait for a part's answer begins before the part has left.
             options["read_timeout"] = options["timeout"] = _PART_TIMEOUT
         if self._proxy is not None:

@@ -4,13 +4,15 @@ All that wait for an object below one prefix (the key up to its last slash) shar
 for one object is a GetObject, which has the object in hand if it is there. A look for several
 is a ListObjectsV2 that begins at the first of them and jumps from page to page over keys that
 nobody waits for: it costs no more requests than there are pages, nor than there are objects
-due. Where the caller may not list, each is asked for by itself.
+due. Where the caller may not list, each is asked for by itself, so many a second and those
+first that have waited longest: the more there are, the longer are the pauses of each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import heapq
 import logging
 import math
 import random
@@ -18,7 +20,12 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
-from aiosmrt.object_errors import is_absence, is_passing, is_refusal_of_listing
+from aiosmrt.object_errors import (
+    is_absence,
+    is_passing,
+    is_refusal_of_all,
+    is_refusal_of_listing,
+)
 from aiosmrt.object_store import LIST_PAGE_LENGTH, S3Location
 
 if TYPE_CHECKING:
@@ -36,6 +43,9 @@ _logger = logging.getLogger("aiosmrt.async_inference")
 _FIRST_PAUSE = 0.05
 _GROWTH = 1.6
 _JITTER = (0.8, 1.2)
+# Of one prefix, without leave to list: looks at once, and looks in vain in a second.
+_BATCH = 64
+_VAIN_LOOKS = 100
 # Looks that may fail in a row where none has succeeded yet: some 10 s of them.
 _FAILURES = 10
 
@@ -75,8 +85,11 @@ class Watch:
     def close(self) -> None:
         """Ends the wait. Idempotent."""
         self._directory.remove(self)
-        if not self.arrived.cancel() and not self.arrived.cancelled():
-            self.arrived.exception()  # retrieved, or the loop would report it
+        if self.arrived.cancel() or self.arrived.cancelled():
+            return
+        # Retrieved, or the loop would report it.
+        if self.arrived.exception() is None and (found := self.arrived.result()) is not None:
+            found.close()
 
     def schedule(self, now: float) -> None:
         """Sets the time of the next look, each further from the last."""
@@ -154,6 +167,8 @@ class _Directory:
         # Done when a newcomer's look is due before the next one.
         self._hurry: asyncio.Future[None] | None = None
         self._wakes_at = math.inf
+        # No look before this, by the loop's clock.
+        self._rests_until = 0.0
         # Whether the caller may list; None when that is not known.
         self._may_list: bool | None = None
         # Whether to list for one object too, since GetObject tells too little.
@@ -203,16 +218,10 @@ class _Directory:
         failures = 0
         while self._watches:
             await self._sleep()
-            now = loop.time()
-            # Whoever is halfway through a pause is served too, so that looks come together.
-            due = sorted(
-                key
-                for key, watches in self._watches.items()
-                if any(watch.due - watch.pause / 2 <= now for watch in watches)
-            )
+            due = self._due(loop.time())
             try:
                 await self._look(due)
-                failures, self._has_answered = 0, True
+                failures = 0
             except AiosmrtError as error:
                 failures += 1
                 lasting = failures >= _FAILURES and not self._has_answered
@@ -228,6 +237,21 @@ class _Directory:
                     watch.schedule(now)
         self._task = None
 
+    def _due(self, now: float) -> list[str]:
+        """The keys to look for now: for a listing in its order, else a batch of them."""
+        if self._may_list is False:
+            whens = {
+                key: min(watch.due for watch in watches) for key, watches in self._watches.items()
+            }
+            due = [key for key, when in whens.items() if when <= now]
+            return heapq.nsmallest(_BATCH, due, key=whens.__getitem__)
+        # Whoever is halfway through a pause is served too, so that looks come together.
+        return sorted(
+            key
+            for key, watches in self._watches.items()
+            if any(watch.due - watch.pause / 2 <= now for watch in watches)
+        )
+
     async def _sleep(self) -> None:
         """Sleeps until the first look is due, newcomers' looks included."""
         loop = asyncio.get_running_loop()
@@ -235,7 +259,7 @@ class _Directory:
             self._wakes_at = min(
                 watch.due for watches in self._watches.values() for watch in watches
             )
-            pause = self._wakes_at - loop.time()
+            pause = max(self._wakes_at, self._rests_until) - loop.time()
             if pause <= 0:
                 return
             self._hurry = loop.create_future()
@@ -245,7 +269,7 @@ class _Directory:
     async def _look(self, due: list[str]) -> None:
         alone = len(self._watches) == 1 and not self._must_list
         if alone or self._may_list is False or not await self._list(due):
-            await self._get_each(due)
+            await self._get_each(due[:_BATCH])
 
     async def _list(self, due: list[str]) -> bool:
         """Looks by listing; False where that cannot be done."""
@@ -254,14 +278,14 @@ class _Directory:
             try:
                 page = await self._store.list_page(self._prefix, _just_before(due[at]))
             except ServiceError as error:
-                if is_passing(error):
+                if is_passing(error) or is_refusal_of_all(error):
                     raise
                 page = None
             if page is None:
                 _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
                 self._may_list = False
                 return False
-            self._may_list = True
+            self._may_list = self._has_answered = True
             for key in page:
                 if key in self._watches:
                     self._settle(key, None)
@@ -275,6 +299,8 @@ class _Directory:
 
     async def _get_each(self, keys: list[str]) -> None:
         outcomes = await asyncio.gather(*map(self._get, keys), return_exceptions=True)
+        in_vain = sum(key in self._watches for key in keys)
+        self._rests_until = asyncio.get_running_loop().time() + in_vain / _VAIN_LOOKS
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
@@ -283,13 +309,15 @@ class _Directory:
         try:
             found = await self._store.get(S3Location(self._prefix.bucket, key))
         except ServiceError as error:
+            if is_passing(error) or is_refusal_of_all(error):
+                raise
+            self._has_answered = True
             if is_absence(error):
                 return
-            if is_passing(error):
-                raise
             if error.code != "AccessDenied" or not await self._may_be_absent(key, error):
                 self._settle(key, error)
         else:
+            self._has_answered = True
             self._settle(key, found)
 
     async def _may_be_absent(self, key: str, error: ServiceError) -> bool:
@@ -320,6 +348,8 @@ class _Directory:
             else:
                 watch.arrived.set_result(outcome)
                 outcome = None  # its bytes can be read once
+        if outcome is not None and not isinstance(outcome, AiosmrtError):
+            outcome.close()
 
 
 def _just_before(key: str) -> str:

@@ -23,6 +23,7 @@ from aiosmrt.errors import (
 from aiosmrt.object_errors import (
     is_absence,
     is_passing,
+    is_refusal_of_all,
     is_refusal_of_listing,
     read_failure,
 )
@@ -126,3 +127,14 @@ def test_what_an_error_says_of_the_object(error, absence, passing, unlisted):
     assert is_absence(error) is absence
     assert is_passing(error) is passing
     assert is_refusal_of_listing(error) is unlisted
+
+
+@pytest.mark.parametrize("code", ["NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_some_refusals_are_everyones(code):
+    assert is_refusal_of_all(UnknownServiceError(code=code, status_code=403))
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "AccessDenied", "InvalidObjectState", "SlowDown"])
+def test_others_are_the_objects_own(code):
+    assert not is_refusal_of_all(UnknownServiceError(code=code, status_code=403))
+    assert not is_refusal_of_all(ConnectError())

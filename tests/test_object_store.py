@@ -600,6 +600,67 @@ async def test_many_requests_at_once_are_held_to_a_number(s3, store):
     assert most == 64
 
 
+@pytest.mark.parametrize("may_list", [True, False])
+async def test_so_many_results_at_most_are_read_at_once(s3, may_list):
+    """By their bodies, not by the heads of their answers alone."""
+    under_way = most = 0
+    free = asyncio.Event()
+
+    async def serve(seen, request):
+        nonlocal under_way, most
+        if seen.operation != "GetObject" or (seen.bucket, seen.key) not in s3.objects:
+            return None
+        response = await begin(request, 200_000, '"1"')
+        await response.write(b"x" * 1000)
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 64:
+            await asyncio.wait({asyncio.ensure_future(free.wait())}, timeout=0.5)
+            free.set()
+        await free.wait()
+        await response.write(b"x" * 199_000)
+        under_way -= 1
+        return response
+
+    s3.hook = serve
+    s3.may_list = may_list
+    for number in range(200):
+        s3.put(f"s3://b/d/{number}", "")
+    async with s3.session() as session:
+        handles = [
+            session.async_invocation(output_location=f"s3://b/d/{number}") for number in range(200)
+        ]
+        results = await asyncio.gather(*[handle.result(60) for handle in handles])
+    assert {one.size for one in results} == {200_000}
+    assert most == 64
+
+
+async def test_uploads_do_not_hold_up_looks(s3):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == "PutObject":
+            await held.wait()
+
+    s3.hook = hold
+    s3.put("s3://b/k", "found")
+    async with s3.session() as session:
+        uploads = [asyncio.create_task(session.upload_input(b"x", "s3://b/in/")) for _ in range(70)]
+        await until(lambda: s3.counts["PutObject"] == 64)
+        handle = session.async_invocation(output_location="s3://b/k")
+        assert (await handle.result(30)).body == b"found"
+        held.set()
+        await asyncio.gather(*uploads)
+
+
+async def test_an_object_is_read_once(s3, store):
+    s3.put("s3://b/k", b"found")
+    found = await store.get(at("s3://b/k"))
+    assert await found.read() == b"found"
+    with pytest.raises(TransportError, match="s3://b/k was read or closed before"):
+        await found.read()
+
+
 # -- uploads ------------------------------------------------------------------------------------
 
 LARGE = os.urandom(20_000_000)

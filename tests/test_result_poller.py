@@ -111,8 +111,10 @@ async def test_many_below_one_prefix_share_a_listing(s3, poller):
     for number in range(500):
         s3.put(f"s3://b/d/{number:04}", "")
     await asyncio.gather(*map(outcome, waits))
-    # Should one be left behind by a listing, it is asked for alone.
-    assert sum(s3.counts.values()) < 20
+    assert s3.counts["ListObjectsV2"] < 20
+    # A listing that begins behind one that was not due can leave that one: it is then asked
+    # for alone, once, for it is there.
+    assert s3.counts["GetObject"] <= 1
 
 
 async def test_prefixes_are_looked_at_apart(s3, poller):
@@ -187,6 +189,45 @@ async def test_without_leave_to_list_each_is_asked_for(s3, poller):
     assert s3.counts["ListObjectsV2"] == 1
 
 
+async def test_looks_in_vain_are_rationed_and_everyones_turn_comes(s3, poller):
+    """Requests grow with time, not with those who wait."""
+    s3.may_list, s3.explains = False, True
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
+    await until(lambda: len({seen.key for seen in s3.seen}) == 301)  # and the prefix
+    assert s3.counts["GetObject"] <= 2 * 64 + 100 * (loop.time() - began)
+    for waiting in waits:
+        waiting.close()
+
+
+async def test_looks_that_find_are_not_rationed(s3, poller):
+    s3.may_list, s3.explains = False, True
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
+    for number in range(300):
+        s3.put(f"s3://b/d/{number}", str(number))
+    found = await asyncio.gather(*map(outcome, waits))
+    assert found == [b"%d" % number for number in range(300)]
+    assert s3.counts == {"ListObjectsV2": 1, "GetObject": 300}
+
+
+async def test_one_that_fails_every_time_is_not_all_that_fail(s3, poller):
+    """S3 answers; that it stumbles over one object is no reason to give up the others."""
+
+    async def stumble(seen, request):
+        if seen.key == "d/0":
+            return refusal(500, "InternalError", "Internal.")
+        return None
+
+    s3.hook, s3.may_list = stumble, False
+    waits = [watch(poller, f"s3://b/d/{number}", cap=0.01) for number in range(3)]
+    await until(lambda: sum(seen.key == "d/0" for seen in s3.seen) > 12)
+    s3.put("s3://b/d/1", "one")
+    assert await outcome(waits[1]) == b"one"
+    for waiting in (waits[0], waits[2]):
+        waiting.close()
+
+
 async def test_a_listing_that_obstore_cannot_read_is_done_without(s3, poller):
     s3.put("s3://b/d/9//odd", "")
     s3.put("s3://b/d/1", "one")
@@ -239,6 +280,23 @@ async def test_what_time_does_not_mend_ends_the_wait(s3, poller, status, code):
         with pytest.raises(ServiceError) as caught:
             await outcome(waiting)
         assert caught.value.code == code
+    assert len(s3.seen) == 1  # what is refused to one is refused to all
+
+
+async def test_what_is_refused_for_one_ends_the_wait_for_that_one(s3, poller):
+    async def refuse(seen, request):
+        if seen.key == "d/0":
+            return refusal(403, "InvalidObjectState", "It is archived.")
+        return None
+
+    s3.hook, s3.may_list = refuse, False
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
+    with pytest.raises(ServiceError) as caught:
+        await outcome(waits[0])
+    assert caught.value.code == "InvalidObjectState"
+    s3.put("s3://b/d/1", "one")
+    assert await outcome(waits[1]) == b"one"
+    waits[2].close()
 
 
 # -- where S3 stumbles --------------------------------------------------------------------------
@@ -308,6 +366,15 @@ async def test_nobody_at_the_address_is_told_in_the_end(s3):
 
 
 # -- ends ---------------------------------------------------------------------------------------
+
+
+async def test_an_object_in_hand_that_nobody_takes_is_let_go(s3, poller):
+    """Its connection, and its place among the objects that are open at once."""
+    for number in range(100):
+        s3.put(f"s3://b/{number}/k", "found")
+        waiting = watch(poller, f"s3://b/{number}/k")
+        await asyncio.wait([waiting.arrived])
+        waiting.close()
 
 
 async def test_with_the_last_wait_the_looks_end(s3, poller):
