@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 
 import pytest
 from local_clients import boto_client
+from local_stream import STREAM
 
 from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint
@@ -56,3 +59,27 @@ def test_what_goes_wrong_at_the_end_is_raised(monkeypatch):
             raise RuntimeError("a defect")
 
         monkeypatch.setattr(local._server, "aclose", closing)
+
+
+def test_a_client_that_does_not_read_does_not_outlive_it():
+    made = 0
+
+    async def endless(request):
+        nonlocal made
+        while True:
+            made += 1
+            yield bytes(65_536)
+
+    with LocalEndpoint(verify=False) as local:
+        local.add_model("llm", endless)
+        client = socket.create_connection((local.host, local.port))
+        head = f"POST {STREAM.format('llm')} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        client.sendall(head.encode())
+        before = 0
+        while before != made or not made:  # until nothing moves
+            before = made
+            time.sleep(0.1)
+    client.settimeout(10)
+    with client:
+        while client.recv(1_048_576):  # what the kernel held for it, and then the end
+            pass

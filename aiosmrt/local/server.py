@@ -92,7 +92,7 @@ class LocalServer:
         self._faults = faults
         self._clock = clock
         self._limits = limits
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: dict[asyncio.Task[None], web.BaseRequest] = {}
         self._runner: web.ServerRunner | None = None
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
 
@@ -132,16 +132,21 @@ class LocalServer:
         runner, self._runner = self._runner, None
         for site in list(runner.sites):
             await site.stop()
-        for task in self._answering:
+        assert runner.server is not None  # noqa: S101 - for the type checker: it was set up
+        transports = [connection.transport for connection in runner.server.connections]
+        for task, request in self._answering.items():
+            _abort_unread(request.transport)
             task.cancel()
         if self._answering:
             await asyncio.wait(self._answering, timeout=_CANCEL_SECONDS)
         await runner.cleanup()
+        for transport in transports:
+            _abort_unread(transport)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
-        self._answering.add(task)
+        self._answering[task] = request
         try:
             routed = route(request.method, request.raw_path.partition("?")[0])
             if routed is not None:
@@ -153,7 +158,7 @@ class LocalServer:
                 response.force_close()
             return response
         finally:
-            self._answering.discard(task)
+            del self._answering[task]
 
     async def _serve(
         self, request: web.BaseRequest, operation: Operation | None, endpoint_name: str
@@ -246,6 +251,12 @@ class LocalServer:
                 at=self._clock(),
             )
         )
+
+
+def _abort_unread(transport: asyncio.Transport | None) -> None:
+    """Ends a connection that could not be closed: its client does not read what was written."""
+    if transport is not None and transport.get_write_buffer_size():
+        transport.abort()
 
 
 def _refusal(refusal: Refusal, headers: dict[str, str]) -> web.Response:
