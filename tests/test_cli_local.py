@@ -4,8 +4,9 @@ import asyncio
 import re
 import signal
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
+import aiohttp
 import pytest
 from aiohttp import web
 from cli_process import SECONDS, environment, run, running
@@ -122,6 +123,59 @@ async def test_no_verify_takes_any_signature(container):
             assert (await client.invoke_endpoint("words", b"x")).body == b"x"
 
 
+async def test_containers_of_one_endpoint(container):
+    words = [f"--container=words={container},variant=a"]
+    words += ["--container=words=http://127.0.0.1:9,variant=b,weight=0"]
+    async with serving(*words) as (_, exports, said):
+        assert f"  words: {container}, variant a\n" in said
+        assert "  words: http://127.0.0.1:9, variant b, weight 0\n" in said
+        async with session(exports, retries=aiosmrt.RetryPolicy(max_attempts=1)) as client:
+            for _ in range(5):
+                output = await client.invoke_endpoint("words", b"x")
+                assert output.invoked_production_variant == "a"
+            with pytest.raises(aiosmrt.ModelNotReadyException):
+                await client.invoke_endpoint("words", b"x", target_variant="b")
+
+
+async def test_a_multi_model_container_is_one(container):
+    async with serving(f"--container=words={container},multi-model") as (_, exports, said):
+        assert f"  words: {container}, multi-model\n" in said
+        async with session(exports) as client:
+            with pytest.raises(aiosmrt.ValidationError, match="target model"):
+                await client.invoke_endpoint("words", b"x")
+
+
+async def test_faults_by_a_header(container):
+    async def ask(exports):
+        url = exports["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] + "/endpoints/words/invocations"
+        headers = {"X-Aiosmrt-Fault": "error=ThrottlingException"}
+        async with aiohttp.ClientSession() as client:
+            async with client.post(url, data=b"x", headers=headers) as response:
+                return response.status
+
+    words = ["--no-verify", f"--container=words={container}"]
+    async with serving(*words, "--faults") as (_, exports, _):
+        assert await ask(exports) == 400
+    async with serving(*words) as (_, exports, _):
+        assert await ask(exports) == 200
+
+
+async def test_an_s3_elsewhere(container, moto_url):
+    import boto3
+
+    words = ["--s3-endpoint-url", moto_url, "--output-bucket", "cli-local"]
+    async with serving(*words, *OWN, f"--container=words={container}") as (_, exports, _):
+        assert exports["AWS_ENDPOINT_URL_S3"] == moto_url
+        keys = {"aws_access_key_id": "ME", "aws_secret_access_key": OWN[-1]}
+        s3 = boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **keys)
+        with closing(s3):
+            await asyncio.to_thread(s3.create_bucket, Bucket="cli-local")
+        async with session(exports, credentials=aiosmrt.Credentials("ME", OWN[-1])) as client:
+            invocation = await client.invoke_endpoint_async("words", body=b"a bc d")
+            assert invocation.output_location.startswith("s3://cli-local/")
+            assert (await invocation.result(SECONDS)).body == b"abcd"
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_it_stops_in_order(number, status):
     async with serving() as (process, exports, said):
@@ -155,6 +209,12 @@ async def test_a_port_in_use_is_one_line_and_status_1():
         (["--container", "=http://127.0.0.1:1"], 2, "it must be NAME=URL"),
         (["--container", "di gits=http://127.0.0.1:1"], 1, "endpoint_name"),
         (["--container", "digits=ftp://127.0.0.1:1"], 1, "ftp://127.0.0.1:1"),
+        (["--container", "digits=http://127.0.0.1:1,wait=1"], 2, "'wait=1' is none of the options"),
+        (["--container", "digits=http://127.0.0.1:1,weight=x"], 2, "'weight=x' is none of"),
+        (["--container", "digits=http://127.0.0.1:1,multi-model=1"], 2, "is none of"),
+        (["--container", "digits=http://127.0.0.1:1,weight=-1"], 1, "weight"),
+        (["--container", "d=http://a,weight=1", "--container", "d=http://b"], 2, "alike"),
+        (["--s3-endpoint-url", "elsewhere"], 1, "s3_endpoint_url"),
         (["--access-key-id", "ME"], 2, "go together"),
         (["--secret-access-key", "KEY"], 2, "go together"),
         (["--port", "65536"], 2, "--port"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import closing
 
 import aiohttp
+import botocore.config
 import botocore.exceptions
+import botocore.session
 import pytest
-from local_clients import echo, send_signed, with_boto
+from local_clients import echo, send_signed, settings, with_boto
 from local_stream import STREAM, decoded
 
 import aiosmrt
@@ -57,6 +61,13 @@ async def test_errors_with_the_services_status(local, code, status_code):
 async def test_an_error_with_a_status_of_ones_own(local):
     local.inject(error="SomethingNew", status_code=599)
     assert (await ask(local))[:2] == (599, "SomethingNew")
+
+
+async def test_a_status_and_nothing_else(local):
+    local.inject(status_code=502)
+    assert await ask(local) == (502, None, b"")
+    status, _, body = await send_signed(local, "/b/k", method="GET", service="s3")
+    assert (status, body) == (502, b"")
 
 
 async def test_an_injected_model_error_has_its_facts(local):
@@ -155,6 +166,24 @@ async def test_a_slow_drip_is_complete(local):
     assert [message.payload for message in decoded(body)] == [b"alpha", b"beta", b"gamma"]
 
 
+@pytest.mark.parametrize("fault", [{"cut_at": 300_000}, {"drip": 4_000_000}], ids=str)
+async def test_a_large_object_cut_off_or_dripping(local, fault):
+    body = bytes(500_000)
+    local.put_object("s3://b/k", body)
+    local.inject(operation="GetObject", times=1, **fault)
+    if "cut_at" in fault:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await send_signed(local, "/b/k", method="GET", service="s3")
+    assert (await send_signed(local, "/b/k", method="GET", service="s3"))[2] == body
+
+
+async def test_a_connection_that_closes_behind_an_answer_without_a_body(local):
+    local.inject(stale_close=True)
+    for method, status in (("PUT", 200), ("HEAD", 200), ("DELETE", 204)):
+        answer = await send_signed(local, "/b/k", b"", method=method, service="s3")
+        assert answer[0] == status
+
+
 async def test_connections_that_close_behind_the_answer_without_saying_so(local):
     local.inject(stale_close=True)
     async with local.session(max_connections=1) as session:
@@ -180,15 +209,71 @@ async def test_errors_of_the_object_store(local):
     assert (await ask(local))[0] == 200
 
 
-async def test_a_request_orders_its_own_fault(local):
-    async def order(text):
-        return (await ask(local, headers={"x-aiosmrt-fault": text}))[:2]
+async def order(local, text, path=PATH, **headers):
+    return (await ask(local, path, headers={"x-aiosmrt-fault": text, **headers}))[:2]
 
-    assert await order("error=ThrottlingException, latency=0") == (400, "ThrottlingException")
-    assert await order("error=Own,status_code=499") == (499, "Own")
-    assert await order("stale_close") == (200, None)
-    for wrong in ("errors=X", "cut_at=x", "latency=-1", "error=Own", "drip=0"):
-        assert await order(wrong) == (400, "ValidationError")
+
+async def test_a_request_orders_its_own_fault(local):
+    assert await order(local, "error=ThrottlingException, latency=0") == (
+        400,
+        "ThrottlingException",
+    )
+    assert await order(local, "error=Own,status_code=499") == (499, "Own")
+    assert await order(local, "stale_close") == (200, None)
+    assert await order(local, "stale_close = false, error=InternalFailure") == (
+        500,
+        "InternalFailure",
+    )
+    assert await order(local, "error=InternalFailure, probability=0") == (200, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["errors=X", "cut_at=x", "latency=-1", "error=Own", "drip=0", "stale_close=perhaps", "times="],
+)
+async def test_what_a_request_cannot_order(local, wrong):
+    assert await order(local, wrong) == (400, "ValidationError")
+
+
+async def test_a_fault_that_a_request_orders_for_its_first_attempts(local):
+    async def attempt(number):
+        text = "error=ModelNotReadyException, times=2"
+        return (await order(local, text, **{"amz-sdk-request": f"attempt={number}; max=3"}))[0]
+
+    for _ in range(2):  # each call anew
+        assert [await attempt(number) for number in (1, 2, 3)] == [429, 429, 200]
+    assert (await order(local, "error=InternalFailure, times=1"))[0] == 500
+
+
+async def test_a_rate_that_requests_order_together(local):
+    text = "error=ThrottlingException, above_rate=0.001"
+    assert [(await order(local, text))[0] for _ in range(3)] == [200, 400, 400]
+    assert (await order(local, text + ", latency=0"))[0] == 200
+
+
+async def test_only_the_last_orders_are_kept(local, monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.fault_orders._MAX_ORDERS", 2)
+    rates = [f"error=ThrottlingException, above_rate={rate}" for rate in (0.001, 0.002, 0.003)]
+    assert [(await order(local, text))[0] for text in rates] == [200, 200, 200]
+    assert [(await order(local, text))[0] for text in rates[::-1]] == [400, 400, 200]
+
+
+async def test_a_header_that_is_added_behind_the_signature_as_boto3_retries(local):
+    def call():
+        config = botocore.config.Config(retries={"mode": "standard", "total_max_attempts": 3})
+        client = botocore.session.Session().create_client(
+            "sagemaker-runtime", config=config, **settings(local)
+        )
+
+        def add(request, **_):
+            request.headers["x-aiosmrt-fault"] = "error=ServiceUnavailable, times=2"
+
+        client.meta.events.register("before-send.sagemaker-runtime", add)
+        with closing(client):
+            answer = client.invoke_endpoint(EndpointName="echo", Body=b"x")
+            return answer["ResponseMetadata"]["RetryAttempts"]
+
+    assert await asyncio.to_thread(call) == 2
 
 
 async def test_a_fault_in_the_object_stores_header(local):
@@ -210,7 +295,11 @@ async def test_the_header_is_nothing_unless_it_is_wanted():
     [
         {"latency": -1},
         {"latency": float("nan")},
+        {"latency": float("inf")},
         {"error": "Own"},
+        {"error": "Own\r\n", "status_code": 500},
+        {"status_code": 200},
+        {"operation": "InvokeEndpoints"},
         {"drip": 0},
         {"cut_at": -1},
         {"corrupt_frame": -1},
@@ -231,6 +320,7 @@ def test_several_faults_at_once():
     assert one.joined_with(other) == Fault(
         latency=3, error="InternalFailure", cut_at=0, drip=5, corrupt_frame=0
     )
+    assert Fault(status_code=502).joined_with(one) == Fault(latency=1, status_code=502, cut_at=0)
     assert Fault(stale_close=True).joined_with(other) == Fault(
         latency=2,
         error="Own",

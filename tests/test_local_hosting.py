@@ -133,7 +133,7 @@ def test_names_that_the_service_does_not_take(arguments):
         LocalEndpoint().add_model(name, named("a"), **arguments)
 
 
-@pytest.mark.parametrize("weight", [-1, float("nan")])
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
 def test_a_weight_is_a_number(weight):
     with pytest.raises(ConfigurationError, match="weight"):
         LocalEndpoint().add_model("e", named("a"), weight=weight)

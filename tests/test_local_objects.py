@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import botocore.session
 import pytest
@@ -81,6 +82,34 @@ async def test_a_result_that_cannot_be_written_is_logged(moto_url, bucket, caplo
         inference, _ = await finished(local, "s3://local-objects/in")
         await until(lambda: "its failure object was not written" in caplog.text)
     assert inference.status == "failed"
+
+
+async def test_a_session_finds_the_results_there(moto_url, bucket):
+    async with LocalEndpoint(
+        credentials=KEYS,
+        s3_endpoint_url=moto_url,
+        s3_credentials=KEYS,
+        output_bucket="local-objects",
+    ) as local:
+        local.add_model("model", echo)
+        async with local.session() as session:
+            invocation = await session.invoke_endpoint_async("model", body=b"1,2")
+            result = await invocation.result(timeout=20)
+    assert json.loads(result.body)["body"] == "1,2"
+
+
+async def test_an_input_longer_than_the_service_takes(local, bucket, monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.objects._MAX_INPUT_LENGTH", 2)
+    bucket.put_object(Bucket="local-objects", Key="long", Body=b"1,2")
+    inference, _ = await finished(local, "s3://local-objects/long")
+    body, _ = read(bucket, inference.failure_location)
+    assert body == b"the input at s3://local-objects/long is longer than 2 bytes"
+
+
+def test_the_extra_is_asked_for_at_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'aiosmrt\[s3\]'"):
+        LocalEndpoint(s3_endpoint_url="http://127.0.0.1:9000")
 
 
 def test_what_is_no_url_of_an_s3():

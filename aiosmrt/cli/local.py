@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import shlex
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from aiosmrt.cli.terminal import run_async, say
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from aiosmrt.local import LocalEndpoint
 
@@ -22,12 +24,59 @@ __all__ = ["local"]
 _SHUTDOWN_SECONDS = 10.0
 
 
-def _container(value: str) -> tuple[str, str]:
+# What can follow a container's URL, as add_container takes it.
+_CONTAINER_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "variant": str,
+    "weight": float,
+    "container-hostname": str,
+    "inference-component": str,
+    "target-model": str,
+    "multi-model": {"": True}.__getitem__,
+}
+
+
+@attrs.frozen(kw_only=True)
+class _Container:
+    """A container as the command line gives it."""
+
+    endpoint_name: str
+    url: str
+    options: dict[str, str]
+
+    def __str__(self) -> str:
+        options = [f", {name} {value}".rstrip() for name, value in self.options.items()]
+        return f"{self.endpoint_name}: {self.url}{''.join(options)}"
+
+    @property
+    def names(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        """What a call can tell it from others by."""
+        named = {n: v for n, v in self.options.items() if n not in ("weight", "multi-model")}
+        return self.endpoint_name, frozenset(named.items())
+
+    def add_to(self, endpoint: LocalEndpoint) -> None:
+        """Puts it behind its endpoint."""
+        keywords: dict[str, Any] = {}
+        for name, value in self.options.items():
+            keywords[name.replace("-", "_")] = _CONTAINER_OPTIONS[name](value)
+        endpoint.add_container(self.endpoint_name, self.url, **keywords)
+
+
+def _container(value: str) -> _Container:
     """A container's type for click."""
-    name, separator, url = value.partition("=")
+    name, separator, rest = value.partition("=")
+    url, *items = rest.split(",")
     if not (name and separator and url):
         raise click.BadParameter("it must be NAME=URL, as in digits=http://127.0.0.1:8080")
-    return name, url
+    options: dict[str, str] = {}
+    for item in items:
+        option, _, text = item.partition("=")
+        try:
+            _CONTAINER_OPTIONS[option](text)
+        except (KeyError, ValueError):
+            known = ", ".join(_CONTAINER_OPTIONS)
+            raise click.BadParameter(f"{item!r} is none of the options {known}") from None
+        options[option] = text
+    return _Container(endpoint_name=name, url=url, options=options)
 
 
 @click.command(short_help="Serve SageMaker Runtime's protocol on this machine.")
@@ -42,25 +91,49 @@ def _container(value: str) -> tuple[str, str]:
 @click.option(
     "--container",
     "containers",
-    metavar="NAME=URL",
+    metavar="NAME=URL[,OPTION=VALUE]...",
     type=_container,
     multiple=True,
     help="An endpoint's name and the URL of its model container, which answers GET /ping and "
-    "POST /invocations. Can be repeated.",
+    "POST /invocations. Can be repeated, for one endpoint too: the options variant, weight, "
+    "container-hostname, inference-component and target-model tell its containers apart; "
+    "multi-model, without a value, is for one that loads models when they are called for.",
 )
 @click.option("--region", default="us-east-1", show_default=True, help="The region it stands for.")
 @click.option("--access-key-id", metavar="ID", help="What requests must be signed with.")
 @click.option("--secret-access-key", metavar="KEY", help="The key of that id.")
 @click.option("--no-verify", is_flag=True, help="Take requests whatever their signature.")
+@click.option(
+    "--output-bucket",
+    metavar="NAME",
+    default="aiosmrt-local",
+    show_default=True,
+    help="Where async inferences write their results.",
+)
+@click.option(
+    "--s3-endpoint-url",
+    metavar="URL",
+    help="An S3 in the place of the object store here, for the inputs and results of async "
+    "inferences. Its requests are signed with --access-key-id, or as the AWS CLI would.",
+)
+@click.option(
+    "--faults",
+    is_flag=True,
+    help="Obey the request header X-Aiosmrt-Fault, which orders a fault for its request: "
+    "error=ModelNotReadyException, times=2.",
+)
 def local(
     *,
     host: str,
     port: int,
-    containers: tuple[tuple[str, str], ...],
+    containers: tuple[_Container, ...],
     region: str,
     access_key_id: str | None,
     secret_access_key: str | None,
     no_verify: bool,
+    output_bucket: str,
+    s3_endpoint_url: str | None,
+    faults: bool,
 ) -> None:
     """Serve SageMaker Runtime's wire protocol in front of your own model containers.
 
@@ -70,6 +143,10 @@ def local(
     """
     if (access_key_id is None) != (secret_access_key is None):
         raise click.UsageError("--access-key-id and --secret-access-key go together.")
+    if len({container.names for container in containers}) < len(containers):
+        raise click.UsageError(
+            "Two containers of an endpoint are named alike: give each a variant."
+        )
     from aiosmrt.auth.credentials import Credentials
     from aiosmrt.local import LocalEndpoint
 
@@ -82,21 +159,25 @@ def local(
         region=region,
         credentials=credentials,
         verify=not no_verify,
+        output_bucket=output_bucket,
+        s3_endpoint_url=s3_endpoint_url,
+        s3_credentials=credentials,
+        fault_header=faults,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     run_async(_serve(endpoint, containers, tells_key=credentials is None))
 
 
 async def _serve(
-    endpoint: LocalEndpoint, containers: tuple[tuple[str, str], ...], *, tells_key: bool
+    endpoint: LocalEndpoint, containers: tuple[_Container, ...], *, tells_key: bool
 ) -> None:
-    for name, url in containers:
-        endpoint.add_container(name, url)
+    for container in containers:
+        container.add_to(endpoint)
     async with endpoint:
         stop = _handle_signals()
         say(f"SageMaker Runtime, local edition, answers at {endpoint.url}")
-        for name, url in containers:
-            say(f"  {name}: {url}")
+        for container in containers:
+            say(f"  {container}")
         say("Point an AWS SDK at it:")
         for line in _exports(endpoint, tells_key=tells_key):
             say(f"  {line}")
@@ -131,7 +212,7 @@ def _exports(endpoint: LocalEndpoint, *, tells_key: bool) -> list[str]:
     key = endpoint.credentials.secret_access_key if tells_key else "..."
     variables = {
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": endpoint.url,
-        "AWS_ENDPOINT_URL_S3": endpoint.url,
+        "AWS_ENDPOINT_URL_S3": endpoint.s3_url,
         "AWS_REGION": endpoint.region,
         "AWS_DEFAULT_REGION": endpoint.region,
         "AWS_ACCESS_KEY_ID": endpoint.credentials.access_key_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import random
 import warnings
 from datetime import datetime, timezone
@@ -13,7 +14,8 @@ from aiosmrt.auth.credentials import Credentials
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.async_inference import AsyncInference, AsyncInferences
 from aiosmrt.local.container import Container
-from aiosmrt.local.faults import Fault, Faults, Injection
+from aiosmrt.local.fault_orders import Faults
+from aiosmrt.local.faults import Fault, Injection
 from aiosmrt.local.hosting import Deployment, Hosting
 from aiosmrt.local.invocations import Invocations
 from aiosmrt.local.objects import LocalObjects, Objects, RemoteObjects
@@ -93,14 +95,16 @@ class LocalEndpoint:
             those that are not done then fail, in writing.
         max_received: How many requests ``received`` keeps.
         fault_header: Whether a request may order faults for itself, by a header
-            ``x-aiosmrt-fault: error=ThrottlingException, latency=0.5``; what can be
-            ordered are the keywords of ``inject``.
+            ``x-aiosmrt-fault: error=ModelNotReadyException, times=2``, signed or not. It
+            takes the keywords of ``inject`` but the two that choose requests; ``times``
+            is how many attempts of one call are struck, as ``amz-sdk-request`` counts
+            them, and ``above_rate`` is of all requests with the same header.
         seed: Makes the split of traffic and the chance of faults repeatable.
         clock: The time as it sees it, timezone-aware: for the age of signatures, Date
             headers and the expiry of sessions.
 
     Raises:
-        ConfigurationError: ``s3_endpoint_url`` is no URL.
+        ConfigurationError: ``s3_endpoint_url`` is no URL, or the extra is not installed.
 
     Attributes:
         host: The address it listens on.
@@ -138,6 +142,7 @@ class LocalEndpoint:
         self.region = region
         self.credentials = _CREDENTIALS if credentials is None else credentials
         self.output_bucket = output_bucket
+        self._s3_endpoint_url = s3_endpoint_url
         self._clock = clock
         self._shutdown_timeout = shutdown_timeout
         self._is_started = False
@@ -147,11 +152,8 @@ class LocalEndpoint:
         chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
         self._hosting = Hosting(clock, chance)
         self._faults = Faults(chance, obeys_header=fault_header)
-        objects: Objects = LocalObjects(self._store, clock)
-        if s3_endpoint_url is not None:
-            objects = RemoteObjects(region, s3_endpoint_url, s3_credentials)
         self._async_inferences = AsyncInferences(
-            objects,
+            self._choose_objects(s3_credentials),
             clock,
             region=region,
             output_path=f"s3://{output_bucket}",
@@ -170,6 +172,11 @@ class LocalEndpoint:
             body_length=max_body_length, object_length=max_store_length, received=max_received
         )
         self._server = self._make_server(invocations, limits, verify=verify)
+
+    def _choose_objects(self, credentials: Credentials | CredentialsProvider | None) -> Objects:
+        if self._s3_endpoint_url is None:
+            return LocalObjects(self._store, self._clock)
+        return RemoteObjects(self.region, self._s3_endpoint_url, credentials)
 
     def _make_server(
         self, invocations: Invocations, limits: Limits, *, verify: bool
@@ -196,6 +203,15 @@ class LocalEndpoint:
             )
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def s3_url(self) -> str:
+        """The endpoint URL of the S3 that has the inputs and results of async inferences.
+
+        Raises:
+            ConfigurationError: It is this endpoint's own store, which is not started.
+        """
+        return self._s3_endpoint_url or self.url
 
     @property
     def received(self) -> deque[ReceivedRequest]:
@@ -275,7 +291,7 @@ class LocalEndpoint:
 
         ours: dict[str, Any] = {
             "endpoint_url": self.url,
-            "s3_endpoint_url": self.url,
+            "s3_endpoint_url": self.s3_url,
             "region": self.region,
             "credentials": self.credentials,
         }
@@ -415,7 +431,8 @@ class LocalEndpoint:
             above_rate: Strikes only what exceeds so many requests a second.
             latency: Seconds before anything else happens.
             error: The code of an error that is answered in the model's place.
-            status_code: The error's HTTP status; None is the service's own.
+            status_code: The error's HTTP status; None is the service's own. Without an
+                error the answer is the status and nothing else, as a proxy's.
             stale_close: Closes the connection behind the answer, which did not say so.
             cut_at: Closes the connection when so many bytes of the body are sent.
             corrupt_frame: Damages this message of an event stream, from 0.
@@ -425,8 +442,8 @@ class LocalEndpoint:
             The injection: ``count`` tells how many requests it struck, ``remove()`` ends it.
 
         Raises:
-            ConfigurationError: A number is out of its range, or an error without a
-                status of the service's own has none.
+            ConfigurationError: A number is out of its range, there is no such operation,
+                or an error without a status of the service's own has none.
         """
         fault = Fault(
             latency=latency,
@@ -490,6 +507,6 @@ class LocalEndpoint:
         ):
             if value is not None:
                 _CONSTRAINTS[parameter].check(parameter, value)
-        if not deployment.weight >= 0:
-            raise ConfigurationError("a variant's weight must be a number, 0 or above")
+        if not 0 <= deployment.weight < math.inf:
+            raise ConfigurationError("a variant's weight must be a finite number, 0 or above")
         self._hosting.deploy(endpoint_name, deployment)

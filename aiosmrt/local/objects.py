@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from aiosmrt.errors import AiosmrtError
+from aiosmrt.errors import AiosmrtError, ConfigurationError
 from aiosmrt.local.store import Location, ObjectStore, StoreFullError
 
 if TYPE_CHECKING:
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
 
 __all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]
+
+
+# The service's limit of an input.
+_MAX_INPUT_LENGTH = 1_073_741_824
 
 
 class ObjectsError(Exception):
@@ -85,7 +90,8 @@ class RemoteObjects:
         credentials: What its requests are signed with; None is the default chain.
 
     Raises:
-        ConfigurationError: The URL, or a setting of the environment, is malformed.
+        ConfigurationError: The URL, or a setting of the environment, is malformed, or the
+            extra is not installed.
     """
 
     def __init__(
@@ -100,6 +106,12 @@ class RemoteObjects:
         from aiosmrt.config import resolve_config
         from aiosmrt.models import Timeouts
 
+        if find_spec("obstore") is None:
+            # Now, and not when the first result is to be written.
+            raise ConfigurationError(
+                "An S3 elsewhere is reached through obstore, which is not installed: "
+                "pip install 'aiosmrt[s3]'"
+            )
         config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
         provider = default_provider(config) if credentials is None else as_provider(credentials)
         self._location = object_store.S3Location
@@ -111,13 +123,15 @@ class RemoteObjects:
         """Reads an input.
 
         Raises:
-            ObjectsError: S3 refused, or was not reached.
+            ObjectsError: S3 refused, or was not reached, or it is longer than the service takes.
         """
         try:
             location = Location.parse(uri)
             found = await self._store.get(
                 self._location(location.bucket, location.key), purpose="download"
             )
+            if found.size > _MAX_INPUT_LENGTH:
+                raise ObjectsError(f"the input at {uri} is longer than {_MAX_INPUT_LENGTH} bytes")
             return await found.read()
         except (AiosmrtError, ValueError) as error:
             raise ObjectsError(str(error)) from error

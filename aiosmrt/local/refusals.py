@@ -47,7 +47,7 @@ class Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
     """The service answers with an error.
 
     Attributes:
-        code: The code, for ``x-amzn-errortype``.
+        code: The code, for ``x-amzn-errortype``; empty for an answer with a status alone.
         status_code: The HTTP status.
         body: The JSON body.
     """
@@ -186,12 +186,12 @@ def model_error(failure: ModelFailure, *, region: str, endpoint_name: str, varia
     )
 
 
-def ordered(code: str, status_code: int) -> Refusal:
-    """An error that was ordered as a fault."""
+def ordered(code: str | None, status_code: int) -> Refusal:
+    """An error that was ordered as a fault; without a code it is but a status."""
     body: dict[str, Any] = {"Message": "A fault was ordered."}
     if code == "ModelError":
         body |= {"OriginalStatusCode": 500, "OriginalMessage": "A fault was ordered."}
-    return Refusal(code, status_code, body)
+    return Refusal(code or "", status_code, body)
 
 
 def model_not_ready(endpoint_name: str) -> Refusal:

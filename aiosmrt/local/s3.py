@@ -34,7 +34,7 @@ from aiosmrt.local.store import Location, ObjectStore, StoredObject, StoreFullEr
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["ObjectStoreApi", "S3Request"]
+__all__ = ["S3_OPERATIONS", "ObjectStoreApi", "S3Request"]
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 # Past this a body goes out in pieces as the reader takes them, not at once.
@@ -55,6 +55,8 @@ _OPERATIONS = {
     ("PUT", "bucket", ""): "CreateBucket",
     ("POST", "bucket", "delete"): "DeleteObjects",
 }
+S3_OPERATIONS = frozenset(_OPERATIONS.values())
+"""S3's names of what this store does."""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiosmrt.auth.sigv4 import SignatureRefused
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.local.faults import FAULT_HEADER, send_bent
+from aiosmrt.local.faulty_responses import send_faulty
 from aiosmrt.local.models import ReceivedRequest
 from aiosmrt.local.parameters import read_call, route
 from aiosmrt.local.refusals import Refusal, internal_failure, invalid_request, ordered, too_long
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from aiosmrt.local.faults import Fault, Faults
+    from aiosmrt.local.fault_orders import Faults
     from aiosmrt.local.invocations import Invocations
     from aiosmrt.local.signatures import SignatureCheck
     from aiosmrt.operations import Operation
@@ -44,6 +44,7 @@ _BACKLOG = 1024
 _CANCEL_SECONDS = 5.0
 # How long connections whose last request is answered have to end by themselves.
 _LINGER_SECONDS = 0.1
+_S3_INTERNAL = "We encountered an internal error. Please try again."
 
 
 @attrs.frozen(kw_only=True)
@@ -175,10 +176,10 @@ class LocalServer:
                 raise too_long(limit)
             await self._check_signature("sagemaker", request, body)
             call = read_call(operation, endpoint_name, request.headers, body)
-            fault = self._strike(request, name, endpoint_name)
+            fault = self._faults.strike(name, endpoint_name, request.headers)
             if fault is not None:
                 await asyncio.sleep(fault.latency)
-                if fault.error is not None and fault.error_status is not None:
+                if fault.error_status is not None:
                     raise ordered(fault.error, fault.error_status)
             response = await self._invocations.answer(request, call, headers, fault)
         except Refusal as error:
@@ -191,7 +192,7 @@ class LocalServer:
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets the service's form
             _log.exception("request %s was not answered", request_id)
             response = _refusal(internal_failure(), headers)
-        return response if fault is None else await send_bent(request, response, fault)
+        return response if fault is None else await send_faulty(request, response, fault)
 
     async def _serve_object(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = uuid4().hex[:16].upper()
@@ -208,24 +209,22 @@ class LocalServer:
                     400,
                 )
             await self._check_signature("s3", request, body)
-            fault = self._strike(request, asked.operation, None)
+            fault = self._faults.strike(asked.operation, None, request.headers)
             if fault is not None:
                 await asyncio.sleep(fault.latency)
-                if fault.error is not None and fault.error_status is not None:
-                    raise S3Refusal(fault.error, "A fault was ordered.", fault.error_status)
+                if fault.error_status is not None:
+                    raise S3Refusal(fault.error or "", "A fault was ordered.", fault.error_status)
             response = await self._objects.answer(asked, body)
         except (S3Refusal, SignatureRefused) as error:
             response = _s3_refusal(error.code, error.message, error.status_code, request_id)
         except ConfigurationError as error:
             response = _s3_refusal("InvalidArgument", str(error), 400, request_id)
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets S3's form
+            _log.exception("request %s was not answered", request_id)
+            response = _s3_refusal("InternalError", _S3_INTERNAL, 500, request_id)
         response.headers["x-amz-request-id"] = request_id
         response.headers["Date"] = self._date()
-        return response if fault is None else await send_bent(request, response, fault)
-
-    def _strike(
-        self, request: web.BaseRequest, operation: str, endpoint_name: str | None
-    ) -> Fault | None:
-        return self._faults.strike(operation, endpoint_name, request.headers.get(FAULT_HEADER))
+        return response if fault is None else await send_faulty(request, response, fault)
 
     async def _check_signature(self, service: str, request: web.BaseRequest, body: bytes) -> None:
         if self._signatures is not None:
@@ -260,6 +259,8 @@ def _abort_unread(transport: asyncio.Transport | None) -> None:
 
 
 def _refusal(refusal: Refusal, headers: dict[str, str]) -> web.Response:
+    if not refusal.code:
+        return web.Response(status=refusal.status_code, headers=headers)
     headers["x-amzn-errortype"] = refusal.code
     return web.Response(
         status=refusal.status_code,
@@ -272,7 +273,7 @@ def _refusal(refusal: Refusal, headers: dict[str, str]) -> web.Response:
 def _s3_refusal(code: str, message: str, status_code: int, request_id: str) -> web.Response:
     return web.Response(
         status=status_code,
-        body=error_document(code, message, request_id),
+        body=error_document(code, message, request_id) if code else None,
         content_type="application/xml",
     )
 

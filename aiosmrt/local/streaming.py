@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from aiosmrt.eventstream import encode_message
-from aiosmrt.local.faults import BodyWriter
+from aiosmrt.local.faulty_responses import BodyWriter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
