@@ -89,5 +89,7 @@ class DecodedStream(Generic[_T]):
                     self._decoder.receive_data(payload)
                 self._items = iter(self._decoder)
         except AiosmrtError as error:
+            # Asked again, it raises again: at the stream's end that would else pass for the end.
+            self._items = iter(self._decoder)
             self._stream.fail(error)
             raise

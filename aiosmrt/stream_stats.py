@@ -65,7 +65,7 @@ class StreamClock:
         self._parts = parts
         if self._first is None:
             self._first = self._arrival
-        else:
+        elif self._arrival != self._last:  # asked between two parts, it knew of the arrival
             self._gaps += 1
             self._longest = max(self._longest, self._arrival - self._last)
         self._last = self._arrival

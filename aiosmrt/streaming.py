@@ -13,6 +13,7 @@ from aiosmrt.errors import (
     AiosmrtError,
     EventStreamError,
     MessageTooLargeError,
+    ServiceError,
     StreamTruncatedError,
     TransportError,
 )
@@ -213,7 +214,7 @@ class ResponseStream:
             error.operation = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name
             error.endpoint_name = self._endpoint_name
             error.attempts = self.metadata.attempts
-        if isinstance(error, EventStreamError):
+        if isinstance(error, EventStreamError | ServiceError):
             error.request_id = self.metadata.request_id
         if isinstance(error, StreamTruncatedError):
             error.bytes_received = self._decoder.bytes_received
@@ -236,6 +237,11 @@ class ResponseStream:
         if self._read_by is not None:
             raise RuntimeError(
                 f"This stream is read by {self._read_by}() already; it can be read once, in one way"
+            )
+        if self._parts:
+            raise RuntimeError(
+                f"{reader}() cannot read a stream of which parts were taken already; "
+                "it can be read once, in one way"
             )
         self._read_by = reader
 

@@ -98,6 +98,18 @@ async def test_a_stream_is_read_once_in_one_way(first: str, second: str) -> None
                     await again
 
 
+@pytest.mark.parametrize("reader", READERS)
+async def test_what_is_left_of_parts_that_were_taken_is_not_passed_off_for_all(reader: str) -> None:
+    async with streaming(part(b"1\n") + part(b"2\n")) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            assert (await anext(stream)).bytes == b"1\n"
+            with pytest.raises(RuntimeError, match="parts were taken already"):
+                reading = getattr(stream, reader)()
+                if reader == "read":
+                    await reading
+            assert [p.bytes async for p in stream] == [b"2\n"]
+
+
 async def test_what_came_before_a_fault_is_handed_out_before_it() -> None:
     fault = exception("ModelStreamError", {"Message": "gone", "ErrorCode": "StreamBroken"})
     async with streaming(part(b"one\n") + part(b"two\n") + fault) as (_, session):
@@ -125,14 +137,30 @@ async def test_what_is_left_over_is_an_error_that_holds_it(
 ) -> None:
     async with streaming(part(payload)) as (_, session):
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
-            with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
-                async for _ in getattr(stream, read)():
-                    pass
+            items = getattr(stream, read)()
+            for _ in range(2):  # asked again, it is no end either
+                with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
+                    async for _ in items:
+                        pass
     error = caught.value
     assert error.leftover == leftover
     assert error.bytes_left == len(leftover)
     assert "cut" not in str(error)
     assert "the-request-id" in str(error)
+
+
+async def test_an_error_that_the_model_server_sends_tells_whose_it_is() -> None:
+    async with streaming(part(b'data: {"error": {"message": "Boom", "code": 400}}\n\n')) as (
+        _,
+        session,
+    ):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(aiosmrt.ModelError, match="Boom") as caught:
+                async for _ in stream.iter_tokens():
+                    pass
+    error = caught.value
+    assert (error.endpoint_name, error.request_id) == ("e", "the-request-id")
+    assert (error.status_code, error.original_status_code, error.attempts) == (200, 400, 1)
 
 
 async def test_a_payload_of_another_format_is_told_and_the_connection_closed() -> None:
@@ -176,6 +204,14 @@ async def test_the_stats_tell_when_parts_arrived() -> None:
                 assert late.longest_gap is not None
                 wire = part(b"one") + part(b"two") + part(b"three")
                 assert late.bytes_received == len(wire)
+
+
+async def test_asking_between_two_parts_that_came_together_makes_no_gap_of_it() -> None:
+    async with streaming(part(b"one") + part(b"two")) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            async for _ in stream:
+                assert stream.stats.mean_gap is None
+            assert stream.stats.longest_gap is None
 
 
 async def test_many_parts_in_one_arrival_are_one_payload() -> None:
