@@ -21,9 +21,12 @@ from aiosmrt.auth.credentials import CachingProvider
 from aiosmrt.deserialize import parse_error, request_id
 from aiosmrt.errors import (
     AiosmrtError,
+    ConnectError,
+    ConnectTimeoutError,
     DeadlineExceededError,
     EventStreamError,
     ExpiredTokenException,
+    PoolTimeoutError,
     ServiceError,
     TransportError,
 )
@@ -264,7 +267,7 @@ class Caller:
         try:
             await self._transport.wait_for(self._take_token(limiter), _remaining(call))
         except asyncio.TimeoutError:
-            text = "Adaptive retries held the request back for as long as the call may take"
+            text = "Adaptive retries held the request back until Timeouts.total ran out"
             raise DeadlineExceededError(text, host=self._transport.host) from None
 
     async def _take_token(self, limiter: AdaptiveLimiter) -> None:
@@ -279,7 +282,7 @@ class Caller:
         try:
             return await self._transport.wait_for(waiting, _remaining(call))
         except asyncio.TimeoutError:
-            text = "The credentials provider took longer than the call may last"
+            text = "Timeouts.total ran out while the credentials provider was waited for"
             raise DeadlineExceededError(text, host=self._transport.host) from None
 
     async def _attempt(self, call: _Call, finish: Finish[_T]) -> _T:
@@ -311,6 +314,8 @@ class Caller:
         except BaseException as error:
             if exchange is not None:
                 exchange.close()
+                if isinstance(error, AiosmrtError):
+                    error.request_id = request_id(exchange.headers)
             self._log(call, exchange, started, type(error).__name__)
             raise
         self._log(call, exchange, started, "ok")
@@ -404,7 +409,10 @@ def _describe(error: AiosmrtError, call: _Call) -> None:
     head = call.request.head
     error.operation = head.operation.name
     error.endpoint_name = head.endpoint_name
-    error.attempts = call.attempt if call.written else call.attempt - 1
+    tried = call.written or isinstance(error, (ConnectError, ConnectTimeoutError))
+    error.attempts = call.attempt if tried else call.attempt - 1
+    if isinstance(error, (DeadlineExceededError, PoolTimeoutError)):
+        error.total = call.timeouts.total
 
 
 async def _error_body(exchange: Exchange, idle: float | None) -> bytes:

@@ -162,7 +162,10 @@ class Client:
         length = len(request.body)
         if self._max_body_length is not None and length > self._max_body_length:
             rule = f"must be at most max_body_length={self._max_body_length} bytes"
-            raise ParameterValidationError("body", rule, length=length)
+            error = ParameterValidationError("body", rule, length=length)
+            error.operation = request.head.operation.name
+            error.endpoint_name = request.head.endpoint_name
+            raise error
         if length > SYNC_BODY_LENGTH and not self._warned_of_length:
             self._warned_of_length = True
             _logger.warning(
@@ -177,5 +180,5 @@ class Client:
 def check_type(name: str, value: object, *types: type) -> None:
     """Raises ConfigurationError for an option of a wrong type, before it is used."""
     if not isinstance(value, types):
-        wanted = " or ".join(cls.__name__ for cls in types)
+        wanted = " or ".join("None" if cls is type(None) else cls.__name__ for cls in types)
         raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")

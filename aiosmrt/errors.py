@@ -90,13 +90,17 @@ class AiosmrtError(Exception):
         message: What happened, as a sentence or as the service put it.
         operation: The operation under way (``InvokeEndpoint``), None outside one.
         endpoint_name: The SageMaker endpoint that was called, None outside a call.
-        attempts: How many requests were made for the call; 0 when none was.
+        attempts: How many attempts the call took: requests written, and connections that
+            could not be made; 0 when it ended before either.
+        request_id: The ``x-amzn-RequestId`` to quote to AWS, None before a response's
+            head has come, and when it told none.
         retry_stopped: Why no further attempt was made, None where that is plain.
     """
 
     operation: str | None = None
     endpoint_name: str | None = None
     attempts: int = 0
+    request_id: str | None = None
     retry_stopped: str | None = None
 
     # What to do next: the second sentence of every text.
@@ -121,6 +125,8 @@ class AiosmrtError(Exception):
             facts.append(f"endpoint {self.endpoint_name}")
         if self.attempts:
             facts.append(f"attempts {self.attempts}")
+        if self.request_id:
+            facts.append(f"request id {self.request_id}")
         return facts
 
     def _advise(self) -> str:
@@ -180,16 +186,23 @@ class TransportError(AiosmrtError):
 
     Attributes:
         host: The host and port that the connection was for, None if unknown.
+        total: The call's ``Timeouts.total`` in seconds, None where it did not run out.
     """
 
-    _advice = "If repeating the request is harmless, try again with an open session of this loop."
+    total: float | None = None
+    _advice = "If the model may run once more, repeat the call."
 
     def __init__(self, message: str = "", *, host: str | None = None) -> None:
         super().__init__(message)
         self.host = host
 
     def _where(self) -> list[str]:
-        return super()._where() + ([f"host {self.host}"] if self.host else [])
+        facts = super()._where()
+        if self.host:
+            facts.append(f"host {self.host}")
+        if self.total is not None:
+            facts.append(f"Timeouts.total {self.total:g} s")
+        return facts
 
 
 class ConnectError(TransportError):
@@ -229,7 +242,8 @@ class ConnectionLostError(TransportError):
                 f"The request's body has {self.bytes_sent} bytes; past 6 MiB its size is the "
                 "usual cause: use InvokeEndpointAsync, or ask AWS for a higher limit."
             )
-        return "The model may have run although its answer was lost; try again if that is harmless."
+        ran = "has run, but" if self.head_received else "may have run although"
+        return f"The model {ran} its answer was lost; call again if it may run once more."
 
 
 class ConnectTimeoutError(TransportError, TimeoutError):
@@ -242,7 +256,7 @@ class ReadTimeoutError(TransportError, TimeoutError):
     """Nothing arrived within ``Timeouts.read`` (head) or ``Timeouts.idle`` seconds (body)."""
 
     _advice = (
-        "The model may still be running: it is not called again unless "
+        "The model may still be running, so it is called again only with "
         "RetryPolicy(retry_on_read_timeout=True). A longer inference needs a longer timeout."
     )
 
@@ -260,17 +274,9 @@ class DeadlineExceededError(TransportError, TimeoutError):
 
 
 class EventStreamError(AiosmrtError):
-    """The bytes of an event stream do not make sense.
+    """The bytes of an event stream do not make sense."""
 
-    Attributes:
-        request_id: The response's request id, None outside a response.
-    """
-
-    request_id: str | None = None
     _advice = "Parts handed out before it are whole and correct; the rest of the response is lost."
-
-    def _where(self) -> list[str]:
-        return super()._where() + ([f"request id {self.request_id}"] if self.request_id else [])
 
 
 class InvalidMessageError(EventStreamError):
@@ -327,11 +333,6 @@ class StreamTruncatedError(EventStreamError):
         leftover: Those bytes, where a payload was decoded; never printed.
     """
 
-    _advice = (
-        "What was handed out before is whole, but the answer is incomplete: "
-        "treat it as failed, and invoke again if repeating the inference is harmless."
-    )
-
     def __init__(
         self,
         message: str = "The response ended in the middle of a message",
@@ -352,6 +353,13 @@ class StreamTruncatedError(EventStreamError):
         if self.parts_received or self.bytes_left:
             text += f"; parts handed out: {self.parts_received}, bytes left over: {self.bytes_left}"
         return text
+
+    def _advise(self) -> str:
+        whole = "What was handed out before is whole, but the" if self.parts_received else "The"
+        return (
+            f"{whole} answer is incomplete: treat it as failed, and call again if the model may "
+            "run once more."
+        )
 
 
 class AsyncInferenceError(AiosmrtError):
@@ -391,8 +399,6 @@ class ServiceError(AiosmrtError):
         status_code: The HTTP status; 200 for an error inside a stream.
         code: The service's error code (``ModelError``), else the status as text.
         message: The service's own message, empty when it gave none.
-        request_id: The ``x-amzn-RequestId`` to quote to AWS, None when absent.
-        attempts: How many requests were made.
     """
 
     def __init__(
@@ -419,10 +425,9 @@ class ServiceError(AiosmrtError):
 
     def _what(self) -> str:
         said = self.message or "the service gave no message"
+        if self.code == str(self.status_code):
+            return f"HTTP {self.code}: {said}"
         return f"{self.code} (HTTP {self.status_code}): {said}"
-
-    def _where(self) -> list[str]:
-        return super()._where() + ([f"request id {self.request_id}"] if self.request_id else [])
 
 
 class ValidationError(ServiceError):
@@ -482,7 +487,7 @@ class ModelNotReadyException(ServiceError):
 class InternalFailure(ServiceError):
     """500: the service failed."""
 
-    _advice = "Try again later; quote the request id to AWS Support if it stays."
+    _advice = "Try again later; quote the request id to AWS Support if it stays so."
 
 
 class ServiceUnavailable(ServiceError):
@@ -494,7 +499,7 @@ class ServiceUnavailable(ServiceError):
 class InternalDependencyException(ServiceError):
     """530: something that the service depends on failed."""
 
-    _advice = "Try again later; quote the request id to AWS Support if it stays."
+    _advice = "Try again later; quote the request id to AWS Support if it stays so."
 
 
 class ThrottlingException(ServiceError):
@@ -549,14 +554,54 @@ class ModelStreamError(ServiceError):
 class InternalStreamFailure(ServiceError):
     """Inside a stream: the service failed."""
 
-    _advice = "Parts handed out before it are whole; invoke again if repeating is harmless."
+    _advice = "Parts handed out before it are whole; call again if the model may run once more."
 
 
 class UnknownServiceError(ServiceError):
     """An error whose code this version does not know; see ``code`` and ``status_code``."""
 
-    _advice = "Look its code up in the AWS documentation; quote the request id to AWS Support."
+    def _advise(self) -> str:
+        if self.code in _SIGNATURE_CODES:
+            return (
+                "The credentials or the clock are wrong: check the access key, its secret and "
+                "token, the region, and this machine's time."
+            )
+        if advice := _STATUS_ADVICE.get(self.status_code):
+            return advice
+        if self.request_id is None and self.code == str(self.status_code):
+            return (
+                "Neither an error code nor a request id of AWS came with it: look at what answers "
+                "at the endpoint URL, such as a proxy or a load balancer on the way."
+            )
+        return "Look its code up in the AWS documentation; quote the request id to AWS Support."
 
+
+# What services of AWS say of a request whose signature they do not accept ("Common Error
+# Types", SageMaker API Reference; "Troubleshooting Signature Version 4", IAM User Guide).
+_SIGNATURE_CODES = frozenset(
+    {
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_REDIRECT_ADVICE = (
+    "A signed request is not redirected: set the endpoint URL to the address that answers."
+)
+_STATUS_ADVICE = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _REDIRECT_ADVICE),
+    407: "The proxy refuses these credentials: check user and password in the proxy's URL.",
+    413: "The body is too long for what answers: send less, or use InvokeEndpointAsync.",
+}
 
 _S3_ADVICE = {
     "GetObject": "Allow s3:GetObject on this object, and kms:Decrypt if a key of KMS encrypts it.",

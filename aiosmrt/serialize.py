@@ -184,6 +184,18 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
     """
     operation, values = _VALUES[type(parameters)]
     try:
+        return _serialize(operation, values, parameters)
+    except ParameterValidationError as error:
+        error.operation = operation.name
+        if error.parameter != "endpoint_name":
+            error.endpoint_name = parameters.endpoint_name
+        raise
+
+
+def _serialize(
+    operation: Operation, values: attrgetter[Any], parameters: AnyInput
+) -> SerializedRequest:
+    try:
         head = _cached_head(operation, *values(parameters))
     except TypeError:
         head = None

@@ -11,9 +11,7 @@ from aiosmrt import framing
 from aiosmrt.deserialize import parse_message
 from aiosmrt.errors import (
     AiosmrtError,
-    EventStreamError,
     MessageTooLargeError,
-    ServiceError,
     StreamTruncatedError,
     TransportError,
 )
@@ -211,11 +209,7 @@ class ResponseStream:
         if isinstance(error, RuntimeError) and self._reading:
             return  # the other task goes on
         if isinstance(error, AiosmrtError):
-            error.operation = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name
-            error.endpoint_name = self._endpoint_name
-            error.attempts = self.metadata.attempts
-        if isinstance(error, EventStreamError | ServiceError):
-            error.request_id = self.metadata.request_id
+            self._describe(error)
         if isinstance(error, StreamTruncatedError):
             error.bytes_received = self._decoder.bytes_received
             error.parts_received = self._parts
@@ -223,11 +217,20 @@ class ResponseStream:
         self.tell_end(error)
         self._close(error if isinstance(error, AiosmrtError) else None)
 
+    def _describe(self, error: AiosmrtError) -> None:
+        error.operation = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name
+        error.endpoint_name = self._endpoint_name
+        error.attempts = self.metadata.attempts
+        error.request_id = self.metadata.request_id
+
     def _close(self, reason: AiosmrtError | None) -> None:
         self.tell_end(None)
         if self._ended is None:
             # Ending quietly here would make a half-read answer look whole.
-            self._ended = reason or TransportError("The stream was closed before its end")
+            if reason is None:
+                reason = TransportError("The stream was closed before its end: read it first")
+                self._describe(reason)
+            self._ended = reason
             self._ready = iter(())
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

@@ -255,8 +255,8 @@ SENTENCES = [
     (
         ConnectionLostError("The connection was reset", bytes_sent=6_291_456),
         (
-            "The connection was reset. The model may have run although its answer was lost; try "
-            "again if that is harmless."
+            "The connection was reset. The model may have run although its answer was lost; call "
+            "again if it may run once more."
         ),
     ),
     (
@@ -264,6 +264,13 @@ SENTENCES = [
         (
             "The connection was reset. The request's body has 6291457 bytes; past 6 MiB its "
             "size is the usual cause: use InvokeEndpointAsync, or ask AWS for a higher limit."
+        ),
+    ),
+    (
+        ConnectionLostError("The connection was reset", bytes_received=1, head_received=True),
+        (
+            "The connection was reset. The model has run, but its answer was lost; call again "
+            "if it may run once more."
         ),
     ),
     (
@@ -287,16 +294,15 @@ SENTENCES = [
         (
             "The response ended in the middle of a message: 20 bytes had arrived; parts handed "
             "out: 1, bytes left over: 4. What was handed out before is whole, "
-            "but the answer is incomplete: treat it as failed, and invoke again if repeating "
-            "the inference is harmless."
+            "but the answer is incomplete: treat it as failed, and call again if the model may "
+            "run once more."
         ),
     ),
     (
         StreamTruncatedError("The body is shorter than announced.", bytes_received=20),
         (
-            "The body is shorter than announced: 20 bytes had arrived. What was handed out "
-            "before is whole, but the answer is incomplete: treat it as failed, and invoke "
-            "again if repeating the inference is harmless."
+            "The body is shorter than announced: 20 bytes had arrived. The answer is "
+            "incomplete: treat it as failed, and call again if the model may run once more."
         ),
     ),
     (
@@ -342,6 +348,29 @@ SENTENCES = [
         (
             "TeapotException (HTTP 418): Brewing (attempts 1). Look its code up in the AWS "
             "documentation; quote the request id to AWS Support."
+        ),
+    ),
+    (
+        UnknownServiceError("No", code="UnrecognizedClientException", status_code=403),
+        (
+            "UnrecognizedClientException (HTTP 403): No (attempts 1). The credentials or the "
+            "clock are wrong: check the access key, its secret and token, the region, and this "
+            "machine's time."
+        ),
+    ),
+    (
+        UnknownServiceError("<html>", code="502", status_code=502),
+        (
+            "HTTP 502: <html> (attempts 1). Neither an error code nor a request id of AWS came "
+            "with it: look at what answers at the endpoint URL, such as a proxy or a load "
+            "balancer on the way."
+        ),
+    ),
+    (
+        UnknownServiceError(code="308", status_code=308),
+        (
+            "HTTP 308: the service gave no message (attempts 1). A signed request is not "
+            "redirected: set the endpoint URL to the address that answers."
         ),
     ),
 ]

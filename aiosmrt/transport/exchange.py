@@ -317,11 +317,14 @@ class Exchange:
             return
         error: TransportError
         if past_deadline:
-            error = DeadlineExceededError("The call's deadline passed", host=self._owner.host)
+            what = "head was waited for" if self._payload is None else "body was read"
+            text = f"Timeouts.total ran out while the response's {what}"
+            error = DeadlineExceededError(text, host=self._owner.host)
         else:
-            what = "the response's head" if self._payload is None else "the body's next bytes"
-            text = f"No byte of {what} came within {self._limit} s"
-            error = ReadTimeoutError(text, host=self._owner.host)
+            text = "No byte of the response's head came within Timeouts.read"
+            if self._payload is not None:
+                text = "No further byte of the response came within Timeouts.idle"
+            error = ReadTimeoutError(f"{text}={self._limit} s", host=self._owner.host)
         self._protocol.set_exception(error)
         if self._payload is not None:
             self._payload.set_exception(error)
@@ -343,9 +346,11 @@ class Exchange:
             cls = StaleConnectionError if stale else ConnectionLostError
             text = "The connection was closed before the response's head was complete"
             return cls(text, host=owner.host, bytes_sent=self._sent)
-        return TransportError(
-            f"What came back is not an HTTP response ({type(error).__name__})", host=owner.host
+        text = (
+            f"What came back is not an HTTP response ({type(error).__name__}): check that endpoint "
+            "URL and proxy lead to the service"
         )
+        return TransportError(text, host=owner.host)
 
     def _lost_in_body(self, error: Exception) -> AiosmrtError:
         owner = self._owner

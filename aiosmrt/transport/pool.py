@@ -149,7 +149,8 @@ class Transport:
         if self._template is None:
             self._template = self._make_template(loop, tls=self._tls)
         elif self._template.loop is not loop:
-            raise TransportError("The session belongs to another event loop", host=self.host)
+            text = "The session belongs to another event loop: open one in each"
+            raise TransportError(text, host=self.host)
         return self._connector, self._template
 
     def _make_template(
@@ -231,7 +232,8 @@ class Transport:
         if deadline is not None:
             remaining = deadline - asyncio.get_running_loop().time()
             if remaining <= 0:
-                raise DeadlineExceededError("No time is left to connect", host=self.host)
+                text = "Timeouts.total ran out before a connection was made"
+                raise DeadlineExceededError(text, host=self.host)
             connect = remaining if connect is None else min(connect, remaining)
         # A connector of the user's may queue the request behind others: that wait is
         # the deadline's matter and not connecting.
@@ -259,10 +261,12 @@ class Transport:
         self, probe: _Probe, connect: float | None, remaining: float | None
     ) -> TransportError:
         if probe.queued:
-            return PoolTimeoutError("No connection of the connector came free", host=self.host)
+            text = "No connection of the connector came free until Timeouts.total ran out"
+            return PoolTimeoutError(text, host=self.host)
         if remaining is not None and connect == remaining:
-            return DeadlineExceededError("The deadline passed while connecting", host=self.host)
-        text = f"No connection{self._way} was made within {connect} s"
+            text = "Timeouts.total ran out while connecting"
+            return DeadlineExceededError(text, host=self.host)
+        text = f"No connection{self._way} was made within Timeouts.connect={connect} s"
         return ConnectTimeoutError(text, host=self.host)
 
     def __reduce__(self) -> NoReturn:
@@ -324,7 +328,8 @@ class Transport:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise TransportError("The session is closed", host=self.host)
+            text = "The session is closed: keep it open for as long as calls are made"
+            raise TransportError(text, host=self.host)
 
     @property
     def closed(self) -> bool:
@@ -344,7 +349,7 @@ class Transport:
         if self._closing is not None:
             self._closing.set_result(None)
         for exchange in list(self._exchanges):
-            text = "The session was closed during the call"
+            text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
         if self._owns_connector and self._connector is not None:
             await self._connector.close()

@@ -13,7 +13,7 @@ class Slots:
     """``max_connections`` places, given in the order in which they were asked for."""
 
     def __init__(self, limit: int) -> None:
-        self._free = limit
+        self._limit = self._free = limit
         self._waiters: dict[asyncio.Future[None], None] = {}
 
     def take_nowait(self) -> bool:
@@ -33,7 +33,7 @@ class Slots:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         self._waiters[waiter] = None
-        timer = loop.call_at(deadline, _expire_waiter, waiter, host) if deadline else None
+        timer = loop.call_at(deadline, self._expire, waiter, host) if deadline else None
         try:
             await waiter
         except BaseException:
@@ -58,14 +58,16 @@ class Slots:
 
     def fail(self, host: str) -> None:
         """Ends every wait: the session is closed."""
+        text = "The session was closed during the call: let its calls end first"
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(TransportError("The session was closed", host=host))
+                waiter.set_exception(TransportError(text, host=host))
 
-
-def _expire_waiter(waiter: asyncio.Future[None], host: str) -> None:
-    if not waiter.done():
-        waiter.set_exception(
-            PoolTimeoutError("No connection of the pool came free in time", host=host)
-        )
+    def _expire(self, waiter: asyncio.Future[None], host: str) -> None:
+        if not waiter.done():
+            text = (
+                f"All connections (max_connections={self._limit}) were in use until "
+                "Timeouts.total ran out"
+            )
+            waiter.set_exception(PoolTimeoutError(text, host=host))
