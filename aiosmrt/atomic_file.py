@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,19 +26,21 @@ class AtomicFile:
         async with AtomicFile(path) as file:
             await file.write(...)
 
-    When the block raises, or is cancelled, nothing is left and the old file stays.
+    When the block raises, or is cancelled, nothing is left and the old file stays. The new
+    one has the old one's permissions; where the path is a symbolic link, it is what that
+    leads to.
 
     Args:
         path: The file wanted.
 
     Raises:
-        OSError: On entering, writing or leaving: it cannot be written.
+        OSError: On entering, writing or leaving: it cannot be written, or what is there is
+            not a regular file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(os.fsdecode(path))
-        # In the same directory: only within a file system is the replacement atomic.
-        self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.part")
+        self._part = self._path
         self._file: IO[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -69,7 +73,19 @@ class AtomicFile:
             self._discard()
 
     def _open(self) -> None:
+        self._path = Path(os.path.realpath(self._path))
+        mode = None
+        with contextlib.suppress(FileNotFoundError):
+            mode = self._path.stat().st_mode
+        if mode is not None and not stat.S_ISREG(mode):
+            # A device or a pipe: root would put a file in the place of /dev/null.
+            code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            raise OSError(code, "not a regular file, so none can take its place", str(self._path))
+        # In the same directory: only within a file system is the replacement atomic.
+        self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.part")
         self._file = self._part.open("xb")
+        if mode is not None:
+            self._part.chmod(stat.S_IMODE(mode))
 
     def _finish(self) -> None:
         assert self._file is not None  # noqa: S101 - for the type checker: it was entered
@@ -85,7 +101,7 @@ class AtomicFile:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
-            self._part.unlink()
+            self._part.unlink(missing_ok=True)
 
 
 async def _in_thread(call: Callable[..., Any], *args: Any) -> None:

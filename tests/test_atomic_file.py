@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import threading
 
@@ -43,6 +44,43 @@ async def test_a_relative_name_is_taken_where_the_process_is(tmp_path, monkeypat
     async with AtomicFile("file") as file:
         await file.write(b"here")
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+async def test_the_older_ones_permissions_are_kept_from_the_first_byte_on(tmp_path, mode):
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(mode)
+    async with AtomicFile(path) as file:
+        await file.write(b"newer")
+        assert {one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == {mode}
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("older", [b"older", None])
+async def test_a_symbolic_link_stays_one(tmp_path, older):
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "file"
+    if older is not None:
+        path.write_bytes(older)
+    (tmp_path / "link").symlink_to(path)
+    async with AtomicFile(tmp_path / "link") as file:
+        await file.write(b"newer")
+    assert (tmp_path / "link").is_symlink()
+    assert path.read_bytes() == b"newer"
+    assert names(tmp_path / "elsewhere") == ["file"]
+
+
+async def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    for name in ("pipe", "directory"):
+        with pytest.raises(OSError, match="not a regular file") as caught:
+            async with AtomicFile(tmp_path / name):
+                pytest.fail("there is nothing to write to")
+        assert caught.value.filename == str(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["directory", "pipe"]
 
 
 @pytest.mark.parametrize("length", [100, 100_000])
