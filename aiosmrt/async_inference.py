@@ -7,9 +7,10 @@ import logging
 import math
 import os
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+import attrs
 
 from aiosmrt.atomic_file import AtomicFile
 from aiosmrt.errors import (
@@ -22,10 +23,11 @@ from aiosmrt.models import AsyncInferenceResult
 from aiosmrt.object_errors import is_absence, is_passing
 from aiosmrt.object_store import S3Location
 from aiosmrt.operations import INVOKE_ENDPOINT_ASYNC
-from aiosmrt.serialize import body_bytes
+from aiosmrt.serialize import body_bytes, serialize
+from aiosmrt.upload_parts import read_regular
 
 if TYPE_CHECKING:
-    from aiosmrt.models import Body, ResponseMetadata
+    from aiosmrt.models import Body, InvokeEndpointAsyncInput, ResponseMetadata
     from aiosmrt.object_store import ObjectStore, StoredObject
     from aiosmrt.result_poller import ResultPoller, Watch
 
@@ -138,62 +140,66 @@ async def upload_input(
     store: ObjectStore, body: Body | os.PathLike[str], location: str, content_type: str | None
 ) -> str:
     """Puts an input into S3; see ``Session.upload_input``."""
-    if isinstance(location, str) and location.endswith("/"):
-        location += uuid4().hex
-    parsed = S3Location.parse(location, "location")
+    parsed = _new_location(location, "location")
     data = body if isinstance(body, os.PathLike) else body_bytes(body)
     await store.put(parsed, data, content_type=content_type)
-    return location
+    return str(parsed)
+
+
+def _new_location(location: str, parameter: str) -> S3Location:
+    """Where to put an input: a name of its own below ``s3://bucket/prefix/``."""
+    if isinstance(location, str) and location.endswith("/"):
+        location += uuid4().hex
+    return S3Location.parse(location, parameter)
 
 
 async def choose_input(
     store: ObjectStore,
     how: str | None,
     body: Body | os.PathLike[str] | None,
-    location: str | None,
-    *,
-    content_type: str | None,
-) -> tuple[Body | None, str | None]:
+    parameters: InvokeEndpointAsyncInput,
+) -> InvokeEndpointAsyncInput:
     """Decides how an input travels: with the request, or through S3.
 
     Args:
         store: S3.
-        how: ``auto`` to choose by its length; None to leave both as they are.
-        body: The input; with ``auto`` also the path of a file that holds it.
-        location: Its URI; with ``auto`` where to put it if it is long.
-        content_type: Its MIME type.
+        how: ``auto`` to choose by its length.
+        body: The input, or the path of a file that holds it.
+        parameters: All others; ``input_location`` is where to put the input if it is long.
 
     Returns:
-        The body and the location to send, one of them None if it was chosen here.
+        The parameters to send; a long input is in S3. All of them are checked before.
 
     Raises:
-        ParameterValidationError: They do not fit together.
+        ParameterValidationError: They do not fit together, or one breaks its constraint.
         AiosmrtError: As ``Session.upload_input``.
-        OSError: The file cannot be read.
+        OSError: As ``Session.upload_input``.
     """
+    location = parameters.input_location
     if how is None:
-        if isinstance(body, os.PathLike):
-            raise ParameterValidationError("body", 'may be a path only with input="auto"')
-        return body, location
+        raise ParameterValidationError("body", 'may be a path only with input="auto"')
     if how != "auto":
         raise ParameterValidationError("input", 'must be "auto" or None')
     if body is None:
         raise ParameterValidationError("body", 'is required with input="auto"')
-    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
+    target = None if location is None else _new_location(location, "input_location")
     if isinstance(body, os.PathLike):
-        path = Path(body)
-        length = (await asyncio.to_thread(path.stat)).st_size
-        if length <= limit:
-            return await asyncio.to_thread(path.read_bytes), None
+        length = (await asyncio.to_thread(os.stat, body)).st_size
     else:
         body = body_bytes(body)
         length = len(body)
-        if length <= limit:
-            return body, None
-    if location is None:
+    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
+    if length <= limit:
+        if isinstance(body, os.PathLike):
+            body = await asyncio.to_thread(read_regular, body, limit + 1)
+        return attrs.evolve(parameters, body=body, input_location=None)
+    if target is None:
         rule = f"must say where in S3 to put a body of more than {limit} bytes"
         raise ParameterValidationError("input_location", rule, length=length)
-    return None, await upload_input(store, body, location, content_type)
+    chosen = attrs.evolve(parameters, body=None, input_location=str(target))
+    serialize(chosen)  # what is refused is not to be uploaded first
+    await store.put(target, body, content_type=parameters.content_type)
+    return chosen
 
 
 class _Wait:

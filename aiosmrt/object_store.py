@@ -335,11 +335,11 @@ class ObjectStore:
             ServiceError: S3 refused.
             TransportError: S3 did not answer.
             CredentialsError: There are no credentials.
-            OSError: The file cannot be read.
+            OSError: The file cannot be read, is not a regular one, or changed meanwhile.
         """
         attributes = {"Content-Type": content_type} if content_type is not None else None
 
-        async with UploadParts(body, self._renew_credentials) as parts:
+        async with self._slots["upload"], UploadParts(body, self._renew_credentials) as parts:
 
             async def ask(store: S3Store, path: str) -> None:
                 await parts.rewind()
@@ -357,8 +357,7 @@ class ObjectStore:
                 await parts.finish(asyncio.ensure_future(upload))
 
             try:
-                async with self._slots["upload"]:
-                    await self._ask("PutObject", location, "upload", ask)
+                await self._ask("PutObject", location, "upload", ask)
             except AiosmrtError:
                 if parts.error is not None:
                     raise parts.error from None

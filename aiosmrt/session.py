@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,6 @@ from aiosmrt.transport import Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterable, Callable, Iterable
     from ssl import SSLContext
     from types import TracebackType
@@ -510,13 +510,10 @@ class Session:
         """
         if body is not None or json is not None:
             body, content_type = choose_body(body, json, content_type)
-        body, input_location = await choose_input(
-            self._poller.store, input, body, input_location, content_type=content_type
-        )
         parameters = InvokeEndpointAsyncInput(
             endpoint_name=endpoint_name,
             input_location=input_location,
-            body=body,
+            body=None if isinstance(body, os.PathLike) else body,
             content_type=content_type,
             accept=accept,
             custom_attributes=custom_attributes,
@@ -526,6 +523,9 @@ class Session:
             request_ttl_seconds=request_ttl_seconds,
             invocation_timeout_seconds=invocation_timeout_seconds,
         )
+        if input is not None or isinstance(body, os.PathLike):
+            choice = choose_input(self._poller.store, input, body, parameters)
+            parameters = await self._transport.wait_for(choice, None)
         output = await self._client.invoke_endpoint_async(parameters, timeouts, retries)
         return AsyncInvocation(
             inference_id=output.inference_id,
@@ -561,7 +561,7 @@ class Session:
             TransportError: S3 did not answer.
             CredentialsError: There are no credentials.
             ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
-            OSError: The file cannot be read.
+            OSError: The file cannot be read, is not a regular one, or changed meanwhile.
         """
         upload = upload_input(self._poller.store, body, location, content_type)
         return await self._transport.wait_for(upload, None)

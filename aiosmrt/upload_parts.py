@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["UploadParts"]
+__all__ = ["UploadParts", "read_regular"]
 
 # S3 takes 10,000 parts at most, of 5 MiB at least ("Multipart upload limits", S3 User Guide).
 _PART_LENGTH = 8_388_608
@@ -58,7 +61,7 @@ class UploadParts:
 
     async def __aenter__(self) -> Self:
         if isinstance(self._body, os.PathLike):
-            self._file = await asyncio.to_thread(open, self._body, "rb")
+            self._file = await asyncio.to_thread(_open_regular, self._body)
             self.total_length = os.fstat(self._file.fileno()).st_size
         else:
             self.total_length = len(self._body)
@@ -89,6 +92,7 @@ class UploadParts:
                 raise _BrokenOffError
             await self._before_each()
             part = await self._read()
+            self._check_length(self._at + len(part), is_end=len(part) < self.part_length)
         except Exception as error:
             self.error = error
             raise
@@ -102,6 +106,12 @@ class UploadParts:
             assert not isinstance(self._body, os.PathLike)  # noqa: S101 - for the type checker
             return memoryview(self._body)[self._at : self._at + self.part_length]
         return await asyncio.to_thread(self._file.read, self.part_length)
+
+    def _check_length(self, at: int, *, is_end: bool) -> None:
+        """Notices a file that grows or shrinks meanwhile: what came of it would be half of one."""
+        if at > self.total_length or (is_end and at < self.total_length):
+            text = f"it had {self.total_length} bytes, and was changed while it was uploaded"
+            raise OSError(errno.EIO, text, str(self._body))
 
     async def rewind(self) -> None:
         """Begins at the first part again."""
@@ -126,3 +136,21 @@ class UploadParts:
             if not upload.cancel():
                 upload.exception()  # retrieved, or the loop would report it
             raise
+
+
+def read_regular(path: os.PathLike[str], limit: int) -> bytes:
+    """Reads a file, up to so many bytes.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular one.
+    """
+    with _open_regular(path) as file:
+        return file.read(limit)
+
+
+def _open_regular(path: os.PathLike[str]) -> IO[bytes]:
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        # A pipe or a device has no length to go by.
+        raise OSError(errno.EINVAL, "not a regular file: read it, and give its bytes", str(path))
+    return Path(path).open("rb")

@@ -678,6 +678,8 @@ async def test_auto_sends_what_fits_and_uploads_what_does_not(
         ({"body": Path("x")}, "body"),
         ({"body": b"x", "input_location": "s3://b/k"}, "body"),
         ({"body": 7, "input": "auto"}, "body"),
+        ({"body": b"x", "input_location": "inputs/", "input": "auto"}, "input_location"),
+        ({"body": b"x", "input_location": "https://h/k", "input": "auto"}, "input_location"),
     ],
 )
 async def test_inputs_that_do_not_fit_together_are_a_parameter_error(local, keywords, parameter):
@@ -688,8 +690,28 @@ async def test_inputs_that_do_not_fit_together_are_a_parameter_error(local, keyw
     assert not local.received
 
 
-async def test_auto_tells_of_a_file_that_is_not_there(local, tmp_path):
+@pytest.mark.parametrize(
+    "keywords, parameter",
+    [
+        ({"request_ttl_seconds": 5}, "request_ttl_seconds"),
+        ({"filename": "a.b.c"}, "filename"),
+        ({"endpoint_name": "no/name"}, "endpoint_name"),
+        ({"input_location": f"s3://b/{'k' * 1024}"}, "input_location"),
+    ],
+)
+async def test_what_is_refused_is_not_uploaded_first(local, keywords, parameter):
+    given = {"endpoint_name": "echo", "input_location": "s3://b/in/"} | keywords
     async with local.session() as session:
-        with pytest.raises(FileNotFoundError):
-            await session.invoke_endpoint_async("echo", body=tmp_path / "missing", input="auto")
+        with pytest.raises(ParameterValidationError) as caught:
+            await session.invoke_endpoint_async(body=b"x" * 200_000, input="auto", **given)
+    assert caught.value.parameter == parameter
+    assert not local.received
+
+
+async def test_auto_tells_of_a_file_that_is_not_there(local, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    async with local.session() as session:
+        for name, error in (("missing", "No such file"), ("pipe", "not a regular file")):
+            with pytest.raises(OSError, match=error):
+                await session.invoke_endpoint_async("echo", body=tmp_path / name, input="auto")
     assert not local.received

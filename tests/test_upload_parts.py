@@ -33,6 +33,28 @@ async def test_the_parts_are_the_body(tmp_path, length, lengths, from_file):
             await parts.rewind()
 
 
+@pytest.mark.parametrize("length", [5 * MIB, 20 * MIB])
+@pytest.mark.parametrize("change", [-1, 1])
+async def test_a_file_that_changes_meanwhile_is_an_error(tmp_path, length, change):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * length)
+    async with UploadParts(path, nothing) as parts:
+        with path.open("r+b") as file:
+            file.truncate(length + change)
+        with pytest.raises(OSError, match=f"it had {length} bytes, and was changed") as caught:
+            async for _ in parts:
+                pass
+        assert parts.error is caught.value
+        assert caught.value.filename == str(path)
+
+
+async def test_what_is_no_regular_file_has_no_length_and_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        async with UploadParts(tmp_path / "pipe", nothing):
+            pytest.fail("it would wait for a writer")
+
+
 async def test_a_huge_file_has_no_more_parts_than_s3_takes(tmp_path):
     with (tmp_path / "file").open("wb") as file:
         file.truncate(100_000 * MIB)  # sparse
