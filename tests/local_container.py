@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from local_cases import NEW_SESSION, shown
+from local_cases import DEPLOYMENTS, NEW_SESSION, add_what_both_have, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,9 +23,17 @@ def application() -> FastAPI:
     """One container per path prefix, as one process."""
     app = FastAPI()
 
-    @app.get("/{name}/ping")
-    async def ping(name: str) -> Response:
+    @app.get("/{path:path}/ping")
+    async def ping(path: str) -> Response:
         return Response()
+
+    @app.post("/named/{name}/invocations")
+    async def named(name: str) -> Response:
+        return PlainTextResponse(name)
+
+    @app.post("/unnoticed/invocations")
+    async def unnoticed(request: Request) -> Response:
+        return Response(await request.body(), headers={"Content-Type": "text/x-unnoticed"})
 
     @app.post("/echo/invocations")
     async def echo(request: Request) -> Response:
@@ -50,9 +58,9 @@ def application() -> FastAPI:
     async def sessions(request: Request) -> Response:
         session_id = request.headers[_P + "Session-Id"]
         if session_id == "NEW_SESSION":
-            return Response(headers={_P + "New-Session-Id": NEW_SESSION})
+            return PlainTextResponse(headers={_P + "New-Session-Id": NEW_SESSION})
         if await request.body() == b"close":
-            return Response(headers={_P + "Closed-Session-Id": session_id})
+            return PlainTextResponse(headers={_P + "Closed-Session-Id": session_id})
         return PlainTextResponse(f"in {session_id}")
 
     @app.post("/refuses/invocations")
@@ -66,7 +74,7 @@ def application() -> FastAPI:
             yield b"two"
             raise _BreakError
 
-        return StreamingResponse(parts())
+        return StreamingResponse(parts(), media_type="application/octet-stream")
 
     return app
 
@@ -101,5 +109,9 @@ def running() -> Iterator[str]:
 
 def add_containers(local: LocalEndpoint, url: str) -> None:
     """Puts the containers behind their endpoints."""
-    for name in ("echo", "words", "sessions", "refuses", "breaks"):
+    for name in ("echo", "unnoticed", "words", "sessions", "refuses", "breaks"):
         local.add_container(name, f"{url}/{name}")
+    for endpoint_name, deployments in DEPLOYMENTS.items():
+        for name, options in deployments.items():
+            local.add_container(endpoint_name, f"{url}/named/{name}", **options)
+    add_what_both_have(local)

@@ -9,6 +9,7 @@ import botocore
 import botocore.exceptions
 import capo_sagemaker_runtime
 import capo_sagemaker_runtime.errors
+import pytest
 from local_cases import CASES
 from local_clients import aiobotocore_client, with_boto
 
@@ -16,6 +17,11 @@ import aiosmrt
 
 if TYPE_CHECKING:
     from aiosmrt.local import LocalEndpoint
+
+
+def _of_stream(facts: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    """An error behind a stream's head has no status of its own."""
+    return error | ({"status": facts["status"]} if "status" in facts else {})
 
 
 def _facts(output: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +35,7 @@ def _error(error: botocore.exceptions.ClientError) -> dict[str, Any]:
         "code": response["Error"]["Code"],
         "message": response["Error"]["Message"],
         "status": response.get("ResponseMetadata", {}).get("HTTPStatusCode"),
-        **{name: value for name, value in response.items() if name.startswith("Original")},
+        **{name: value for name, value in response.items() if isinstance(value, (str, int))},
     }
 
 
@@ -47,7 +53,7 @@ def _of_boto3(case: dict[str, Any], client: Any) -> dict[str, Any]:
                 for event in stream:
                     facts["Body"] += event["PayloadPart"]["Bytes"].decode()
     except botocore.exceptions.ClientError as error:
-        facts |= _error(error)
+        facts |= _of_stream(facts, _error(error))
     return facts
 
 
@@ -69,7 +75,7 @@ async def _of_aiobotocore(case: dict[str, Any], client: Any) -> dict[str, Any]:
             async for event in output["Body"]:
                 facts["Body"] += event["PayloadPart"]["Bytes"].decode()
     except botocore.exceptions.ClientError as error:
-        facts |= _error(error)
+        facts |= _of_stream(facts, _error(error))
     return facts
 
 
@@ -125,7 +131,8 @@ async def run_capo(local: LocalEndpoint) -> list[dict[str, Any]]:
 def _of_output(output: Any) -> dict[str, Any]:
     names = [name for name in dir(output) if not name.startswith("_")]
     facts = {name: getattr(output, name) for name in names if name not in ("body", "new_session")}
-    return _camel_case({name: v for name, v in facts.items() if isinstance(v, str)})
+    told = _camel_case({name: v for name, v in facts.items() if isinstance(v, str)})
+    return told | {"status": output.metadata.status_code}
 
 
 async def _of_aiosmrt(case: dict[str, Any], session: aiosmrt.Session) -> dict[str, Any]:
@@ -142,13 +149,13 @@ async def _of_aiosmrt(case: dict[str, Any], session: aiosmrt.Session) -> dict[st
             facts = _of_output(output)
             if case["operation"] == "InvokeEndpoint":
                 facts["Body"] = output.text()
-    except aiosmrt.ParameterValidationError:
-        facts |= {"code": "ValidationError", "status": 400}  # it finds out before it sends
+    except aiosmrt.ParameterValidationError as error:
+        # It finds out before it sends.
+        facts |= {"code": "ValidationError", "status": 400, "message": str(error)}
     except aiosmrt.ServiceError as error:
         facts |= {"code": error.code, "message": error.message, "status": error.status_code}
-        if isinstance(error, aiosmrt.ModelError):
-            facts["OriginalStatusCode"] = error.original_status_code
-            facts["OriginalMessage"] = error.original_message
+        members = ("original_status_code", "original_message", "log_stream_arn", "error_code")
+        facts |= _camel_case({name: getattr(error, name, None) for name in members})
     return facts
 
 
@@ -157,4 +164,10 @@ async def run_aiosmrt(local: LocalEndpoint) -> list[dict[str, Any]]:
         return [await _of_aiosmrt(case, session) for case in CASES]
 
 
-SDKS = [run_boto3, run_aiobotocore, run_capo, run_aiosmrt]
+# Each with the fields that it does not tell.
+SDKS = [
+    pytest.param(run_boto3, ["ErrorCode"], id="boto3"),
+    pytest.param(run_aiobotocore, ["ErrorCode"], id="aiobotocore"),
+    pytest.param(run_capo, ["status"], id="capo"),
+    pytest.param(run_aiosmrt, [], id="aiosmrt"),
+]

@@ -26,13 +26,12 @@ def fastapi():
         yield url
 
 
-@pytest.mark.parametrize("run", SDKS)
-async def test_every_sdk_passes_the_table_before_containers(fastapi, run):
+@pytest.mark.parametrize("run, untold", SDKS)
+async def test_every_sdk_passes_the_table_before_containers(fastapi, run, untold):
     async with LocalEndpoint() as local:
         add_containers(local, fastapi)
-        local.put_object("s3://inputs/rows 1.csv", "1,2")
         results = await run(local)
-        assert_passed(results)
+        assert_passed(results, untold=untold)
 
 
 class FakeContainer:

@@ -15,13 +15,12 @@ from local_stream import STREAM, Stream, decoded
 from aiosmrt.local import LocalEndpoint, ModelResponse
 
 
-@pytest.mark.parametrize("run", SDKS)
-async def test_every_sdk_passes_the_table(run):
+@pytest.mark.parametrize("run, untold", SDKS)
+async def test_every_sdk_passes_the_table(run, untold):
     async with LocalEndpoint() as local:
         add_models(local)
-        local.put_object("s3://inputs/rows 1.csv", "1,2")
         results = await run(local)
-        assert_passed(results)
+        assert_passed(results, untold=untold)
         for location in [
             result["OutputLocation"] for result in results if "OutputLocation" in result
         ]:

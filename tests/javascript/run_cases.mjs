@@ -17,7 +17,7 @@ async function run({ operation, input }) {
     const output = await client.send(new Command(input));
     facts = { ...strings(output), status: output.$metadata.httpStatusCode };
     if (operation === "InvokeEndpoint") {
-      facts.Body = decoder.decode(output.Body);
+      facts.Body = decoder.decode(output.Body ?? undefined); // null stands for an empty one
     } else if (operation === "InvokeEndpointWithResponseStream") {
       facts.Body = "";
       for await (const event of output.Body) {
@@ -28,9 +28,13 @@ async function run({ operation, input }) {
     Object.assign(facts, {
       code: error.name,
       message: error.message,
-      status: error.$metadata?.httpStatusCode,
+      // Behind a stream's head an error has no status of its own.
+      status: facts.status ?? error.$metadata?.httpStatusCode,
       OriginalStatusCode: error.OriginalStatusCode,
       OriginalMessage: error.OriginalMessage,
+      LogStreamArn: error.LogStreamArn,
+      // It passes on what the service's model has no member for, as a ModelError's.
+      ErrorCode: error.name === "ModelStreamError" ? error.ErrorCode : undefined,
     });
   }
   return facts;
