@@ -52,6 +52,7 @@ ON_A_LOOP = [
         "local_endpoint",
         "local_invocations",
         "object_store",
+        "opentelemetry",
         "proxies",
         "readme",
         "result_poller",
@@ -122,6 +123,8 @@ def lowest(session: nox.Session) -> None:
         # botocore is the oracle too: an old one does not know what the service knows today.
         if ">=" in need and not need.startswith("botocore")
     ]
+    # An SDK works with the API of its own version only.
+    oldest += [need.replace("y-api", "y-sdk") for need in oldest if "opentelemetry-api" in need]
     install_wheel(session, *group("test"))
     # By itself, since aiobotocore asks for a newer aiohttp than this: it is put aside here.
     session.install(*oldest)

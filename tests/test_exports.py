@@ -34,6 +34,7 @@ SURFACE = {
     "aiosmrt.instrumentation": """
         AttemptEnded CallEnded CallHooks CallStarted Generation
     """,
+    "aiosmrt.instrumentation.opentelemetry": "OpenTelemetry",
     "aiosmrt.local": """
         AsyncInference Handler Injection LocalEndpoint ModelFailure ModelRequest ModelResponse
         ReceivedRequest
@@ -90,6 +91,12 @@ def test_parsers_load_the_standard_library_and_attrs_alone(module):
 def test_the_session_loads_no_module_of_another_use():
     loaded = loaded_by("import aiosmrt; aiosmrt.Session")
     assert "aiohttp" in loaded
-    assert not {name.split(".")[0] for name in loaded} & {"boto3", "botocore", "obstore", "pytest"}
+    assert not {name.split(".")[0] for name in loaded} & {
+        "boto3",
+        "botocore",
+        "obstore",
+        "opentelemetry",
+        "pytest",
+    }
     others = {"aiosmrt.batch", "aiosmrt.cli", "aiosmrt.instrumentation", "aiosmrt.local"}
     assert not (others | {"aiosmrt.watch", "aiohttp.web"}) & loaded

@@ -9,10 +9,12 @@ from typing_extensions import assert_type
 
 import aiosmrt
 from aiosmrt.eventstream import EventStreamDecoder, Message, encode_message
+from aiosmrt.instrumentation import AttemptEnded, CallEnded, CallHooks, CallStarted
+from aiosmrt.instrumentation.opentelemetry import OpenTelemetry
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     import aiohttp
 
@@ -65,6 +67,33 @@ async def queue(session: aiosmrt.Session) -> None:
     invocation = await session.invoke_endpoint_async("name", input_location="s3://bucket/key")
     assert_type(invocation, aiosmrt.AsyncInvocation)
     assert_type(invocation.output_location, str | None)
+
+
+class Log(CallHooks):
+    """Hooks of the user's own."""
+
+    def request_headers(self) -> Mapping[str, str]:
+        return {"x-call": assert_type(self.call.endpoint_name, str)}
+
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        assert_type(attempt.error, BaseException | None)
+        assert_type(attempt.retry_delay, float | None)
+
+    def ended(self, end: CallEnded) -> None:
+        assert_type(end.duration, float)
+        if end.generation is not None:
+            assert_type(end.generation.input_tokens, int | None)
+
+
+def choose(call: CallStarted) -> CallHooks | None:
+    return Log(call) if call.operation == "InvokeEndpoint" else None
+
+
+async def follow() -> None:
+    async with aiosmrt.Session(instrumentation=Log), aiosmrt.Session(instrumentation=choose):
+        pass
+    async with aiosmrt.Session(instrumentation=[Log, OpenTelemetry()]):
+        pass
 
 
 async def fail(session: aiosmrt.Session) -> None:
