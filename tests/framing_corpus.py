@@ -396,6 +396,7 @@ TOKENS = {
         [T("", reasoning="hm"), T("a")],
     ),
     "tool calls": Case(sse(chunk({"tool_calls": [{"index": 0}]})), [T("")]),
+    "a refusal": Case(sse(chunk({"role": "assistant", "refusal": "I may not"})), [T("")]),
     "no delta": Case(sse(chunk(None, "stop")), [T("", finish_reason="stop")]),
     "two answers": Case(
         sse(
@@ -441,6 +442,7 @@ TOKENS = {
     "an event that is no JSON": Case(
         sse(CHAT[1]) + b"data: oops\n\n", [T("Hé")], InvalidMessageError
     ),
+    "no JSON and no event": Case(b"error: out of memory\n\n", [], InvalidMessageError),
     "a form that is not known": Case(
         sse(CHAT[1], {"generation": "a"}), [T("Hé")], InvalidMessageError
     ),

@@ -142,6 +142,53 @@ def test_the_limit_reaches_every_framing(content_type, data, part):
     assert (found.error.part, found.error.limit) == (part, 10)
 
 
+@pytest.mark.parametrize("content_type", TYPES)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>secret</html>",
+        b"<html>\n\nsecret</html>\n\n",
+        b"error: secret\n\n",
+        b"secret\n\n",
+        b"data_secret\n\n: comment\n\n",
+        b"event: secret\nsecret\n\n",
+    ],
+)
+def test_what_is_neither_json_nor_events_is_no_answer_of_nothing(content_type, data):
+    found = outcome(JSONStreamDecoder(content_type), [data])
+    assert found.items == []
+    assert type(found.error) in {InvalidMessageError, StreamTruncatedError}
+    assert "secret" not in str(found.error)
+
+
+@pytest.mark.parametrize(
+    "content_type,said",
+    [
+        ("Text/HTML; charset=utf-8", "its content type is 'text/html'"),
+        (None, "its content type was not told"),
+        ("x" * 1000, f"'{'x' * 80}'"),
+    ],
+)
+def test_its_content_type_is_told(content_type, said):
+    for data in (b"<html>", b"error: x\n\n"):
+        case = Case(data, [], InvalidMessageError)
+        check_case(lambda: JSONStreamDecoder(content_type), case)
+        decoder = JSONStreamDecoder(content_type)
+        decoder.receive_data(data)
+        decoder.receive_eof()
+        for _ in range(2):
+            assert said in str(drained(decoder).error)
+
+
+@pytest.mark.parametrize("data", [b"", b": hi\n\n", b"retry: 1\n\n", b"id: 1\n\n", DONE])
+def test_events_without_data_are_an_answer_of_nothing(data):
+    check_case(lambda: JSONStreamDecoder("text/event-stream"), Case(data, []))
+
+
+def test_a_line_that_no_event_has_is_ignored_beside_one():
+    check_case(JSONStreamDecoder, Case(b"error: x\n\ndata: 1\n\n", [1]))
+
+
 def test_white_space_before_the_first_value_is_not_kept():
     decoder = JSONStreamDecoder(max_length=10)
     for _ in range(100):

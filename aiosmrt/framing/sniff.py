@@ -7,7 +7,9 @@ the other; not every one labels them rightly. So the first byte decides where it
   one after the other, which reads whole lines just as well.
 - What else can begin a line of server-sent events (``data``, ``event``, ``id``,
   ``retry``, or a comment's colon) cannot begin a JSON value.
-- Else the content type decides, and without one of these it is JSON.
+- Else the content type decides, and without one of these it is JSON, if it can be.
+
+What is neither is refused with its content type: an error page, say, or a line of text.
 """
 
 from __future__ import annotations
@@ -37,24 +39,42 @@ _JSON_LINES_TYPES = frozenset(
     }
 )
 _SSE_STARTS = b":deir"
+_JSON_STARTS = b'{["-0123456789tfnNI'
 _SPACE = b" \t\r\n"
+
+# Of a content type an error tells this much: it names what was sent, and comes from outside.
+_MAX_TYPE_LENGTH = 80
+
+
+def _neither(content_type: str) -> InvalidMessageError:
+    seen = f"is {content_type[:_MAX_TYPE_LENGTH]!r}" if content_type else "was not told"
+    return InvalidMessageError(
+        f"The payload holds neither JSON nor a server-sent event; its content type {seen}"
+    )
 
 
 class _EventValues:
-    """Decodes the JSON values that are the data of server-sent events."""
+    """Decodes the JSON values that are the data of server-sent events.
 
-    __slots__ = ("_events", "_fault", "_number")
+    A payload of lines, none of which belongs to an event, is refused: an error page, or a
+    word of the container's own, would else be an answer of nothing.
+    """
 
-    def __init__(self, max_length: int) -> None:
+    __slots__ = ("_content_type", "_ended", "_events", "_fault", "_number")
+
+    def __init__(self, content_type: str, max_length: int) -> None:
+        self._content_type = content_type
         self._events = SSEDecoder(max_length, done_marker="[DONE]")
         self._number = 0
         self._fault: EventStreamError | None = None
+        self._ended = False
 
     def receive_data(self, data: BytesLike) -> None:
         if self._fault is None:
             self._events.receive_data(data)
 
     def receive_eof(self) -> None:
+        self._ended = True
         self._events.receive_eof()
 
     def __iter__(self) -> Iterator[Any]:
@@ -70,6 +90,8 @@ class _EventValues:
                 self._fault = copy(error)
                 raise
             yield value
+        if self._ended and self._events.ignored and not self._number:
+            raise _neither(self._content_type)
 
 
 class JSONStreamDecoder:
@@ -91,7 +113,15 @@ class JSONStreamDecoder:
     data after a fault is dropped. Not for use by several threads at once.
     """
 
-    __slots__ = ("_at_start", "_content_type", "_decoder", "_ended", "_head", "_max_length")
+    __slots__ = (
+        "_at_start",
+        "_content_type",
+        "_decoder",
+        "_ended",
+        "_fault",
+        "_head",
+        "_max_length",
+    )
 
     def __init__(self, content_type: str | None = None, max_length: int = MAX_LENGTH) -> None:
         """Makes a decoder for one payload.
@@ -112,6 +142,7 @@ class JSONStreamDecoder:
         self._head = b""  # the first bytes of what may be a byte order mark
         self._at_start = True
         self._ended = False
+        self._fault: EventStreamError | None = None
         self._decoder: _EventValues | JSONLinesDecoder | JSONValuesDecoder | None = None
 
     def receive_data(self, data: BytesLike) -> None:
@@ -123,7 +154,9 @@ class JSONStreamDecoder:
         """
         if self._ended:
             raise RuntimeError("receive_data() after receive_eof()")
-        if self._decoder is None:
+        if self._fault is not None:
+            as_bytes(data)  # dropped
+        elif self._decoder is None:
             head = self._head + as_bytes(data)
             if len(head) < len(BOM) and BOM.startswith(head):
                 self._head = head
@@ -134,8 +167,10 @@ class JSONStreamDecoder:
 
     def receive_eof(self) -> None:
         """Tells that the payload has ended; iterate once more after it."""
-        if self._decoder is None and not self._ended:
-            self._begin(self._head)
+        if self._decoder is None and self._head and not self._ended:
+            # The payload has ended inside a byte order mark: this one tells it.
+            self._decoder = JSONValuesDecoder(self._max_length)
+            self._decoder.receive_data(self._head)
         self._ended = True
         if self._decoder is not None:
             self._decoder.receive_eof()
@@ -144,12 +179,14 @@ class JSONStreamDecoder:
         """Yields the values that are whole now, and after ``receive_eof`` the last one.
 
         Raises:
-            InvalidMessageError: A value is not JSON, or the payload not UTF-8; the text
-                says where.
+            InvalidMessageError: A value is not JSON, or the payload not UTF-8, and the
+                text says where; or it is neither JSON nor server-sent events.
             MessageTooLargeError: A line, event or value is past the limit.
             StreamTruncatedError: The payload has ended too early. The error's
                 ``leftover`` holds the bytes that were not handed out.
         """
+        if self._fault is not None:
+            raise copy(self._fault)
         if self._decoder is not None:
             yield from self._decoder
 
@@ -164,7 +201,10 @@ class JSONStreamDecoder:
             return
         is_json = head[0] in b"{["
         if not is_json and (head[0] in _SSE_STARTS or self._content_type == "text/event-stream"):
-            self._decoder = _EventValues(self._max_length)
+            self._decoder = _EventValues(self._content_type, self._max_length)
+        elif head[0] not in _JSON_STARTS:
+            self._fault = _neither(self._content_type)
+            return
         elif self._content_type in _JSON_LINES_TYPES:
             self._decoder = JSONLinesDecoder(self._max_length)
         else:

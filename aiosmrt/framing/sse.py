@@ -76,6 +76,10 @@ class SSEDecoder:
     raise nothing for what the bytes say: iteration does, after every event before the
     fault, and again each time; data after a fault is dropped. Not for use by several
     threads at once.
+
+    Attributes:
+        ignored: Whether there were lines that are none of an event's, which the standard
+            ignores: where no event comes either, something else was sent.
     """
 
     __slots__ = (
@@ -88,6 +92,7 @@ class SSEDecoder:
         "_number",
         "_retry",
         "_splitter",
+        "ignored",
     )
 
     def __init__(
@@ -115,6 +120,7 @@ class SSEDecoder:
         self._number = 0  # of events so far
         self._id = ""
         self._retry: int | None = None
+        self.ignored = False
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.
@@ -189,8 +195,11 @@ class SSEDecoder:
             elif field == b"id":
                 if b"\0" not in value:
                     self._id = decode_utf8(value, "event", number)
-            elif field == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
-                self._retry = int(value)
+            elif field == b"retry":
+                if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+                    self._retry = int(value)
+            else:
+                self.ignored = True
         if not data:
             return None
         text = decode_utf8(b"\n".join(data), "event", number)

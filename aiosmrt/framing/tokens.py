@@ -237,10 +237,15 @@ def _from_choices(
         text = _text(delta.get("content") if "delta" in choice else choice["text"])
         reasoning = _text(delta.get("reasoning") or delta.get("reasoning_content"))
         reason = _finish_reason(choice, chunk)
-        if text or reasoning or reason or usage or delta.get("tool_calls"):
+        if text or reasoning or reason or usage or _adds(delta):
             index = _integer(choice.get("index")) or 0
             tokens.append(Token(text, index, reasoning, reason, usage, chunk))
     return tokens
+
+
+def _adds(delta: dict[str, Any]) -> bool:
+    """Whether there is more than the role: tool calls, a refusal, or what else may come."""
+    return any(value for key, value in delta.items() if key != "role")
 
 
 def _from_token(chunk: dict[str, Any], token: dict[str, Any]) -> Token:
