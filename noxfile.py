@@ -151,7 +151,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The chat page of examples/web_service in headless Chromium."""
+    """What headless Chromium makes of the chat page, and of the SSE decoder's corpus."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         if shutil.which("apt-get") is None or os.geteuid() != 0:
             session.error("Needs Chromium and its driver: apt-get install chromium chromium-driver")
@@ -162,8 +162,8 @@ def browser(session: nox.Session) -> None:
             *apt_get, "install", "--yes", "--no-install-recommends", *packages, external=True
         )
     install_wheel(session, *group("browser"))
-    # One browser, one test after the other.
-    session.run("pytest", "-m", "browser", "tests/test_web_page.py", *session.posargs)
+    files = [f"tests/test_{name}.py" for name in ("framing_sse_browser", "web_page")]
+    session.run("pytest", "-m", "browser", *files, *session.posargs)
 
 
 @nox.session
