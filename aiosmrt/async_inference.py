@@ -285,7 +285,10 @@ class _Wait:
 
     def too_late(self, timeout: float | None) -> DeadlineExceededError:
         """The error for a wait that took too long."""
-        text = f"Neither output nor failure object came within {timeout} s: {self._output}"
+        text = (
+            f"Neither output nor failure object came within {timeout} s, and result() can be "
+            f"awaited again: {self._output}"
+        )
         if any(watch.is_ambiguous for watch in self._watches.values()):
             text += (
                 ". S3 answered 403 each time, as for an object that is not there where "

@@ -191,6 +191,8 @@ class TransportError(AiosmrtError):
 
     total: float | None = None
     _advice = "If the model may run once more, repeat the call."
+    # Of what was asked of S3, where no model runs.
+    _s3_advice = "It was S3 that was asked, so that nothing runs twice if you try again."
 
     def __init__(self, message: str = "", *, host: str | None = None) -> None:
         super().__init__(message)
@@ -204,11 +206,15 @@ class TransportError(AiosmrtError):
             facts.append(f"Timeouts.total {self.total:g} s")
         return facts
 
+    def _advise(self) -> str:
+        return self._s3_advice if self.operation in _S3_OPERATIONS else super()._advise()
+
 
 class ConnectError(TransportError):
     """No connection could be made: DNS, TCP, the proxy or TLS."""
 
     _advice = "Check the region, the endpoint URL, DNS, the proxy and the network."
+    _s3_advice = "Check the region, the endpoint URL of S3, DNS, the proxy and the network."
 
 
 class ConnectionLostError(TransportError):
@@ -237,6 +243,8 @@ class ConnectionLostError(TransportError):
     def _advise(self) -> str:
         # The service resets the connection instead of answering when a body is
         # over the endpoint's limit, 6,291,456 bytes unless AWS has raised it.
+        if self.operation in _S3_OPERATIONS:
+            return super()._advise()
         if self.bytes_sent > 6_291_456:
             return (
                 f"The request's body has {self.bytes_sent} bytes; past 6 MiB its size is the "
@@ -250,6 +258,7 @@ class ConnectTimeoutError(TransportError, TimeoutError):
     """No connection was made within ``Timeouts.connect`` seconds."""
 
     _advice = "Check the network path to the endpoint, or raise Timeouts.connect."
+    _s3_advice = "Check the network path to S3, or raise Timeouts.connect."
 
 
 class ReadTimeoutError(TransportError, TimeoutError):
@@ -259,6 +268,7 @@ class ReadTimeoutError(TransportError, TimeoutError):
         "The model may still be running, so it is called again only with "
         "RetryPolicy(retry_on_read_timeout=True). A longer inference needs a longer timeout."
     )
+    _s3_advice = "Try again, or raise Timeouts.read or Timeouts.idle."
 
 
 class PoolTimeoutError(TransportError, TimeoutError):
@@ -514,6 +524,8 @@ class AccessDeniedException(ServiceError):
     _advice = "Allow sagemaker:InvokeEndpoint (or its async or streaming form) on this endpoint."
 
     def _advise(self) -> str:
+        if self.operation in _S3_OPERATIONS and self.code not in ("AccessDenied", "403"):
+            return "Its code names the cause, which is not a missing permission."
         return _S3_ADVICE.get(self.operation or "", self._advice)
 
 
@@ -603,6 +615,7 @@ _STATUS_ADVICE = {
     413: "The body is too long for what answers: send less, or use InvokeEndpointAsync.",
 }
 
+_S3_OPERATIONS = ("GetObject", "ListObjectsV2", "PutObject")
 _S3_ADVICE = {
     "GetObject": "Allow s3:GetObject on this object, and kms:Decrypt if a key of KMS encrypts it.",
     "PutObject": "Allow s3:PutObject here, and kms:GenerateDataKey if a key of KMS encrypts it.",

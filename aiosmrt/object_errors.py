@@ -36,7 +36,8 @@ __all__ = [
     "read_failure",
 ]
 
-_STATUS = re.compile(r"status code: (\d{3})")
+# The second form is of an error document that came with a 200, as CompleteMultipartUpload's may.
+_STATUS = re.compile(r"status code: (\d{3})|inner: Response \{\s*status: (\d{3})")
 _ELEMENT = re.compile(r"<(Code|Message|Region|RequestId)>([^<]*)</\1>")
 # Of object_store's `HttpError`, in the debug form that follows the sentence.
 _KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
@@ -110,11 +111,13 @@ def read_failure(error: Exception, *, operation: str, uri: str, host: str) -> Ob
         ours.operation = operation
         return ObjectFailure(error=ours)
     elements = {name: unescape(value) for name, value in _ELEMENT.findall(text)}
-    number = int(status[1]) if status else 301
+    number = int(status[1] or status[2]) if status else 301
     is_redirect = 300 <= number < 400 or "Region" in elements
     code = elements.get("Code") or ("PermanentRedirect" if is_redirect else str(number))
     cls = _CLASSES.get(code) or _CLASSES_BY_STATUS.get(number, UnknownServiceError)
     said = elements.get("Message", "")[:_MESSAGE_LENGTH].rstrip(".")
+    if code == "RequestTimeTooSkewed":
+        said += ". Set this machine's clock: requests to S3 are signed by it"
     ours = cls(
         f"{said or 'S3 gave no message'}: {uri}",
         code=code,

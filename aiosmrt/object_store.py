@@ -15,7 +15,6 @@ import re
 import time
 from datetime import datetime, timedelta, timezone
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
@@ -30,7 +29,12 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.object_errors import read_failure
-from aiosmrt.transport import Transport, choose_tls, environment_proxy
+from aiosmrt.transport import (
+    Transport,
+    authorities,
+    beside_the_service,
+    environment_proxy,
+)
 from aiosmrt.upload_parts import UploadParts
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from aiosmrt.config import Config
     from aiosmrt.models import Timeouts
     from aiosmrt.object_errors import ObjectFailure
+    from aiosmrt.transport import Verification
 
 __all__ = ["LIST_PAGE_LENGTH", "ObjectStore", "S3Location", "StoredObject"]
 
@@ -220,6 +225,8 @@ class ObjectStore:
         provider: The session's credentials.
         timeouts: ``connect``; ``read`` and ``idle`` bound the silence of a look and of a download.
         proxy: The proxy's URL.
+        tls: What S3 is verified by, as the transport takes it; obstore trusts the authorities
+            of a context or a file beside those that it knows, and presents no certificate.
         user_agent: The User-Agent header's value.
     """
 
@@ -230,12 +237,14 @@ class ObjectStore:
         *,
         timeouts: Timeouts,
         proxy: str | None,
+        tls: Verification,
         user_agent: str,
     ) -> None:
         self._config = config
         self._provider = provider
         self._timeouts = timeouts
         self._proxy = proxy
+        self._tls = beside_the_service(tls, config.ca_bundle)
         self._user_agent = user_agent
         self._credentials: Credentials | None = None
         self._regions: dict[str, str] = {}
@@ -460,7 +469,7 @@ class ObjectStore:
         transport = Transport(
             url.geturl(),
             max_connections=1,
-            tls=choose_tls(None, self._config.ca_bundle),
+            tls=self._tls,
             proxy=self._proxy or environment_proxy(url.geturl()),
         )
         target = f"{transport.target_prefix}{url.path or '/'}"
@@ -547,12 +556,10 @@ class ObjectStore:
             options["read_timeout"] = options["timeout"] = _PART_TIMEOUT
         if self._proxy is not None:
             options["proxy_url"] = self._proxy
-        if (path := self._config.ca_bundle) is not None:
-            try:
-                options["root_certificate"] = Path(path).read_bytes()
-            except OSError as error:
-                text = f"The CA bundle {path} cannot be used: {error.strerror}"
-                raise ConfigurationError(text) from error
+        if self._tls is False:
+            options["allow_invalid_certificates"] = True
+        elif self._tls is not True and (trusted := authorities(self._tls)):
+            options["root_certificate"] = trusted
         return options
 
 

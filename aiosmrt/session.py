@@ -76,7 +76,9 @@ class Session:
             for no limit of one's own.
         connector: An ``aiohttp.TCPConnector`` to share; it is never closed here.
         ssl: As aiohttp takes it: an ``SSLContext``, a ``Fingerprint``, or None to verify
-            by the system's certificates (or ``AWS_CA_BUNDLE``).
+            by the system's certificates (or ``AWS_CA_BUNDLE``). For S3, which obstore calls,
+            the context's authorities are trusted beside its own; certificates that a context
+            presents, and a fingerprint, are the service's alone.
         proxy: The URL of an HTTP proxy.
         user_agent_extra: Appended to the User-Agent.
         instrumentation: What follows the calls (see `aiosmrt.instrumentation`): one, or
@@ -114,7 +116,7 @@ class Session:
         check_type("timeouts", timeouts, Timeouts)
         check_type("retries", retries, RetryPolicy, NoneType)
         check_type("proxy", proxy, str, NoneType)
-        self._config = resolve_config(
+        self._config = config = resolve_config(
             region=region,
             endpoint_url=endpoint_url,
             s3_endpoint_url=s3_endpoint_url,
@@ -123,27 +125,27 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        self._provider = _choose_provider(credentials, self._config)
+        self._provider = _choose_provider(credentials, config)
+        tls = choose_tls(ssl, config.ca_bundle)
         self._transport = Transport(
-            self._config.endpoint_url,
+            config.endpoint_url,
             max_connections=max_connections,
             connector=connector,
-            tls=choose_tls(ssl, self._config.ca_bundle),
-            proxy=proxy or environment_proxy(self._config.endpoint_url),
+            tls=tls,
+            proxy=proxy or environment_proxy(config.endpoint_url),
         )
-        agent = build_user_agent(
-            __version__, app_id=self._config.user_agent_app_id, extra=user_agent_extra
-        )
-        signer = _make_signer(self._transport.host, self._config.region)
+        app_id = config.user_agent_app_id
+        agent = build_user_agent(__version__, app_id=app_id, extra=user_agent_extra)
+        signer = _make_signer(self._transport.host, config.region)
         self._client = Client(
             Caller(self._transport, signer, self._provider, user_agent=agent),
             timeouts=timeouts,
-            retries=self._config.retries,
+            retries=config.retries,
             max_body_length=max_body_length,
-            watcher=_make_watcher(instrumentation, self._config),
+            watcher=_make_watcher(instrumentation, config),
         )
         store = ObjectStore(
-            self._config, self._provider, timeouts=timeouts, proxy=proxy, user_agent=agent
+            config, self._provider, timeouts=timeouts, proxy=proxy, tls=tls, user_agent=agent
         )
         self._poller = ResultPoller(store, self._transport.wait_for)
 

@@ -22,6 +22,7 @@ from aiosmrt import Credentials, Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from ssl import SSLContext
 
     from typing_extensions import Self
 
@@ -50,7 +51,8 @@ class Stored(NamedTuple):
 class FakeS3:
     """Attributes that a test sets: what the caller may do, and what else is wrong."""
 
-    def __init__(self) -> None:
+    def __init__(self, ssl: SSLContext | None = None) -> None:
+        self._ssl = ssl
         self.objects: dict[tuple[str, str], Stored] = {}
         self.seen: list[Seen] = []
         self.parts: dict[str, dict[int, bytes]] = {}
@@ -69,9 +71,10 @@ class FakeS3:
         server = web.Server(self._handle, access_log=None, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._ssl)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        scheme = "http" if self._ssl is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

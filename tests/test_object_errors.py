@@ -138,3 +138,20 @@ def test_some_refusals_are_everyones(code):
 def test_others_are_the_objects_own(code):
     assert not is_refusal_of_all(UnknownServiceError(code=code, status_code=403))
     assert not is_refusal_of_all(ConnectError())
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("status code: 403: <Code>AccessDenied</Code>", "Allow s3:GetObject"),
+        ("status code: 403: <Code>InvalidAccessKeyId</Code>", "not a missing permission"),
+        ("status code: 403: <Code>RequestTimeTooSkewed</Code>", "Set this machine's clock"),
+        ("HttpError { kind: Timeout", "raise Timeouts.read"),
+        ("HttpError { kind: Connect", "the endpoint URL of S3"),
+        ("HttpError { kind: Body", "nothing runs twice"),
+    ],
+)
+def test_what_to_do_next_is_of_s3_and_not_of_a_model(text, said):
+    found = read_failure(Exception(text), operation="GetObject", uri="s3://b/k", host="h")
+    assert said in str(found.error)
+    assert "odel" not in str(found.error)

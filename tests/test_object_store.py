@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
 import traceback
 from datetime import datetime, timedelta, timezone
 
+import aiohttp
 import boto3
 import pytest
+import trustme
 from botocore.config import Config as BotoConfig
-from fake_s3 import KEYS, FakeS3, begin, cut_off, never, refusal
+from fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal
 from raw_server import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
@@ -362,6 +365,45 @@ async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
     async with s3.session() as session:
         with pytest.raises(ConfigurationError, match="CA bundle"):
             await read(session._poller.store, "s3://b/k")
+
+
+@pytest.fixture
+async def https():
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    async with FakeS3(server) as s3:
+        s3.put("s3://b/k", "found")
+        yield s3, authority
+
+
+def trust(authority: trustme.CA, how: str, path, monkeypatch) -> object:
+    """The session's argument ``ssl``."""
+    authority.cert_pem.write_to_path(str(path))
+    if how == "context":
+        return ssl.create_default_context(cafile=str(path))
+    if how == "fingerprint":  # of another host's certificate: the service's
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+        return aiohttp.Fingerprint(bytes(32))
+    return False
+
+
+@pytest.mark.parametrize("how", ["context", "fingerprint", "off"])
+async def test_s3_is_believed_as_the_session_believes(https, tmp_path, monkeypatch, how):
+    s3, authority = https
+    s3.region = "eu-west-1"  # which is asked for by another way
+    trusted = trust(authority, how, tmp_path / "ca.pem", monkeypatch)
+    async with s3.session(ssl=trusted) as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+
+
+@pytest.mark.parametrize("trusted", [None, ssl.create_default_context()])
+async def test_an_s3_of_no_known_authority_is_sent_nothing(https, trusted):
+    s3, _ = https
+    async with s3.session(ssl=trusted) as session:
+        with pytest.raises(ConnectError):
+            await read(session._poller.store, "s3://b/k")
+    assert not s3.seen
 
 
 async def test_requests_go_through_the_proxy(s3):
@@ -754,6 +796,22 @@ async def test_a_cancelled_upload_leaves_no_half_object(s3, store, large, operat
     assert not s3.parts
     whole = b"small" if operation == "PutObject" else LARGE
     assert all(stored.body == whole for stored in s3.objects.values())
+
+
+async def test_a_completion_that_fails_behind_its_200_is_told(s3, store, large):
+    """As S3 does when it has sent the head before it is through ("CompleteMultipartUpload")."""
+
+    async def fail(seen, request):
+        if seen.operation == "CompleteMultipartUpload":
+            await request.read()
+            return document("<Error><Code>InternalError</Code><Message>Ours.</Message></Error>")
+        return None
+
+    s3.hook = fail
+    with pytest.raises(InternalFailure, match="Ours") as caught:
+        await store.put(at("s3://b/k"), large, content_type=None)
+    assert (caught.value.code, caught.value.status_code) == ("InternalError", 200)
+    assert not s3.parts
 
 
 async def test_a_file_that_cannot_be_read_is_an_os_error(s3, store, tmp_path):

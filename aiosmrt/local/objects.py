@@ -116,7 +116,12 @@ class RemoteObjects:
         provider = default_provider(config) if credentials is None else as_provider(credentials)
         self._location = object_store.S3Location
         self._store = object_store.ObjectStore(
-            config, provider, timeouts=Timeouts(), proxy=None, user_agent="aiosmrt-local"
+            config,
+            provider,
+            timeouts=Timeouts(),
+            proxy=None,
+            tls=config.ca_bundle or True,
+            user_agent="aiosmrt-local",
         )
 
     async def read(self, uri: str) -> bytes:

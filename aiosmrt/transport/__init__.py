@@ -17,6 +17,15 @@ from __future__ import annotations
 from aiosmrt.transport.exchange import Exchange, StaleConnectionError
 from aiosmrt.transport.pool import Transport
 from aiosmrt.transport.proxies import environment_proxy
-from aiosmrt.transport.tls import choose_tls
+from aiosmrt.transport.tls import Verification, authorities, beside_the_service, choose_tls
 
-__all__ = ["Exchange", "StaleConnectionError", "Transport", "choose_tls", "environment_proxy"]
+__all__ = [
+    "Exchange",
+    "StaleConnectionError",
+    "Transport",
+    "Verification",
+    "authorities",
+    "beside_the_service",
+    "choose_tls",
+    "environment_proxy",
+]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import ssl
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import aiohttp
 
 from aiosmrt.errors import ConfigurationError
 
-__all__ = ["choose_tls", "trust"]
+__all__ = ["Verification", "authorities", "beside_the_service", "choose_tls", "trust"]
 
 _logger = logging.getLogger("aiosmrt")
 
 
-def choose_tls(
-    given: Any, ca_bundle: str | None
-) -> ssl.SSLContext | aiohttp.Fingerprint | bool | str:
+# A path is of a CA bundle; True is the system's authorities, False none.
+Verification: TypeAlias = "ssl.SSLContext | aiohttp.Fingerprint | bool | str"
+
+
+def choose_tls(given: Any, ca_bundle: str | None) -> Verification:
     """What to verify by, from the session's ``ssl`` argument and the configured CA bundle.
 
     Args:
@@ -81,3 +84,31 @@ def trust(path: str) -> ssl.SSLContext:
         ) from error
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     return context
+
+
+def beside_the_service(tls: Verification, ca_bundle: str | None) -> ssl.SSLContext | bool | str:
+    """What to verify other hosts by: a fingerprint is of the service's own certificate.
+
+    Args:
+        tls: What `choose_tls` chose for the service.
+        ca_bundle: As it was given.
+    """
+    return (ca_bundle or True) if isinstance(tls, aiohttp.Fingerprint) else tls
+
+
+def authorities(tls: ssl.SSLContext | str) -> bytes:
+    """The certificates that are trusted, in PEM. Reads the file, if it is one.
+
+    Args:
+        tls: A context, or the path of a CA bundle.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    if isinstance(tls, ssl.SSLContext):
+        trusted = tls.get_ca_certs(binary_form=True)
+        return "".join(map(ssl.DER_cert_to_PEM_cert, trusted)).encode()
+    try:
+        return Path(tls).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"The CA bundle {tls} cannot be used: {error.strerror}") from error
