@@ -32,6 +32,7 @@ PYTEST = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal
 RELIABILITY = (
     "attempts",
     "cancellation",
+    "chunks",
     "concurrency",
     "responses",
     "session",

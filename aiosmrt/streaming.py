@@ -42,7 +42,7 @@ class ResponseStream:
 
     It holds a connection until the answer ends, ``aclose`` is called, an error is
     raised, or the task that reads it is cancelled. It can be iterated once. A stream
-    that nobody reads holds at most some 128 KiB and one unfinished message: the
+    that nobody reads holds less than 1 MiB and one unfinished message: the
     connection is not read further.
 
     Attributes:

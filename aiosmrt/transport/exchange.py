@@ -18,6 +18,7 @@ from aiosmrt.errors import (
     StreamTruncatedError,
     TransportError,
 )
+from aiosmrt.transport.chunks import take_chunks, wait_for_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,6 +173,20 @@ class Exchange:
             Some bytes, ``b""`` at the body's end.
 
         Raises:
+            AiosmrtError: As ``receive_chunks``.
+        """
+        return b"".join(await self.receive_chunks(idle))
+
+    async def receive_chunks(self, idle: float | None) -> list[bytes]:
+        """The next bytes of the body, as many as are there, in the pieces that they are in.
+
+        Args:
+            idle: Seconds to wait for them; None for no limit.
+
+        Returns:
+            Some pieces, none of them empty; none at the body's end.
+
+        Raises:
             StreamTruncatedError: The body ended before its announced length, or its last chunk.
             ConnectionLostError: The connection was reset.
             ReadTimeoutError: Nothing came in ``idle`` seconds.
@@ -182,28 +197,31 @@ class Exchange:
         if payload is None:
             if self._failure is not None:
                 raise self._failure
-            return b""
+            return []
+        if payload.at_eof():
+            return []
         lost = cause = None
-        try:
-            if not payload.is_eof():
-                self._wait_at_most(idle)
-            data = await payload.readany()
-        except BaseException as error:
-            # aiohttp raises before it hands out what had arrived: those bytes come first.
-            # No public method reads them: read_nowait() raises the same error again.
-            take = payload._read_nowait  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-            data = take(-1) if isinstance(error, Exception) else b""
-            if not data:
-                lost = self._lost(error)
-                self.close()
-                if lost is error:
-                    raise
-            cause = _cause(error)
-        if not data and lost is not None:
+        chunks = take_chunks(payload, self._protocol)
+        if not chunks:
+            try:
+                if not payload.is_eof():
+                    self._wait_at_most(idle)
+                chunks = await wait_for_chunks(payload, self._protocol)
+            except BaseException as error:
+                # What had arrived before it comes first.
+                if isinstance(error, Exception):
+                    chunks = take_chunks(payload, self._protocol)
+                if not chunks:
+                    lost = self._lost(error)
+                    self.close()
+                    if lost is error:
+                        raise
+                    cause = _cause(error)
+        if lost is not None:
             raise lost from cause
         self._due = None
-        self.bytes_received += len(data)
-        return data
+        self.bytes_received += sum(map(len, chunks))
+        return chunks
 
     async def read(self, idle: float | None, limit: int | None) -> bytes:
         """The whole body; the exchange is released, or closed on an error.
@@ -224,14 +242,11 @@ class Exchange:
             self.close()
             raise MessageTooLargeError("a body", length=int(announced), limit=limit)
         chunks: list[bytes] = []
-        while chunk := await self.receive(idle):
-            chunks.append(chunk)
+        while received := await self.receive_chunks(idle):
+            chunks += received
             if limit is not None and self.bytes_received > limit:
                 self.close()
                 raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
-            # Without a payload the connection was closed meanwhile: receive() tells why.
-            if self._payload is not None and self._payload.at_eof():
-                break
         self.release()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
