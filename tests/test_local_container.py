@@ -110,16 +110,19 @@ async def not_ready(local):
     assert "not ready" in json.loads(body)["Message"]
 
 
-async def test_no_traffic_before_ping():
+async def test_no_traffic_before_ping(caplog):
     container = FakeContainer(fine, ping_status=503)
     async with container, LocalEndpoint() as local:
         local.add_container("c", container.url)
         await not_ready(local)
+        await not_ready(local)
         assert not container.seen
+        text = f"the container at {container.url} is not ready: it answered GET /ping with 503"
+        assert [record.getMessage() for record in caplog.records] == [text]
         container.ping_status = 200
         for _ in range(3):
             assert (await send_signed(local, PATH, b"x"))[0] == 200
-        assert container.pings == 2
+        assert container.pings == 3
 
 
 async def test_one_ping_for_however_many_calls():

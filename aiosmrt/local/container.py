@@ -8,6 +8,7 @@ headers that the service passes on; the answer's body is read as it comes. Sourc
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from aiosmrt.transport import Exchange
 
 __all__ = ["Container"]
+
+_log = logging.getLogger("aiosmrt.local")
 
 # The service's own limit of an answer to /ping.
 _PING_SECONDS = 2.0
@@ -46,7 +49,9 @@ class Container:
     def __init__(self, url: str, *, multi_model: bool = False) -> None:
         self._models = LoadedModels(self._converse) if multi_model else None
         self._transport = Transport(url, max_connections=_MAX_CONNECTIONS)
+        self._url = url
         self._is_ready = False
+        self._complaint: str | None = None
         self._ping: asyncio.Task[bool] | None = None
 
     async def invoke(self, request: ModelRequest) -> Answer:
@@ -102,16 +107,26 @@ class Container:
         return self._is_ready
 
     async def _ask(self) -> bool:
+        complaint = None
         try:
             exchange = await asyncio.wait_for(
                 self._exchange("GET", "/ping", {}, b""), _PING_SECONDS
             )
-        except (AiosmrtError, asyncio.TimeoutError):
-            return False
+        except AiosmrtError as error:
+            complaint = str(error)
+        except asyncio.TimeoutError:
+            complaint = f"it did not answer GET /ping in {_PING_SECONDS:g} seconds"
+        else:
+            exchange.close()
+            if exchange.status_code != 200:
+                complaint = f"it answered GET /ping with {exchange.status_code}"
         finally:
             self._ping = None
-        exchange.close()
-        return exchange.status_code == 200
+        if complaint is not None and complaint != self._complaint:
+            # Once, and not with each call that is told to come again.
+            _log.warning("the container at %s is not ready: %s", self._url, complaint)
+        self._complaint = complaint
+        return complaint is None
 
     async def _converse(self, method: str, path: str, body: bytes) -> tuple[int, str]:
         headers = {"Content-Type": "application/json"} if body else {}
