@@ -22,6 +22,7 @@ __all__ = ["local"]
 
 # How long async inferences have to finish once it is told to stop.
 _SHUTDOWN_SECONDS = 10.0
+_OPEN_FILES = 65_536
 
 
 # What can follow a container's URL, as add_container takes it.
@@ -150,6 +151,7 @@ def local(
     from aiosmrt.auth.credentials import Credentials
     from aiosmrt.local import LocalEndpoint
 
+    _allow_many_connections()
     credentials = None
     if access_key_id is not None and secret_access_key is not None:
         credentials = Credentials(access_key_id, secret_access_key)
@@ -166,6 +168,19 @@ def local(
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     run_async(_serve(endpoint, containers, tells_key=credentials is None))
+
+
+def _allow_many_connections() -> None:
+    """Raises the soft limit of open files, 1,024 as a rule: a stream has two connections."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(
