@@ -67,3 +67,15 @@ def test_a_long_run_is_told_block_by_block(measured: tuple[str, dict[str, Any]])
     printed, facts = measured
     assert len(facts["slope"]) == 20
     assert printed.count(" calls: ") == 20
+
+
+def test_what_the_local_endpoint_adds_is_told_for_both_ways() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "local_latency.py"), "--calls=5"],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=110,
+    )
+    lines = [line.partition(":")[0].strip() for line in done.stdout.splitlines()[1:]]
+    assert lines == ["the container alone", "through aiosmrt local", "added"]
