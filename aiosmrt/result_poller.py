@@ -91,9 +91,15 @@ class Watch:
         if self.arrived.exception() is None and (found := self.arrived.result()) is not None:
             found.close()
 
-    def schedule(self, now: float) -> None:
-        """Sets the time of the next look, each further from the last."""
-        self.due = now + self.pause * random.uniform(*_JITTER)  # noqa: S311 - spreads load
+    def schedule(self, now: float, jitter: float) -> None:
+        """Sets the time of the next look, each further from the last.
+
+        Args:
+            now: The time, by the loop's clock.
+            jitter: What the pause is multiplied by; the same for all that one look was for,
+                so that they stay together.
+        """
+        self.due = now + self.pause * jitter
         self.pause = min(self.pause * _GROWTH, self._cap)
 
 
@@ -163,6 +169,7 @@ class _Directory:
         self._prefix = prefix
         self._tasks = tasks  # those of all prefixes, until each is done
         self._watches: dict[str, list[Watch]] = {}
+        self._is_sorted = True  # that dict, by its keys
         self._task: asyncio.Task[None] | None = None
         # Done when a newcomer's look is due before the next one.
         self._hurry: asyncio.Future[None] | None = None
@@ -181,8 +188,10 @@ class _Directory:
         return not self._watches
 
     def add(self, watch: Watch) -> None:
-        watch.schedule(asyncio.get_running_loop().time())
-        self._watches.setdefault(watch.location.key, []).append(watch)
+        watch.schedule(asyncio.get_running_loop().time(), _jitter())
+        key = watch.location.key
+        self._is_sorted = self._is_sorted and key in self._watches
+        self._watches.setdefault(key, []).append(watch)
         if watch.due < self._wakes_at and self._hurry is not None and not self._hurry.done():
             self._hurry.set_result(None)
         if self._task is None:
@@ -231,26 +240,33 @@ class _Directory:
                     _logger.warning("looking below %s failed: %s", self._prefix, error)
             except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
                 self._fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
-            now = loop.time()
+            now, jitter = loop.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
-                    watch.schedule(now)
+                    watch.schedule(now, jitter)
         self._task = None
 
     def _due(self, now: float) -> list[str]:
         """The keys to look for now: for a listing in its order, else a batch of them."""
+        # Ten thousand wait here at times, and the loop with them: hence the plain loops.
         if self._may_list is False:
-            whens = {
-                key: min(watch.due for watch in watches) for key, watches in self._watches.items()
-            }
-            due = [key for key, when in whens.items() if when <= now]
-            return heapq.nsmallest(_BATCH, due, key=whens.__getitem__)
-        # Whoever is halfway through a pause is served too, so that looks come together.
-        return sorted(
-            key
-            for key, watches in self._watches.items()
-            if any(watch.due - watch.pause / 2 <= now for watch in watches)
-        )
+            overdue: list[tuple[float, str]] = []
+            for key, watches in self._watches.items():
+                when = min([watch.due for watch in watches])
+                if when <= now:
+                    overdue.append((when, key))
+            return [key for _, key in heapq.nsmallest(_BATCH, overdue)]
+        if not self._is_sorted:
+            self._watches = dict(sorted(self._watches.items()))
+            self._is_sorted = True
+        due: list[str] = []
+        for key, watches in self._watches.items():
+            for watch in watches:
+                # Whoever is halfway through a pause is served too, so that looks come together.
+                if watch.due - watch.pause / 2 <= now:
+                    due.append(key)
+                    break
+        return due
 
     async def _sleep(self) -> None:
         """Sleeps until the first look is due, newcomers' looks included."""
@@ -350,6 +366,10 @@ class _Directory:
                 outcome = None  # its bytes can be read once
         if outcome is not None and not isinstance(outcome, AiosmrtError):
             outcome.close()
+
+
+def _jitter() -> float:
+    return random.uniform(*_JITTER)  # noqa: S311 - it spreads load
 
 
 def _just_before(key: str) -> str:

@@ -18,7 +18,7 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.object_store import S3Location
-from aiosmrt.result_poller import ResultPoller, Watch, _just_before
+from aiosmrt.result_poller import ResultPoller, Watch, _jitter, _just_before
 
 CAP = 0.05  # seconds: a test need not wait as a user does
 
@@ -78,7 +78,7 @@ async def test_the_first_look_is_early_and_pauses_grow_to_the_cap(poller):
     assert waiting.due - now <= 0.06
     pauses = []
     for _ in range(30):
-        waiting.schedule(0.0)
+        waiting.schedule(0.0, _jitter())
         pauses.append(waiting.due)
     waiting.close()
     assert pauses[0] < 0.15
