@@ -93,6 +93,7 @@ async def local(monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("AWS_ENDPOINT_URL", local.url)
         monkeypatch.setenv("AWS_REGION", local.region)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", local.region)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", local.credentials.access_key_id)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", local.credentials.secret_access_key)
         monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
@@ -148,10 +149,11 @@ async def test_every_code_block_runs(heading, local):
             if block.language == "python":
                 await run_python(block.before, block.line, namespace)
                 await run_python(block.code, block.line, namespace)
-            elif block.language in {"sh", "console"}:
+            elif block.language == "sh":
+                await asyncio.to_thread(run_shell, f"{block.before}\n{block.code}")
+            elif block.language == "console":
                 await asyncio.to_thread(run_shell, block.before)
-                run = run_shell if block.language == "sh" else run_console
-                await asyncio.to_thread(run, block.code)
+                await asyncio.to_thread(run_console, block.code)
             else:
                 assert block.language == "text", f"line {block.line}: nothing runs this language"
 

@@ -186,10 +186,11 @@ class AsyncInferences:
         inference.status = "completed"
 
     async def _fail(self, inference: AsyncInference, reason: str) -> None:
-        _log.warning(
-            "async inference %s of endpoint %s failed",
+        _log.warning(  # not why: that may quote the input
+            "async inference %s of endpoint %s failed: see %s",
             inference.inference_id,
             inference.endpoint_name,
+            inference.failure_location or "the model's own log",
         )
         if inference.failure_location is not None:
             try:
