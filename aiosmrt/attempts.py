@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from aiosmrt.retries import RetryPolicy
     from aiosmrt.serialize import SerializedRequest
     from aiosmrt.transport import Transport
-    from aiosmrt.watch import Watch
+    from aiosmrt.watch import CallWatch
 
 __all__ = ["Caller", "Finish"]
 
@@ -98,7 +98,7 @@ class _Call:
         self.timeouts = timeouts
         self.policy = policy
         self.deadline = deadline
-        self.watch: Watch | None = None
+        self.watch: CallWatch | None = None
         self.invocation_id = _random_uuid()
         self.attempt = 0
         # Of the last attempt: whether it got as far as a request, what that was signed
@@ -149,7 +149,7 @@ class Caller:
         timeouts: Timeouts,
         policy: RetryPolicy,
         failed: Callable[[AiosmrtError], None] | None = None,
-        watch: Watch | None = None,
+        watch: CallWatch | None = None,
     ) -> _T:
         """Makes one call, with as many attempts as its policy grants.
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from aiosmrt.serialize import AnyInput, SerializedRequest
     from aiosmrt.transport import Exchange
-    from aiosmrt.watch import Watcher
+    from aiosmrt.watch import CallWatcher
 
 __all__ = ["Client", "check_type"]
 
@@ -59,7 +59,7 @@ class Client:
         timeouts: Timeouts,
         retries: RetryPolicy,
         max_body_length: int | None,
-        watcher: Watcher | None = None,
+        watcher: CallWatcher | None = None,
     ) -> None:
         self._caller = caller
         self._timeouts = timeouts

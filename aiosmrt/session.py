@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aiosmrt.config import Config
     from aiosmrt.hooks import MakeHooks
     from aiosmrt.models import Body, PayloadPart
-    from aiosmrt.watch import Watcher
+    from aiosmrt.watch import CallWatcher
 
 __all__ = ["Session"]
 
@@ -611,12 +611,12 @@ def _make_signer(host: str, region: str) -> SigV4Signer:
 
 def _make_watcher(
     instrumentation: MakeHooks | Iterable[MakeHooks] | None, config: Config
-) -> Watcher | None:
+) -> CallWatcher | None:
     if instrumentation is None:
         return None
-    from aiosmrt.watch import Watcher
+    from aiosmrt.watch import CallWatcher
 
-    return Watcher(instrumentation, region=config.region, endpoint_url=config.endpoint_url)
+    return CallWatcher(instrumentation, region=config.region, endpoint_url=config.endpoint_url)
 
 
 def _check_count(name: str, value: Any) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiosmrt.models import PayloadPart, ResponseMetadata, ResponseStreamHead
     from aiosmrt.transport import Exchange
-    from aiosmrt.watch import Watch
+    from aiosmrt.watch import CallWatch
 
 __all__ = ["ResponseStream", "ResponseStreamCall"]
 
@@ -62,7 +62,7 @@ class ResponseStream:
         started: float,
         max_length: int | None = None,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
-        watch: Watch | None = None,
+        watch: CallWatch | None = None,
     ) -> None:
         self._exchange: Exchange | None = exchange
         self._loop = asyncio.get_running_loop()

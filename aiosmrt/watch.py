@@ -1,6 +1,6 @@
 """From a call under way to the hooks that follow it.
 
-A session without hooks makes no `Watch`, and its calls ask for nothing but that. With
+A session without hooks makes no `CallWatch`, and its calls ask for nothing but that. With
 them each call has one: it takes what the call's own code knows, keeps the times, and
 tells all hooks, whatever they raise.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiosmrt.stream_decoding import Decoder
     from aiosmrt.transport import Exchange
 
-__all__ = ["Watch", "Watcher"]
+__all__ = ["CallWatch", "CallWatcher"]
 
 _T = TypeVar("_T")
 
@@ -46,7 +46,7 @@ _OWN_NAMES = re.compile(
 )
 
 
-class Watcher:
+class CallWatcher:
     """Begins to follow calls; one for a session.
 
     Args:
@@ -75,7 +75,7 @@ class Watcher:
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._told: set[str] = set()
 
-    def begin(self, request: SerializedRequest) -> Watch | None:
+    def begin(self, request: SerializedRequest) -> CallWatch | None:
         """Begins to follow a call; None if no hooks want to."""
         call = CallStarted(
             operation=request.head.operation.name,
@@ -93,7 +93,7 @@ class Watcher:
             elif made is not None:
                 name = type(made).__qualname__
                 self.warn_once(name, "instrumentation of %s, which are no CallHooks", name)
-        return Watch(self, hooks) if hooks else None
+        return CallWatch(self, hooks) if hooks else None
 
     def guard(self, hook: Callable[..., _T], *arguments: Any) -> _T | None:
         """Calls a hook; what it raises is told once, and is no matter of the call's."""
@@ -111,7 +111,7 @@ class Watcher:
             _logger.warning(text, *values, exc_info=exc_info)
 
 
-class Watch:
+class CallWatch:
     """Follows one call.
 
     Args:
@@ -119,7 +119,7 @@ class Watch:
         hooks: What to tell.
     """
 
-    def __init__(self, watcher: Watcher, hooks: list[CallHooks]) -> None:
+    def __init__(self, watcher: CallWatcher, hooks: list[CallHooks]) -> None:
         self._guard = watcher.guard
         self._warn_once = watcher.warn_once
         self._hooks = hooks
