@@ -57,10 +57,15 @@ aiosmrt.client.time_to_first_part   histogram, s        streams
 aiosmrt.client.active_calls         up-down counter
 aiosmrt.client.retries              counter             by the ``error.type`` that led to it
 aiosmrt.client.throttles            counter             attempts that were throttled
-aiosmrt.client.pool_wait            histogram, s        of each attempt, 0 where it had none
+aiosmrt.client.pool_wait            histogram, s        of attempts that had to wait
 gen_ai.client.operation.duration    histogram, s        where ``iter_tokens`` saw an answer
 gen_ai.client.token.usage           histogram, {token}  where it was told
 ==================================  ==================  ===================================
+
+The first six tell ``rpc.system.name``, ``rpc.method``, ``server.address``, ``server.port`` and
+``aiosmrt.endpoint_name``; durations ``error.type`` too. Those for generative AI tell
+``gen_ai.operation.name`` and ``gen_ai.provider.name`` in the place of ``rpc.*``, and the usage
+``gen_ai.token.type``.
 """
 
 from __future__ import annotations
@@ -90,6 +95,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenTelemetry"]
 
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+_SYSTEM = "aws-api"
 _SERVICE = "SageMaker Runtime"  # the service model's serviceId
 _PROVIDER = "aws.sagemaker"
 # Instrumentations of OpenTelemetry agree on this key: what an exporter does is not traced.
@@ -186,24 +192,28 @@ class _Traced(CallHooks):
     def __init__(self, call: CallStarted, tracer: trace.Tracer, meters: _Meters) -> None:
         super().__init__(call)
         self._meters = meters
-        self._server: dict[str, AttributeValue] = {
+        self._endpoint: dict[str, AttributeValue] = {
             "server.address": call.server_address,
             "server.port": call.server_port,
-        }
-        self._common: dict[str, AttributeValue] = {
-            "rpc.system": "aws-api",
-            "rpc.system.name": "aws-api",
-            "rpc.service": _SERVICE,
-            "rpc.method": call.operation,
-            "cloud.region": call.region,
             "aiosmrt.endpoint_name": call.endpoint_name,
-            **self._server,
+        }
+        # Of all measurements of the call: the SDK takes its time with each.
+        self._common: dict[str, AttributeValue] = {
+            "rpc.system.name": _SYSTEM,
+            "rpc.method": call.operation,
+            **self._endpoint,
         }
         self._pool_wait = 0.0
         self._span = tracer.start_span(
             f"{_SERVICE}.{call.operation}",
             kind=trace.SpanKind.CLIENT,
-            attributes={**self._common, "http.request.body.size": call.request_bytes},
+            attributes={
+                **self._common,
+                "rpc.system": _SYSTEM,
+                "rpc.service": _SERVICE,
+                "cloud.region": call.region,
+                "http.request.body.size": call.request_bytes,
+            },
         )
         self._context: Context = trace.set_span_in_context(self._span)
         meters.active_calls.add(1, self._common, self._context)
@@ -218,7 +228,8 @@ class _Traced(CallHooks):
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         self._pool_wait += attempt.pool_wait
-        self._meters.pool_wait.record(attempt.pool_wait, self._common, self._context)
+        if attempt.pool_wait:
+            self._meters.pool_wait.record(attempt.pool_wait, self._common, self._context)
         error = attempt.error
         if isinstance(error, ServiceError) and error.is_throttling:
             self._meters.throttles.add(1, self._common, self._context)
@@ -260,8 +271,7 @@ class _Traced(CallHooks):
         self, duration: float, generation: Generation, how: dict[str, AttributeValue]
     ) -> None:
         meters, at = self._meters, self._context
-        endpoint = {"aiosmrt.endpoint_name": self.call.endpoint_name, **self._server}
-        common = {**endpoint, **_generation_attributes(generation)}
+        common = {**self._endpoint, **_generation_attributes(generation)}
         meters.generation_duration.record(duration, {**common, **how}, at)
         counts = {"input": generation.input_tokens, "output": generation.output_tokens}
         for kind, count in counts.items():
