@@ -1,6 +1,6 @@
 """The loop that every call goes through: credentials, signature, exchange, and again.
 
-What a call has in common with others (transport, signer, retry quota) lives in
+What a call has in common with others (transport, heads, retry quota) lives in
 ``Caller``, one for a session; what is its own (body hash, invocation id, attempt
 number) in ``_Call``. An attempt ends in an output or in an AiosmrtError; the policy
 in `aiosmrt.retries` says what follows an error.
@@ -36,10 +36,10 @@ from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt.transport import Exchange, StaleConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine
 
     from aiosmrt.auth.credentials import Credentials, SessionProvider
-    from aiosmrt.auth.signer import SigV4Signer
+    from aiosmrt.heads import HeadWriter
     from aiosmrt.models import Timeouts
     from aiosmrt.retries import RetryPolicy
     from aiosmrt.serialize import SerializedRequest
@@ -117,29 +117,18 @@ class Caller:
 
     Args:
         transport: The connections.
-        signer: Signs each attempt.
+        heads: Writes and signs the head of each attempt.
         provider: Gives the credentials of each attempt.
-        user_agent: The User-Agent header's value.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        signer: SigV4Signer,
-        provider: SessionProvider,
-        *,
-        user_agent: str,
-    ) -> None:
+    def __init__(self, transport: Transport, heads: HeadWriter, provider: SessionProvider) -> None:
         self._transport = transport
-        self._signer = signer
+        self._heads = heads
         self._provider = provider
         self._keeps_credentials = isinstance(provider, CachingProvider)
         self._quota = RetryQuota()
         self._limiter = AdaptiveLimiter(time.monotonic())
         self._pace_lock = asyncio.Lock()
-        self._host = ("Host", transport.host)
-        unsigned = (self._host, ("User-Agent", user_agent), *transport.proxy_headers)
-        self._after_target = " HTTP/1.1\r\n" + _lines(unsigned)
 
     async def call(
         self,
@@ -255,9 +244,9 @@ class Caller:
         # Beside what this request was signed with: another call may have learnt it meanwhile.
         if abs(offset - call.offset) < _SKEW_SECONDS:
             return False
-        if abs(offset - self._signer.offset_seconds) >= _SKEW_SECONDS:
+        if abs(offset - self._heads.signer.offset_seconds) >= _SKEW_SECONDS:
             _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
-            self._signer.offset_seconds = offset
+            self._heads.signer.offset_seconds = offset
         return True
 
     async def _pace(self, limiter: AdaptiveLimiter, call: _Call) -> None:
@@ -352,7 +341,7 @@ class Caller:
             if credentials is None:
                 credentials = await self._within(call, self._provider.get_credentials())
             call.credentials = credentials
-            call.offset = self._signer.offset_seconds
+            call.offset = self._heads.signer.offset_seconds
             # The date of the signature is that of the writing: nothing waits in between.
             call.written = True
             await exchange.send(
@@ -366,32 +355,23 @@ class Caller:
     def _head(self, call: _Call, credentials: Credentials) -> bytes:
         """The request's head, signed now."""
         request = call.request
-        path = self._transport.path_prefix + request.head.path
         # A cold model is asked for longer than the attempts go.
         most = max(call.attempt, call.policy.max_attempts)
-        headers = [
-            self._host,
-            *request.head.headers,
-            ("amz-sdk-invocation-id", call.invocation_id),
-            ("amz-sdk-request", f"attempt={call.attempt}; max={most}"),
-        ]
-        signature = self._signer.sign("POST", path, headers, call.body_hash, credentials)
-        lines = _lines(headers[1:]) + _lines(signature)
-        if call.watch is not None:
-            lines += call.watch.header_lines()
-        target = self._transport.target_prefix + path
-        length = len(request.body)
-        return f"POST {target}{self._after_target}{lines}Content-Length: {length}\r\n\r\n".encode()
+        return self._heads.write(
+            request.head,
+            invocation_id=call.invocation_id,
+            request=f"attempt={call.attempt}; max={most}",
+            body_hash=call.body_hash,
+            body_length=len(request.body),
+            credentials=credentials,
+            more="" if call.watch is None else call.watch.header_lines(),
+        )
 
 
 def _random_uuid() -> str:
     """A UUID of version 4, at a third of the cost of `uuid.uuid4`, which goes by an int."""
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-def _lines(headers: Iterable[tuple[str, str]]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in headers])
 
 
 def _hash(body: bytes | bytearray | memoryview) -> str:

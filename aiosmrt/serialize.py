@@ -35,9 +35,9 @@ __all__ = [
 AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class RequestHead:
-    """What a request says before its body, the same for every call of the same parameters.
+    """What a request says before its body, the same object for calls of the same parameters.
 
     Attributes:
         operation: The operation.

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider, SessionProvider
-    from aiosmrt.auth.signer import SigV4Signer
     from aiosmrt.concurrency import CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt.config import Config
+    from aiosmrt.heads import HeadWriter
     from aiosmrt.hooks import MakeHooks
     from aiosmrt.models import Body, PayloadPart
     from aiosmrt.watch import CallWatcher
@@ -136,9 +136,9 @@ class Session:
         )
         app_id = config.user_agent_app_id
         agent = build_user_agent(__version__, app_id=app_id, extra=user_agent_extra)
-        signer = _make_signer(self._transport.host, config.region)
+        heads = _make_head_writer(self._transport, config.region, agent)
         self._client = Client(
-            Caller(self._transport, signer, self._provider, user_agent=agent),
+            Caller(self._transport, heads, self._provider),
             timeouts=timeouts,
             retries=config.retries,
             max_body_length=max_body_length,
@@ -602,11 +602,18 @@ def _choose_provider(credentials: Any, config: Config) -> SessionProvider:
     return default_provider(config) if credentials is None else as_provider(credentials)
 
 
-def _make_signer(host: str, region: str) -> SigV4Signer:
-    # Not at the module's head: it brings `requests`, which those who only import need not.
+def _make_head_writer(transport: Transport, region: str, user_agent: str) -> HeadWriter:
+    # Not at the module's head: they bring `requests`, which those who only import need not.
     from aiosmrt.auth.signer import SigV4Signer
+    from aiosmrt.heads import HeadWriter
 
-    return SigV4Signer(None, None, host, region, "sagemaker")
+    return HeadWriter(
+        SigV4Signer(None, None, transport.host, region, "sagemaker"),
+        host=transport.host,
+        path_prefix=transport.path_prefix,
+        target_prefix=transport.target_prefix,
+        unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
+    )
 
 
 def _make_watcher(

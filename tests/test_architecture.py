@@ -20,7 +20,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
 FLOORS = [
     {"errors", "eventstream", "framing"},
     {"models", "operations", "serialize", "deserialize", "object_errors", "hooks"},
-    {"config", "endpoints", "retries", "limiter", "user_agent", "auth"},
+    {"config", "endpoints", "retries", "limiter", "user_agent", "auth", "heads"},
     {"transport", "object_store", "upload_parts", "atomic_file"},
     {
         "attempts",

@@ -65,7 +65,7 @@ async def test_attempts_share_an_id_and_differ_in_number_and_signature(
     now = time.time()
     async with serve(FAILURE, FAILURE, answer()) as server, open_session(server.url) as session:
         clock = iter([now, now + 2, now + 4])
-        monkeypatch.setattr(session._client._caller._signer, "_clock", lambda: next(clock))
+        monkeypatch.setattr(session._client._caller._heads.signer, "_clock", lambda: next(clock))
         await session.invoke_endpoint("e", b"x")
     first, second, third = (request.headers for request in server.requests)
     assert len({request["amz-sdk-invocation-id"] for request in (first, second, third)}) == 1
@@ -221,7 +221,7 @@ async def test_a_queued_request_is_signed_when_it_is_written(
         open_session(server.url, max_connections=1) as session,
     ):
         clock = [now]
-        monkeypatch.setattr(session._client._caller._signer, "_clock", lambda: clock[0])
+        monkeypatch.setattr(session._client._caller._heads.signer, "_clock", lambda: clock[0])
         first = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         second = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         await until(lambda: server.requests)

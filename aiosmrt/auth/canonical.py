@@ -14,7 +14,14 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["HeaderPlan", "canonical_path", "canonical_query", "canonical_request", "octets"]
+__all__ = [
+    "HeaderPlan",
+    "canonical_path",
+    "canonical_query",
+    "canonical_request",
+    "folded",
+    "octets",
+]
 
 _UNRESERVED = "-_.~"
 
@@ -83,56 +90,71 @@ def _encoded(text: str) -> str:
 class HeaderPlan:
     """Which headers are signed, and in which order, for one list of header names.
 
-    It holds no values, so that one plan serves every request with those names: the
-    sorting is what takes the time.
+    One plan serves every request with those names, and with those values that it was
+    told: the sorting is what takes the time.
 
     Attributes:
         signed_headers: The signed names in lower case, sorted and joined with ``;``.
-        template: The canonical headers, ``%s`` in place of each value.
-        positions: Where among all the headers those values are.
+        template: The canonical headers, ``%s`` in place of each value that is not known.
+        positions: Where among the values that are not known those are.
     """
 
     signed_headers: str
-    template: str
+    template: str = attrs.field(repr=False)
     positions: tuple[int, ...]
 
     @classmethod
-    def of(cls, names: Sequence[str], signs: Callable[[str], bool]) -> HeaderPlan:
+    def of(
+        cls,
+        names: Sequence[str],
+        signs: Callable[[str], bool],
+        known: Sequence[str | None] | None = None,
+    ) -> HeaderPlan:
         """Plans the signing of headers with these names.
 
         Args:
             names: The headers' names as sent, in any case and order, repeated where a
                 header is.
             signs: Whether a header is signed, told its name in lower case.
+            known: For each name the value that it always has, None where it has not.
         """
-        positions: dict[str, list[int]] = {}
-        for position, name in enumerate(names):
+        known = [None] * len(names) if known is None else known
+        lines: dict[str, list[str]] = {}
+        asked: dict[str, list[int]] = {}
+        unknown = 0
+        for name, value in zip(names, known, strict=True):
             if signs(lowered := name.lower()):
-                positions.setdefault(lowered, []).append(position)
-        ordered = sorted(positions.items())
+                form = "%s" if value is None else folded(value).replace("%", "%%")
+                lines.setdefault(lowered, []).append(form)
+                if value is None:
+                    asked.setdefault(lowered, []).append(unknown)
+            unknown += value is None
+        ordered = sorted(lines)
         return cls(
-            signed_headers=";".join([name for name, _ in ordered]),
+            signed_headers=";".join(ordered),
+            # % is a legal character of a header's name.
             template="".join(
-                # % is a legal character of a header's name.
-                [
-                    f"{name.replace('%', '%%')}:{','.join(['%s'] * len(at))}\n"
-                    for name, at in ordered
-                ]
+                [f"{name.replace('%', '%%')}:{','.join(lines[name])}\n" for name in ordered]
             ),
-            positions=tuple([position for _, at in ordered for position in at]),
+            positions=tuple([at for name in ordered for at in asked.get(name, ())]),
         )
 
     def canonical_headers(self, values: Sequence[str]) -> str:
         """The headers as they are signed, a line each.
 
         Args:
-            values: The values of all the names that the plan was made of, in their order.
+            values: The values of all the names of which the plan knows none, in their order.
         """
-        return self.template % tuple([" ".join(values[at].split()) for at in self.positions])
+        return self.template % tuple([folded(values[at]) for at in self.positions])
+
+
+def folded(value: str) -> str:
+    """A header's value as it is signed: no blanks around it, and one for several."""
+    return " ".join(value.split())
 
 
 def canonical_request(  # noqa: PLR0917 - in the order of the form
-    method: str, path: str, query: str, plan: HeaderPlan, values: Sequence[str], payload_hash: str
+    method: str, path: str, query: str, headers: str, signed_headers: str, payload_hash: str
 ) -> str:
     """The first stage: the request in its canonical form.
 
@@ -140,11 +162,8 @@ def canonical_request(  # noqa: PLR0917 - in the order of the form
         method: The HTTP method, in capitals.
         path: What `canonical_path` returned.
         query: What `canonical_query` returned.
-        plan: The plan of the request's header names.
-        values: The values of those headers, in the order of the names.
+        headers: What `HeaderPlan.canonical_headers` returned.
+        signed_headers: The plan's.
         payload_hash: The body's SHA-256 in hex, or what stands in its place (S3).
     """
-    return (
-        f"{method}\n{path}\n{query}\n{plan.canonical_headers(values)}\n"
-        f"{plan.signed_headers}\n{payload_hash}"
-    )
+    return f"{method}\n{path}\n{query}\n{headers}\n{signed_headers}\n{payload_hash}"

@@ -4,9 +4,9 @@ The one module that imports ``aws_requests_auth``. That imports ``requests``, 0.
 start-up, so this module is imported when a session is made, and not by `import aiosmrt`.
 
 The parent signs host, date and token only, derives its key anew for every request and
-reads its own clock. Here one method signs, `SigV4Signer.sign`; what does not change
-from one request to the next (the key, the second's timestamp, the plan of a list of
-header names, the canonical form of a path) is kept.
+reads its own clock. Here one method signs, `SigV4Signer.sign_form`, and what does not
+change from one request to the next is kept: the key, the second's timestamp, and the
+`RequestForm`, a canonical request with gaps for what does.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aiosmrt.auth.canonical import (
     canonical_path,
     canonical_query,
     canonical_request,
+    folded,
 )
 from aiosmrt.auth.credentials import Credentials
 from aiosmrt.auth.sigv4 import (
@@ -42,17 +43,15 @@ if TYPE_CHECKING:
     import hmac
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["PreparedRequest", "SigV4Signer"]
+__all__ = ["PreparedRequest", "RequestForm", "SigV4Signer"]
 
 # One signer serves one session: its present credentials, those just before a refresh,
 # and both of them on the two sides of midnight.
 _KEPT_KEYS = 8
 # The present second, of every signer: few, and so is what it costs to make one anew.
 _KEPT_MOMENTS = 16
-# Endpoints times operations for SageMaker, objects for S3.
-_KEPT_TARGETS = 1024
-# The combinations of optional parameters that a program uses.
-_KEPT_PLANS = 256
+# Of `sign`: targets times the combinations of header names that a program uses.
+_KEPT_FORMS = 1024
 
 # x-amzn-trace-id and User-Agent are changed on the way by proxies and tracers, which
 # would break a signature that covered them.
@@ -85,27 +84,73 @@ def _moment(second: int, region: str, service: str) -> _Moment:
     return _Moment(timestamp, date, credential_scope(date, region, service))
 
 
-@lru_cache(_KEPT_TARGETS)
-def _canonical_target(target: str, service: str) -> tuple[str, str]:
-    path, _, query = target.partition("?")
-    is_s3 = service == "s3"
-    return (
-        canonical_path(path, encode_twice=not is_s3, normalize=not is_s3),
-        canonical_query(query),
-    )
+@attrs.frozen(eq=False)
+class RequestForm:
+    """What of the signing of many requests is the same: all but a few values.
 
-
-@lru_cache(_KEPT_PLANS)
-def _plan(names: tuple[str, ...], own_names: tuple[str, ...]) -> HeaderPlan:
-    """Plans headers with these names, followed by the signer's own.
-
-    Those of the caller's names that the signer sets itself are left unsigned: they are
-    what is left of an earlier signature.
+    Attributes:
+        canonical: The canonical request, ``%s`` in place of each value that changes and
+            of the payload's hash.
+        positions: Where among the values that change those of the canonical request are.
+        signed_headers: As in HeaderPlan.
+        own_names: The headers that the signer adds, but for ``Authorization``.
     """
-    own = {name.lower() for name in own_names}
-    # No name is empty, so the place in the list stays and nothing is signed for it.
-    kept = ["" if name.lower() in own else name for name in names]
-    return HeaderPlan.of([*kept, *own_names], _is_signed)
+
+    canonical: str = attrs.field(repr=False)
+    positions: tuple[int, ...]
+    signed_headers: str
+    own_names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str | None]],
+        service: str,
+        *,
+        with_token: bool,
+    ) -> RequestForm:
+        """Makes the form of requests.
+
+        Those of the headers that the signer sets itself are left unsigned: they are what
+        is left of an earlier signature.
+
+        Args:
+            method: The HTTP method, in capitals.
+            target: The path, and the query if any, percent-encoded as they are written.
+            headers: The headers as they will be written, ``Host`` among them; None for a
+                value that differs from request to request.
+            service: The signing name.
+            with_token: Whether the credentials have a session token.
+        """
+        is_s3 = service == "s3"
+        own = ["X-Amz-Date"]
+        if with_token:
+            own.append("X-Amz-Security-Token")
+        if is_s3:
+            own.append("X-Amz-Content-SHA256")
+        lowered = {name.lower() for name in own}
+        # No name is empty, so the place in the list stays and nothing is signed for it.
+        kept = ["" if name.lower() in lowered else name for name, _ in headers]
+        known = [*[value for _, value in headers], *[None] * len(own)]
+        plan = HeaderPlan.of([*kept, *own], _is_signed, known)
+        path, _, query = target.partition("?")
+        fixed = [
+            canonical_path(path, encode_twice=not is_s3, normalize=not is_s3),
+            canonical_query(query),
+            plan.signed_headers,
+        ]
+        path, query, signed_headers = (text.replace("%", "%%") for text in fixed)
+        return cls(
+            canonical=canonical_request(method, path, query, plan.template, signed_headers, "%s"),
+            positions=plan.positions,
+            signed_headers=plan.signed_headers,
+            own_names=tuple(own),
+        )
+
+
+_kept_form = lru_cache(_KEPT_FORMS)(RequestForm.of)
 
 
 def _is_signed(name: str) -> bool:
@@ -197,22 +242,44 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
             ``X-Amz-Date``, ``X-Amz-Security-Token`` with a token,
             ``X-Amz-Content-SHA256`` for S3, ``Authorization``.
         """
+        names = tuple([(name, None) for name, _ in headers])
+        with_token = bool(credentials.session_token)
+        form = _kept_form(method, target, names, self.service, with_token=with_token)
+        values = [folded(value) for _, value in headers]
+        return self.sign_form(form, values, payload_hash, credentials)
+
+    def sign_form(
+        self,
+        form: RequestForm,
+        values: Sequence[str],
+        payload_hash: str,
+        credentials: Credentials,
+    ) -> tuple[tuple[str, str], ...]:
+        """As `sign`, of which it is the greater part, for a request whose form is known.
+
+        Args:
+            form: The request's form, for credentials with a token or without as these are.
+            values: The values that the form leaves open, in the order of its headers, with
+                no blanks around them and single ones inside.
+            payload_hash: As for `sign`.
+            credentials: What to sign with.
+
+        Returns:
+            As `sign`.
+        """
         region, service = self.aws_region, self.service
         moment = _moment(int(self._clock() + self.offset_seconds), region, service)
-        own = [("X-Amz-Date", moment.timestamp)]
+        own = [moment.timestamp]
         if credentials.session_token:
-            own.append(("X-Amz-Security-Token", credentials.session_token))
+            own.append(credentials.session_token)
         if service == "s3":
-            own.append(("X-Amz-Content-SHA256", payload_hash))
-        plan = _plan(tuple([name for name, _ in headers]), tuple([name for name, _ in own]))
-        path, query = _canonical_target(target, service)
-        canonical = canonical_request(
-            method, path, query, plan, [value for _, value in (*headers, *own)], payload_hash
-        )
+            own.append(payload_hash)
+        given = [*values, *own]
+        canonical = form.canonical % (*[given[at] for at in form.positions], payload_hash)
         mac = self._keyed(credentials.secret_access_key, moment.date, region, service)
         signed = signature(mac, string_to_sign(moment.timestamp, moment.scope, canonical))
-        value = authorization(credentials.access_key_id, moment.scope, plan.signed_headers, signed)
-        return (*own, ("Authorization", value))
+        value = authorization(credentials.access_key_id, moment.scope, form.signed_headers, signed)
+        return (*zip(form.own_names, own, strict=True), ("Authorization", value))
 
     def get_aws_request_headers(
         self,

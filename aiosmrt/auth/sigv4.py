@@ -314,8 +314,8 @@ def _check_signature(request: ReceivedRequest, claim: _Claim, credentials: Crede
         request.method,
         canonical_path(request.raw_path, encode_twice=not is_s3, normalize=not is_s3),
         canonical_query(request.raw_query),
-        plan,
-        [value for _, value in request.headers],
+        plan.canonical_headers([value for _, value in request.headers]),
+        plan.signed_headers,
         declared,
     )
     scope = credential_scope(claim.date, claim.region, service)
