@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Connection", "RawServer", "Request", "answer", "serve", "until"]
+    from aiosmrt.transport import Transport
+
+__all__ = ["Connection", "RawServer", "Request", "answer", "in_use", "serve", "until"]
 
 
 @attrs.frozen
@@ -158,6 +160,13 @@ async def serve(*answers: bytes) -> AsyncIterator[RawServer]:
     server = RawServer(handler)
     async with server:
         yield server
+
+
+def in_use(transport: Transport) -> int:
+    """How many connections of a transport's connector are in an exchange, or lost to one."""
+    if transport._connector is None:
+        return 0
+    return len(transport._connector._acquired - {link.protocol for link in transport._idle})
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

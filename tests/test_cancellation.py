@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from raw_server import Connection, RawServer, answer, until
+from raw_server import Connection, RawServer, answer, in_use, until
 from test_streaming import END, HEAD, chunk, part
 
 import aiosmrt
@@ -159,8 +159,7 @@ async def test_cancelled_at_every_await(case: str) -> None:
                 await asyncio.wait([task])
                 # The call in front of a cancelled one may still be under way.
                 await until(partial(_are_free, session, given.get("max_connections", 100)))
-                connector = session._transport._connector
-                assert connector is None or not connector._acquired
+                assert not in_use(session._transport)
                 if not task.cancelled() and not task.result():
                     break
                 reached += 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import until
+from raw_server import in_use, until
 from test_cancellation import MOST_SUSPENSIONS, cancel_at
 
 import aiosmrt
@@ -66,8 +66,7 @@ async def session(model: Model) -> AsyncIterator[aiosmrt.Session]:
         local.add_model("stream", model.parts)
         yield session
         assert session._transport._slots._free == 100
-        connector = session._transport._connector
-        assert connector is None or not connector._acquired
+        assert not in_use(session._transport)
 
 
 async def collect(items: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import Connection, RawServer
+from raw_server import Connection, RawServer, in_use
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
@@ -138,7 +138,7 @@ async def _exchange(response: bytes, splits: list[int], call: str, end: str) -> 
                             async for _ in stream:
                                 pass
             assert session._transport._slots._free == 100
-            assert not session._transport._connector._acquired
+            assert not in_use(session._transport)
 
 
 @contextlib.asynccontextmanager

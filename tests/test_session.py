@@ -185,6 +185,7 @@ def test_a_session_of_another_event_loop_says_so() -> None:
             session = open_session(server.url)
             await session.invoke_endpoint("e", b"x")
             await session._transport._connector.close()
+            session._transport._idle.clear()
             return session
 
     async def second(session: aiosmrt.Session) -> None:

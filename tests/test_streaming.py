@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from raw_server import Connection, RawServer, until
+from raw_server import Connection, RawServer, in_use, until
 
 import aiosmrt
 from aiosmrt import Credentials, Timeouts
@@ -60,7 +60,7 @@ async def streaming(
     async with server, aiosmrt.Session(endpoint_url=server.url, **session_options) as session:
         yield server, session
         assert session._transport._slots._free == 100
-        assert not session._transport._connector._acquired
+        assert not in_use(session._transport)
 
 
 async def collect(stream: aiosmrt.ResponseStream) -> list[bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import trustme
-from raw_server import Connection, RawServer, answer, serve, until
+from raw_server import Connection, RawServer, answer, in_use, serve, until
 
 from aiosmrt.errors import (
     AiosmrtError,
@@ -42,8 +42,7 @@ async def open_transport(
         yield transport
     finally:
         assert transport._slots._free == max_connections, "a slot was not given back"
-        if transport._connector is not None:
-            assert not transport._connector._acquired, "a connection was not given back"
+        assert not in_use(transport), "a connection was not given back"
         await transport.aclose()
 
 
@@ -197,8 +196,7 @@ async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
         assert not exchange.reused
         await exchange.read(5.0, None)
         assert server.connections == 4
-        assert len(transport._connector._conns) == 1  # one key, and under it the new one
-        assert sum(map(len, transport._connector._conns.values())) == 1
+        assert len(list(transport._idle)) == 1
 
 
 async def test_no_head_in_time_is_a_read_timeout() -> None:
@@ -398,7 +396,7 @@ async def test_an_answer_before_the_request_has_left_ends_its_connection() -> No
         with contextlib.suppress(AiosmrtError):
             await exchange.read(5.0, None)
         await asyncio.sleep(0)
-        assert not sum(map(len, transport._connector._conns.values()))
+        assert not list(transport._idle)
 
 
 async def test_bytes_that_came_while_idle_are_nobodys_answer() -> None:
@@ -418,8 +416,8 @@ async def test_bytes_that_came_while_idle_are_nobodys_answer() -> None:
     async with RawServer(handler) as server, open_transport(server.url) as transport:
         assert await fetch(transport) == b"1"
         await extra.wait()
-        protocol = next(iter(transport._connector._conns.values()))[0][0]
-        await until(lambda: protocol.should_close)
+        (link,) = transport._idle
+        await until(lambda: not link.is_clean)
         assert await fetch(transport) == b"2"
         assert await fetch(transport) == b"3"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -21,10 +21,10 @@ from aiosmrt.errors import (
 from aiosmrt.transport.chunks import take_chunks, wait_for_chunks
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
-    from aiohttp.connector import Connection
-
+    from aiosmrt.transport.links import Link
     from aiosmrt.transport.pool import Transport
 
 __all__ = ["Exchange", "StaleConnectionError"]
@@ -37,6 +37,7 @@ _SLICE = 262_144
 # The service's closing of an idle connection crosses the request on its way: within a
 # round trip. A connection that ends later had its request read, and perhaps acted upon.
 _CROSSING_SECONDS = 1.0
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class StaleConnectionError(ConnectionLostError):
@@ -54,18 +55,15 @@ class Exchange:
     """
 
     __slots__ = (
-        "_connection",
         "_deadline",
-        "_due",
         "_failure",
-        "_fires_at",
         "_limit",
+        "_link",
         "_loop",
         "_owner",
         "_payload",
         "_protocol",
         "_sent",
-        "_timer",
         "_upload",
         "_written_at",
         "bytes_received",
@@ -75,28 +73,29 @@ class Exchange:
     )
 
     def __init__(
-        self, owner: Transport, connection: Connection, *, reused: bool, deadline: float | None
+        self,
+        owner: Transport,
+        link: Link,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        deadline: float | None,
     ) -> None:
-        protocol = connection.protocol
-        assert protocol is not None  # noqa: S101 - for the type checker: it is None once released
         self._owner = owner
-        self._connection: Connection | None = connection
-        self._protocol = protocol
+        self._link: Link | None = link
+        self._protocol = link.protocol
         self._payload: aiohttp.StreamReader | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._deadline = deadline
-        self._due: float | None = None
         self._limit: float | None = None
-        self._fires_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
         self._written_at = 0.0
         self._upload: asyncio.Task[None] | None = None
         self._failure: TransportError | None = None
-        self.reused = reused
+        self.reused = link.reused
         self.status_code = 0
-        self.headers: Mapping[str, str] = {}
+        self.headers: Mapping[str, str] = _NO_HEADERS
         self.bytes_received = 0
+        link.expired = self._expired
 
     async def send(
         self, head: bytes, body: bytes | bytearray | memoryview, *, read: float | None
@@ -115,13 +114,16 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: What came is not HTTP.
         """
-        protocol = self._protocol
+        protocol, link = self._protocol, self._link
         transport = protocol.transport
         self._sent = len(body)
         try:
-            if transport is None or transport.is_closing():
+            if link is None or transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            if not link.is_parsing:
+                # Once: the same parser reads one response after the other.
+                protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+                link.is_parsing = True
             self._written_at = self._loop.time()
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
@@ -140,7 +142,7 @@ class Exchange:
                 raise
             cause = _cause(error)
         else:
-            self._due = None
+            link.due = None
             self._payload = payload
             self.status_code = message.code
             self.headers = CIMultiDict(message.headers)
@@ -157,7 +159,7 @@ class Exchange:
                 transport.write(body[start : start + _SLICE])
                 await drain()
                 self._written_at = self._loop.time()
-                if self._due is not None:
+                if self._link is not None and self._link.due is not None:
                     # Whoever waits for the answer waits from the last byte written.
                     self._wait_at_most(self._limit)
         except (OSError, aiohttp.ClientError):
@@ -219,7 +221,8 @@ class Exchange:
                     cause = _cause(error)
         if lost is not None:
             raise lost from cause
-        self._due = None
+        if self._link is not None:
+            self._link.due = None
         self.bytes_received += sum(map(len, chunks))
         return chunks
 
@@ -256,8 +259,8 @@ class Exchange:
 
     def release(self) -> None:
         """Gives the connection back to the pool, if the response is complete. Idempotent."""
-        connection = self._connection
-        if connection is None:
+        link = self._link
+        if link is None:
             return
         transport = self._protocol.transport
         uploading = self._upload is not None and not self._upload.done()
@@ -265,8 +268,8 @@ class Exchange:
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
-        self._let_go()
-        connection.release()
+        self._let_go(link)
+        self._owner.keep(link)
 
     def close(self, reason: TransportError | None = None) -> None:
         """Drops the connection at once. Idempotent.
@@ -274,72 +277,48 @@ class Exchange:
         Args:
             reason: What a task gets that waits for bytes, or asks for more.
         """
-        connection = self._connection
-        if connection is None:
+        link = self._link
+        if link is None:
             return
         protocol, payload = self._protocol, self._payload
-        self._let_go()
+        self._let_go(link)
         transport = protocol.transport
         if transport is not None:
             # close() would first wait to write what is buffered, to a peer that may not read.
             transport.abort()
-        connection.close()
+        link.close()
         # The protocol has forgotten its payload: nothing else would wake who waits for it.
         self._failure = reason or TransportError("The connection was closed", host=self._owner.host)
         protocol.set_exception(self._failure)
         if payload is not None:
             payload.set_exception(self._failure)
 
-    def _let_go(self) -> None:
-        self._connection = None
+    def _let_go(self, link: Link) -> None:
+        self._link = None
         self._payload = None
-        self._due = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        link.due = link.expired = None
         if self._upload is not None:
             self._upload.cancel()
         self._owner.let_go(self)
 
     def _wait_at_most(self, seconds: float | None) -> None:
-        """Begins a wait for bytes; setting ``_due`` to None ends it.
-
-        One timer serves all waits of an exchange: a wait only moves ``_due``, and the
-        timer looks at it when it fires.
-        """
+        """Begins a wait for bytes; setting the link's ``due`` to None ends it."""
         self._limit = seconds
         due = None if seconds is None else self._loop.time() + seconds
         if self._deadline is not None and (due is None or self._deadline < due):
             due = self._deadline
-        self._due = due
-        if due is not None and (self._timer is None or self._fires_at > due):
-            self._fire_at(due)
+        if self._link is not None:
+            self._link.wait_until(due)
 
-    def _fire_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._fires_at = when
-        self._timer = self._loop.call_at(when, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        if self._due is None:
-            return
-        now = self._loop.time()
-        past_deadline = self._deadline is not None and now >= self._deadline
-        if now < self._due:
-            self._fire_at(self._due)
-            return
+    def _expired(self) -> None:
+        """Nothing came in time."""
         error: TransportError
-        if past_deadline:
-            what = "head was waited for" if self._payload is None else "body was read"
-            text = f"Timeouts.total ran out while the response's {what}"
-            error = DeadlineExceededError(text, host=self._owner.host)
+        if self._deadline is not None and self._loop.time() >= self._deadline:
+            error = DeadlineExceededError("The call's deadline passed", host=self._owner.host)
         else:
-            text = "No byte of the response's head came within Timeouts.read"
-            if self._payload is not None:
-                text = "No further byte of the response came within Timeouts.idle"
-            error = ReadTimeoutError(f"{text}={self._limit} s", host=self._owner.host)
+            what = "the response's head" if self._payload is None else "the body's next bytes"
+            text = f"No byte of {what} came within {self._limit} s"
+            error = ReadTimeoutError(text, host=self._owner.host)
         self._protocol.set_exception(error)
         if self._payload is not None:
             self._payload.set_exception(error)

@@ -24,6 +24,7 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.transport.exchange import Exchange
+from aiosmrt.transport.links import IdleLinks, Link
 from aiosmrt.transport.proxies import Proxy
 from aiosmrt.transport.slots import Slots
 from aiosmrt.transport.tls import trust
@@ -37,15 +38,12 @@ __all__ = ["Transport"]
 
 _T = TypeVar("_T")
 
-# The service closes idle connections after about 20 s: give them up before it does.
-KEEPALIVE_SECONDS = 15.0
-
 
 class _Probe(Trace):
     """Learns from the connector whether it queued the request and whose connection it gave.
 
-    aiohttp tells this through tracing only. One per request, so without a session or
-    a TraceConfig behind it.
+    aiohttp tells this through tracing only. One each time that the connector is asked, so
+    without a session or a TraceConfig behind it.
     """
 
     def __init__(self) -> None:
@@ -120,9 +118,10 @@ class Transport:
         self._owns_connector = connector is None
         self._connector = connector
         self._slots = Slots(max_connections)
+        self._idle = IdleLinks()
         self._exchanges: set[Exchange] = set()
         self._closing: asyncio.Future[None] | None = None
-        self._template: ClientRequest | None = None
+        self._opened: tuple[aiohttp.TCPConnector, ClientRequest] | None = None
         self._closed = False
         self.host = self._url.host_port_subcomponent or ""
         self.path_prefix = self._url.raw_path.rstrip("/")
@@ -143,15 +142,16 @@ class Transport:
                     # Some 150 certificates: 10 ms and more, not on the loop.
                     self._tls = await loop.run_in_executor(None, trust, self._tls)
         self._check_open()
-        if self._connector is None:
-            # The slots bound the connections: a second limit would be a second queue.
-            self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
-        if self._template is None:
-            self._template = self._make_template(loop, tls=self._tls)
-        elif self._template.loop is not loop:
+        if self._opened is None:
+            connector = self._connector
+            if connector is None:
+                # The slots bound the connections: a second limit would be a second queue.
+                connector = self._connector = aiohttp.TCPConnector(limit=0)
+            self._opened = connector, self._make_template(loop, tls=self._tls)
+        elif self._opened[1].loop is not loop:
             text = "The session belongs to another event loop: open one in each"
             raise TransportError(text, host=self.host)
-        return self._connector, self._template
+        return self._opened
 
     def _make_template(
         self, loop: asyncio.AbstractEventLoop, *, tls: ssl.SSLContext | aiohttp.Fingerprint | bool
@@ -200,7 +200,10 @@ class Transport:
             DeadlineExceededError: The deadline passed while connecting.
             TransportError: The session is closed.
         """
-        connector, template = await self._open()
+        loop = asyncio.get_running_loop()
+        opened = self._opened
+        if opened is None or opened[1].loop is not loop or self._closed:
+            opened = await self._open()
         if not self._slots.take_nowait():
             asked = time.perf_counter()
             try:
@@ -209,16 +212,21 @@ class Transport:
                 if waited is not None:
                     waited(time.perf_counter() - asked)
         try:
-            while True:
-                connection, reused = await self._connect(connector, template, deadline, connect)
-                if not (reused and (fresh or _is_soiled(connection))):
-                    exchange = Exchange(self, connection, reused=reused, deadline=deadline)
-                    self._exchanges.add(exchange)
-                    return exchange
-                connection.close()
+            if fresh:
+                self._idle.clear()
+            link = self._idle.take(loop)
+            while link is None:
+                connection, reused = await self._connect(*opened, deadline, connect)
+                link = Link(connection, loop, reused=reused)
+                if reused and (fresh or not link.is_clean):
+                    link.close()
+                    link = None
+            exchange = Exchange(self, link, loop, deadline=deadline)
         except BaseException:
             self._slots.give()
             raise
+        self._exchanges.add(exchange)
+        return exchange
 
     async def _connect(
         self,
@@ -276,6 +284,16 @@ class Transport:
         """Takes an exchange's slot back."""
         self._exchanges.discard(exchange)
         self._slots.give()
+
+    def keep(self, link: Link) -> None:
+        """Takes back a connection whose response is complete."""
+        if not self._owns_connector:
+            # What is idle here would count against the limits that others share.
+            link.release()
+        elif self._closed or link.protocol.should_close:
+            link.close()
+        else:
+            self._idle.put(link)
 
     async def wait_for(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
         """Awaits what is not an exchange, but part of a call all the same.
@@ -352,16 +370,9 @@ class Transport:
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
         if self._owns_connector and self._connector is not None:
-            await self._connector.close()
-
-
-def _is_soiled(connection: Connection) -> bool:
-    """Whether bytes came while it was idle: the next answer would be that of nobody's request.
-
-    aiohttp looks for them when a connection comes back to the pool, and not when it leaves.
-    """
-    protocol = connection.protocol
-    return protocol is not None and protocol.should_close
+            closing = self._connector.close()
+            self._idle.clear()  # now that the connector would not ask a loop that is gone
+            await closing
 
 
 def _reason(error: BaseException) -> str:
