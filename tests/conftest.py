@@ -94,10 +94,15 @@ async def _nothing_left_in_the_loop() -> AsyncIterator[None]:
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """The address of moto's server: SageMaker Runtime and S3 as others understand them."""
+    from moto.moto_server.werkzeug_app import MotoRequestHandler
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        # http.server adds a Server of its own to moto's: in development mode aiohttp, which
+        # aiobotocore asks by, refuses an answer with two.
+        patch.setattr(MotoRequestHandler, "send_response", MotoRequestHandler.send_response_only)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
