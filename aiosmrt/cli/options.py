@@ -96,7 +96,7 @@ def read_stdin() -> bytes:
     Raises:
         click.BadParameter: It is closed, or cannot be read.
     """
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by `<&-`
+    if sys.stdin is None:  # closed by `<&-`
         raise click.BadParameter("stdin is closed")
     data = bytearray()
     try:

@@ -62,7 +62,7 @@ def open_stdout() -> Generator[Stdout]:
     Raises:
         click.ClickException: Stdout is closed.
     """
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by `>&-`
+    if sys.stdout is None:  # closed by `>&-`
         # Its number may be a socket's by now.
         raise click.ClickException("stdout is closed")
     stdout = Stdout(sys.stdout.fileno())
