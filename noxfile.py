@@ -7,11 +7,12 @@ and not at a user's.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-from itertools import chain
+import tarfile
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import nox
 
@@ -68,11 +69,15 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
-def install_wheel(session: nox.Session, *requirements: str) -> None:
+def build_wheel(session: nox.Session) -> Path:
     out = session.create_tmp()
     session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", out)
     (wheel,) = Path(out).glob("*.whl")
-    session.install(f"{wheel}[all]", *requirements)
+    return wheel
+
+
+def install_wheel(session: nox.Session, *requirements: str) -> None:
+    session.install(f"{build_wheel(session)}[all]", *requirements)
 
 
 @nox.session
@@ -116,20 +121,61 @@ def devmode(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """The quick suite on the oldest Python with the oldest versions that pyproject admits."""
-    project = PYPROJECT["project"]
-    needs = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    oldest = [
-        re.sub(r">=([\d.]+)[^;]*", r"==\1", need)
-        for need in needs
-        # botocore is the oracle too: an old one does not know what the service knows today.
-        if ">=" in need and not need.startswith("botocore")
-    ]
-    # An SDK works with the API of its own version only.
-    oldest += [need.replace("y-api", "y-sdk") for need in oldest if "opentelemetry-api" in need]
     install_wheel(session, *group("test"))
     # By itself, since aiobotocore asks for a newer aiohttp than this: it is put aside here.
-    session.install(*oldest)
+    # botocore is the oracle too, and an old one does not know what the service knows today;
+    # Ray is larger than all the others together.
+    extras = PYPROJECT["project"]["optional-dependencies"].keys() - {"all", "botocore", "ray"}
+    needs = [f"--extra={extra}" for extra in sorted(extras)]
+    # An SDK works with the API of its own version only.
+    needs += [need for need in group("test") if need.startswith("opentelemetry-sdk")]
+    session.install("--upgrade", "--resolution=lowest-direct", "-r", "pyproject.toml", *needs)
     session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist: twice the same bytes, with all that belongs in and no more."""
+    tmp = Path(session.create_tmp())
+    built, again = tmp / "built", tmp / "again"
+    for out in (built, again):
+        # The wheel is made of the sdist: what is published can be built.
+        session.run_install("uv", "build", "--quiet", "--clear", "--out-dir", str(out))
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    session.install(f"{wheel}[all]", *group("package"))
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("python", "tests/package/check_distributions.py", str(built), str(again))
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp, filter="data")
+    session.chdir(tmp / sdist.name.removesuffix(".tar.gz"))
+    session.run("pytest", "tests/test_exports.py", "tests/test_readme.py")
+
+
+@nox.session
+def bare(session: nox.Session) -> None:
+    """What `pip install aiosmrt` brings, and what it says of the extras that are missing."""
+    session.install(build_wheel(session))
+    session.run("python", "-W", "error", "tests/package/bare_install.py")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of all that the wheel and its extras bring today, by OSV."""
+    try:
+        urlopen("https://api.osv.dev/", timeout=10).close()
+    except HTTPError:
+        pass  # an answer all the same
+    except OSError as error:
+        session.skip(f"NOTHING WAS AUDITED: OSV's database cannot be reached ({error})")
+    install_wheel(session)
+    needs = Path(session.create_tmp(), "needs.txt")
+    frozen = session.run_install("uv", "pip", "freeze", silent=True)
+    needs.write_text("\n".join(need for need in frozen.split("\n") if "aiosmrt" not in need))
+    session.install(*group("audit"))
+    session.run(
+        *("pip-audit", "--strict", "--disable-pip", "--no-deps", "--vulnerability-service=osv"),
+        *(f"--requirement={needs}", *session.posargs),
+    )
 
 
 # The minors of aiohttp that pyproject.toml admits, the first of which is its lower bound:
