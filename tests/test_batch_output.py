@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 import signal
+import threading
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def line(index, error=None):
 
 def opened(path, count=10):
     output = OutputFile(path, IndexSet(count))
-    output.open(count)
+    output.open(count, threading.Event())
     return output
 
 
@@ -81,7 +82,7 @@ def test_what_a_run_did_not_write_is_left_alone(tmp_path, spoilt):
     path.write_bytes(spoilt)
     output = OutputFile(path, IndexSet(10))
     with pytest.raises(ConfigurationError, match=r"cannot be resumed: line \d"):
-        output.open(10)
+        output.open(10, threading.Event())
     output.close()
     assert path.read_bytes() == spoilt
 
@@ -109,7 +110,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
 
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(OutputError, match="out"):
-        OutputFile(tmp_path / "missing" / "out.jsonl", IndexSet(1)).open(1)
+        OutputFile(tmp_path / "missing" / "out.jsonl", IndexSet(1)).open(1, threading.Event())
     with pytest.raises(OutputError, match="out"):
         RunFile(tmp_path / "missing" / "out.jsonl")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import threading
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -22,7 +25,7 @@ def read(path, key_field=None, *, header=False, wanted=lambda index: True):
 
 
 def survey(path, **options):
-    return open_records(path, None, **{"header": False, **options}).survey()
+    return open_records(path, None, **{"header": False, **options}).survey(threading.Event())
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".JSONL"])
@@ -169,7 +172,7 @@ def test_what_is_not_parquet_or_has_no_such_column(tmp_path):
         survey(path)
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(ConfigurationError, match="no column 'y'"):
-        open_records(path, "y", header=False).survey()
+        open_records(path, "y", header=False).survey(threading.Event())
 
 
 @pytest.mark.parametrize(
@@ -184,3 +187,54 @@ def test_what_does_not_go_together(tmp_path, name, options, word):
     given = {"key_field": None, "header": False, **options}
     with pytest.raises(ConfigurationError, match=word):
         open_records(tmp_path / name, given["key_field"], header=given["header"])
+
+
+@pytest.mark.parametrize(
+    "text, rows",
+    [
+        ('a,5" pipe\nb,2\n', 2),
+        ('5",a\n6",b\n', 2),
+        ('"a\nb",1\nc,2\n', 2),
+        ('\ufeff"a\nb",1\nc,2\n', 2),
+        ('a,"b ""c""\nd"\ne,f\n', 2),
+        ('a,"b"""\ne,"f"\n', 2),
+        ('a,""\nb,""\n', 2),
+        ('a,"b"c"\nd,e\n', 2),
+        ('a,"b\n\n\nc","d\ne"\n1,2\n', 2),
+        ('a,"never closed\nb,c\n', 1),
+    ],
+)
+def test_a_row_ends_where_the_csv_module_says(tmp_path, text, rows):
+    path = tmp_path / "in.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        assert len(list(csv.reader(file))) == rows
+    assert "".join(record.body.decode() + "\n" for record in read(path)) == text.lstrip("\ufeff")
+    assert len(read(path)) == survey(path).count == rows
+
+
+@given(
+    st.lists(
+        st.lists(st.text(alphabet='ab",\n', max_size=5), min_size=1, max_size=3).filter(any),
+        max_size=5,
+    )
+)
+def test_what_the_csv_module_wrote_is_read_row_by_row(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "written.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    bodies = [record.body.decode() for record in read(path)]
+    assert [next(csv.reader(io.StringIO(body, newline=""))) for body in bodies] == rows
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.csv", "in.parquet"])
+def test_a_survey_can_be_stopped(tmp_path, name):
+    path = tmp_path / name
+    if name == "in.parquet":
+        pq.write_table(pa.table({"a": [1]}), path)
+    else:
+        path.write_text("1\n")
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(InterruptedError):
+        open_records(path, None, header=False).survey(stopped)

@@ -9,6 +9,7 @@ import json
 import random
 import signal
 import sys
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from raw_server import until
 
 import aiosmrt
 import aiosmrt.batch
+from aiosmrt.batch.records import JsonLinesFile
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
@@ -158,6 +160,16 @@ async def test_several_records_to_a_request_and_back(session, model, tmp_path, s
     assert {request.content_type for request in model.bodies} == {expected}
 
 
+@pytest.mark.parametrize("length", [10, 5_000], ids=["small", "large"])
+async def test_every_request_but_the_last_is_full(session, model, tmp_path, length):
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'"{"x" * length}"\n' * 1_300)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out, records_per_request=600)
+    assert sorted(model.body.count(b"\n") + 1 for model in model.bodies) == [100, 600, 600]
+    check_each_once(out, 1_300)
+
+
 async def test_an_answer_of_another_number_of_records(local, session, tmp_path):
     async def one(request: ModelRequest) -> list[int]:
         return [1]
@@ -202,6 +214,98 @@ async def test_parquet_in_and_out(session, model, tmp_path):
     assert rows[7]["error_type"] is None
     assert rows[7]["attempts"] == 1
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+async def test_what_failed_is_told_by_a_later_run_too(session, tmp_path, name):
+    source = tmp_path / "in.jsonl"
+    source.write_text('"good"\n"bad"\n"bad"\n')
+    for _ in range(2):
+        summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / name, resume=True)
+        assert (summary.failed, summary.is_complete) == (2, True)
+
+
+async def test_what_failed_is_tried_again_when_asked_for(local, session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 60)
+    out = tmp_path / "out.jsonl"
+    local.inject(error="ModelError", times=25)
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+    assert summary.failed == 25
+    good = [line for line in read_lines(out) if line["error"] is None]
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True, retry_failed=True)
+    assert (summary.skipped, summary.succeeded, summary.failed) == (35, 25, 0)
+    assert check_each_once(out, 60)[:35] == good
+    assert set(model.seen.values()) == {1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out.jsonl",
+        "out.jsonl.run",
+    ]
+
+
+async def test_a_finished_table_has_no_lines_to_try_again(session, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('"good"\n"bad"\n')
+    given = {"session": session, "endpoint_name": "echo", "input": source, "resume": True}
+    given["output"] = tmp_path / "out.csv"
+    await aiosmrt.batch.run(**given)
+    with pytest.raises(aiosmrt.ConfigurationError, match="is complete"):
+        await aiosmrt.batch.run(**given, retry_failed=True)
+
+
+async def test_without_credentials_it_ends_and_can_be_resumed(local, session, model, tmp_path):
+    class Provider:
+        asked = 0
+
+        async def get_credentials(self) -> aiosmrt.Credentials:
+            self.asked += 1
+            if self.asked > 100:
+                raise aiosmrt.CredentialsError("the role is gone")
+            return local.credentials
+
+    source = write_records(tmp_path / "in.jsonl", 1_000)
+    out = tmp_path / "out.jsonl"
+    settings = {"endpoint_url": local.url, "region": local.region, "credentials": Provider()}
+    async with aiosmrt.Session(**settings) as poor:
+        with pytest.raises(aiosmrt.CredentialsError, match="the role is gone"):
+            await aiosmrt.batch.run(poor, "echo", source, out, concurrency=8)
+    assert 0 < len(read_lines(out)) <= 100
+    assert all(line["error"] is None for line in read_lines(out))
+    assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).failed == 0
+    check_each_once(out, 1_000)
+
+
+async def test_cancelled_while_it_reads_its_files_it_gives_the_lock_back(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    begun, go_on = threading.Event(), threading.Event()
+    survey = JsonLinesFile.survey
+
+    def slow(self, stopped):
+        begun.set()
+        assert go_on.wait(30)
+        return survey(self, stopped)
+
+    monkeypatch.setattr(JsonLinesFile, "survey", slow)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given))
+    await until(begun.is_set)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await aiosmrt.batch.run(*given)).is_complete
+
+
+async def test_what_progress_raises_ends_the_run(session, model, tmp_path):
+    def progress(_: Any) -> None:
+        raise ZeroDivisionError
+
+    model.open.clear()
+    source = write_records(tmp_path / "in.jsonl", 10)
+    with pytest.raises(ZeroDivisionError):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=progress)
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
@@ -345,6 +449,11 @@ async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
         ({"input": "in.csv", "key_field": "id"}, "header"),
         ({"concurrency": 0}, "concurrency"),
         ({"rate": -1}, "rate"),
+        ({"report": "in.jsonl"}, "neither the input nor the output"),
+        ({"report": "out.jsonl"}, "neither the input nor the output"),
+        ({"report": "missing/report.html"}, "missing does not exist"),
+        ({"output": "linked.jsonl"}, "must not be the input"),
+        ({"retry_failed": True}, "goes with resume"),
     ],
 )
 async def test_what_cannot_work_is_told_before_anything_is_sent(
@@ -352,11 +461,16 @@ async def test_what_cannot_work_is_told_before_anything_is_sent(
 ):
     for name in ("in.jsonl", "in.txt", "in.csv"):
         write_records(tmp_path / name, 1)
+    (tmp_path / "linked.jsonl").hardlink_to(tmp_path / "in.jsonl")
+    before = (tmp_path / "in.jsonl").read_bytes()
     given = {"input": "in.jsonl", "output": "out.jsonl", **change}
-    given |= {name: tmp_path / given[name] for name in ("input", "output")}
+    given |= {
+        name: tmp_path / given[name] for name in ("input", "output", "report") if name in given
+    }
     with pytest.raises(aiosmrt.ConfigurationError, match=word):
         await aiosmrt.batch.run(session, "echo", **given)
     assert not model.bodies
+    assert (tmp_path / "in.jsonl").read_bytes() == before
 
 
 async def test_cancelled_it_leaves_what_can_be_resumed(session, model, tmp_path):

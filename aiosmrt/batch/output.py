@@ -26,8 +26,9 @@ from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from threading import Event
 
-__all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile"]
+__all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile", "drop_failed"]
 
 _FORMAT: Final = 1
 
@@ -81,7 +82,7 @@ class RunFile:
 
     Raises:
         ConfigurationError: Another run holds the lock.
-        OutputError: The file cannot be made.
+        OutputError: The file cannot be made, or locked.
     """
 
     def __init__(self, output: Path) -> None:
@@ -93,8 +94,10 @@ class RunFile:
             raise OutputError(self.path, error) from error
         try:
             _lock(self._descriptor)
-        except OSError:
+        except OSError as error:
             os.close(self._descriptor)
+            if error.errno not in _IS_LOCKED:
+                raise OutputError(self.path, error) from error
             raise ConfigurationError(
                 f"another run is writing {output}: wait for its end, or give another output"
             ) from None
@@ -119,9 +122,10 @@ class RunFile:
         """
         data = json.dumps({"format": _FORMAT, **facts}, indent=1).encode() + b"\n"
         try:
-            os.ftruncate(self._descriptor, 0)
+            # Never empty on the way: a run that is killed here can be resumed.
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             _write_all(self._descriptor, data)
+            os.ftruncate(self._descriptor, len(data))
             os.fsync(self._descriptor)
             _sync_directory(self.path.parent)
         except OSError as error:
@@ -141,7 +145,7 @@ class RunFile:
             )
         changed = sorted(
             name
-            for name in {*before, *facts} - {"format"}
+            for name in {*before, *facts} - {"format", "failed"}
             if before.get(name) != json.loads(json.dumps(facts.get(name)))
         )
         if changed:
@@ -149,6 +153,10 @@ class RunFile:
                 f"{self._output} was begun with another {' and another '.join(changed)}: "
                 "resume with what it was begun with, or give another output"
             )
+
+    def failed(self) -> int:
+        """How many records of a finished run failed, as its last facts tell."""
+        return int((self.read() or {}).get("failed", 0))
 
     def close(self) -> None:
         """Gives the lock back. The file stays: without it nothing could be resumed."""
@@ -171,11 +179,12 @@ class OutputFile:
     _descriptor: int = -1
     _length: int = 0
 
-    def open(self, count: int) -> None:
+    def open(self, count: int, stopped: Event) -> None:
         """Reads what is there, cuts off a torn last line, and opens it for more.
 
         Args:
             count: How many records the input has.
+            stopped: When it is set, nobody waits for this any more.
 
         Raises:
             ConfigurationError: A line is not one of ours, or a record has two.
@@ -184,7 +193,7 @@ class OutputFile:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         try:
             self._descriptor = os.open(self.path, flags, 0o666)
-            self._length, has_end = self._scan(count)
+            self._length, has_end = self._scan(count, stopped)
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)
             if not has_end:
@@ -195,7 +204,7 @@ class OutputFile:
         except OSError as error:
             raise OutputError(self.path, error) from error
 
-    def _scan(self, count: int) -> tuple[int, bool]:
+    def _scan(self, count: int, stopped: Event) -> tuple[int, bool]:
         """Takes in the lines that are there.
 
         Returns:
@@ -205,6 +214,8 @@ class OutputFile:
         has_end = True
         with open(self._descriptor, "rb", closefd=False) as file:
             for number, line in enumerate(file, start=1):
+                if stopped.is_set():
+                    raise InterruptedError
                 fact = _index_of(line)
                 if fact is None:
                     # Torn where it ends the file; a file system that crashed can leave zeros.
@@ -273,6 +284,31 @@ class OutputFile:
             self._descriptor = -1
 
 
+def drop_failed(path: Path) -> None:
+    """Takes out the lines that tell an error, so that their records are sent again.
+
+    In one step: a crash leaves the file as it was, or as it is to be.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with path.open("rb") as lines, part.open("wb") as kept:
+            for line in lines:
+                fact = _index_of(line)
+                if fact is None or not fact[1]:  # what is no line is for `open` to judge
+                    kept.write(line)
+            kept.flush()
+            os.fsync(kept.fileno())
+        part.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(path, error) from error
+
+
 def _index_of(line: bytes) -> tuple[int, bool] | None:
     """A line's index, and whether it tells an error; None where it is not one of ours."""
     try:
@@ -302,6 +338,9 @@ def _sync_directory(path: Path) -> None:
     finally:
         os.close(descriptor)
 
+
+# What a lock that another has is refused with; anything else is a file system's fault.
+_IS_LOCKED = (errno.EAGAIN, errno.EACCES)
 
 # The lock is the open file's: the system gives it back however the process ends.
 if sys.platform == "win32":

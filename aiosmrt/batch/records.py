@@ -23,13 +23,15 @@ from aiosmrt.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from threading import Event
 
-__all__ = ["Record", "RecordFile", "Survey", "open_records"]
+__all__ = ["Record", "RecordFile", "Survey", "open_records", "row_record"]
 
 # Ten times what the service takes. A longer line is a file of another format, read
 # whole into memory.
 _LONGEST_LINE = 67_108_864
 _CHUNK = 1_048_576
+_BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8
 
 
 @attrs.frozen
@@ -73,8 +75,16 @@ class RecordFile(Protocol):
     joined_content_type: str
     """Of several bodies joined by newlines."""
 
-    def survey(self) -> Survey:
-        """Reads it once; ConfigurationError where it is not of this format."""
+    def survey(self, stopped: Event) -> Survey:
+        """Reads it once, until the end or until it is stopped.
+
+        Args:
+            stopped: When it is set, nobody waits for this any more.
+
+        Raises:
+            ConfigurationError: It is not of this format.
+            InterruptedError: It was stopped.
+        """
         ...
 
     def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
@@ -117,11 +127,12 @@ class JsonLinesFile:
         self._path = path
         self._key_field = key_field
 
-    def survey(self) -> Survey:
+    def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
         digest = hashlib.blake2b(digest_size=32)
         size = count = 0
         for line in _lines(self._path):
+            _check(stopped)
             digest.update(line)
             size += len(line)
             count += not line.isspace()
@@ -140,7 +151,7 @@ class JsonLinesFile:
     def _record(self, index: int, number: int, line: bytes) -> Record:
         body = line.strip()
         if number == 1:
-            body = body.removeprefix(b"\xef\xbb\xbf")  # Windows' mark of UTF-8
+            body = body.removeprefix(_BOM)
         try:
             value = _DECODER.decode(body.decode())
         except (ValueError, RecursionError):
@@ -166,11 +177,12 @@ class CsvFile:
         self._key_field = key_field
         self._header = header
 
-    def survey(self) -> Survey:
+    def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
         digest = hashlib.blake2b(digest_size=32)
         size = count = 0
         for _, row in _rows(self._path):
+            _check(stopped)
             digest.update(row)
             size += len(row)
             count += not row.isspace()
@@ -203,7 +215,7 @@ class CsvFile:
     def _record(self, index: int, number: int, row: bytes, column: int | None) -> Record:
         body = row.rstrip(b"\r\n")
         if index == 0 and not self._header:
-            body = body.removeprefix(b"\xef\xbb\xbf")
+            body = body.removeprefix(_BOM)
         if column is None:
             return Record(index, index, body)
         try:
@@ -230,12 +242,13 @@ class ParquetFile:
         self._path = path
         self._key_field = key_field
 
-    def survey(self) -> Survey:
+    def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
         digest = hashlib.blake2b(digest_size=32)
         size = 0
         with self._path.open("rb") as file:
             for chunk in iter(partial(file.read, _CHUNK), b""):
+                _check(stopped)
                 digest.update(chunk)
                 size += len(chunk)
         try:
@@ -255,15 +268,23 @@ class ParquetFile:
                 for row in batch.to_pylist():
                     index += 1
                     if wanted(index):
-                        yield self._record(index, row)
+                        yield row_record(index, row, self._key_field)
 
-    def _record(self, index: int, row: dict[str, Any]) -> Record:
-        try:
-            key = index if self._key_field is None else _json_default(row[self._key_field])
-            text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)
-            return Record(index, key, text.encode())
-        except (TypeError, ValueError):
-            return Record(index, index, b"", f"row {index} of the input has no JSON form")
+
+def row_record(index: int, row: dict[str, Any], key_field: str | None) -> Record:
+    """A table's row as a record: a JSON object of its columns.
+
+    Args:
+        index: The record's.
+        row: By column, what Arrow gives as Python values.
+        key_field: The column of the key; None is the index.
+    """
+    try:
+        key = index if key_field is None else _json_default(row[key_field])
+        text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)
+        return Record(index, key, text.encode())
+    except (TypeError, ValueError):
+        return Record(index, index, b"", f"row {index} of the input has no JSON form")
 
 
 def _json_default(value: Any) -> Any:
@@ -286,6 +307,11 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
+def _check(stopped: Event) -> None:
+    if stopped.is_set():
+        raise InterruptedError
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         number = 0
@@ -300,18 +326,45 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    """CSV rows with the number of their first line; quotes may hold line ends (RFC 4180)."""
+    """CSV rows with the number of their first line; a quoted field may hold line ends."""
     held: list[bytes] = []
-    quotes = length = first = 0
+    is_quoted = False
+    length = first = 0
     for number, line in enumerate(_lines(path), start=1):
         first = first or number
         held.append(line)
-        quotes += line.count(b'"')
         length += len(line)
-        if quotes % 2 and length < _LONGEST_LINE:
+        if b'"' in line:
+            is_quoted = _ends_quoted(line, is_quoted, starts_row=len(held) == 1)
+        if is_quoted and length < _LONGEST_LINE:
             continue
         yield first, b"".join(held)
         held = []
-        quotes = length = first = 0
+        length = first = 0
+        is_quoted = False
     if held:
         yield first, b"".join(held)
+
+
+def _ends_quoted(line: bytes, is_quoted: bool, *, starts_row: bool) -> bool:  # noqa: FBT001
+    """Whether a line ends within a quoted field, as the csv module reads it.
+
+    Only a quote that begins a field quotes it (RFC 4180, 2.5): 5" is five inches.
+    """
+    at = 0
+    if starts_row and line.removeprefix(_BOM).startswith(b'"'):
+        is_quoted, at = True, line.index(b'"') + 1
+    while True:
+        if is_quoted:
+            at = line.find(b'"', at) + 1
+            if not at:
+                return True
+            if line.startswith(b'"', at):  # a doubled one, which is in the field
+                at += 1
+            else:
+                is_quoted = False
+        else:
+            at = line.find(b',"', at) + 2
+            if at < 2:
+                return False
+            is_quoted = True

@@ -6,21 +6,17 @@ import asyncio
 import contextlib
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from aiosmrt.batch.answers import RecordFaultError, answer_lines, fault_line
-from aiosmrt.batch.output import IndexSet, OutputError, OutputFile, RunFile
+from aiosmrt.batch.files import Paths, RunFiles
 from aiosmrt.batch.records import RecordFile, open_records
-from aiosmrt.batch.report import require_matplotlib, write_report
 from aiosmrt.batch.statistics import Statistics
-from aiosmrt.batch.tables import converter
-from aiosmrt.errors import ConfigurationError
+from aiosmrt.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     import os
@@ -40,14 +36,7 @@ _PROGRESS_SECONDS = 0.25
 # Read ahead in one go of the thread: enough to be worth it, little enough to hold.
 _RECORDS_AT_ONCE = 256
 _BYTES_AT_ONCE = 1_048_576
-# What a crash of the machine, not of the process, can cost beyond what is under way.
-_SYNC_SECONDS = 1.0
-# Copying this much into the system's cache takes some 30 microseconds.
-_WRITE_OFF_LOOP = 65_536
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-_T = TypeVar("_T")
 
 
 async def run(
@@ -63,6 +52,7 @@ async def run(
     key_field: str | None = None,
     header: bool = False,
     resume: bool = False,
+    retry_failed: bool = False,
     report: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     handle_signals: bool = False,
@@ -85,8 +75,9 @@ async def run(
 
     A line of the output is ``{"key", "index", "output", "content_type", "error",
     "attempts", "latency"}``, in the order in which answers come. A record that fails has
-    its line too, and is not tried again by a later run. Beside the output lies
-    ``OUTPUT.run``, which holds what a later run must be given again, and the lock.
+    its line too, and is tried again by a later run only where that is asked for. Beside
+    the output lies ``OUTPUT.run``, which holds what a later run must be given again, and
+    the lock.
 
     Cancelled, it stops at once; what is in the output stays whole and can be resumed, as
     after a crash: the records under way are sent again then, no other.
@@ -111,6 +102,8 @@ async def run(
         header: Whether a CSV file's first line names its columns.
         resume: Goes on with an output that is there: what has a line is not sent again.
             Without an output, it begins one.
+        retry_failed: With ``resume``, gives the lines up that tell an error, and sends their
+            records again.
         report: Where to write an HTML page with plots of this run; needs matplotlib.
         progress: Called four times a second, and at the end.
         handle_signals: Whether SIGINT and SIGTERM end the run by reading no further and
@@ -137,12 +130,14 @@ async def run(
             another input or of other parameters; another run is writing it; a format is
             not known.
         ParameterValidationError: A parameter breaks its constraint.
-        OutputError: The output cannot be written: a full disk.
+        CredentialsError: There are no credentials, or no more: no other record could be
+            sent either. What has been done can be resumed.
+        OutputError: The output cannot be written: a full disk. It can be resumed.
         OSError: The input cannot be read.
     """
-    if report is not None:
-        require_matplotlib()
-    paths = _Paths(Path(input), Path(output))
+    if retry_failed and not resume:
+        raise ConfigurationError("retry_failed goes with resume")
+    paths = Paths(input, output, report)
     form = _Form(open_records(paths.input, key_field, header=header), records_per_request)
     parameters: dict[str, Any] = {"content_type": content_type or form.content_type()}
     parameters |= {"accept": accept, "custom_attributes": custom_attributes}
@@ -154,14 +149,14 @@ async def run(
     how |= {"rate": rate, "timeouts": timeouts, "retries": retries}
     facts = {"endpoint_name": endpoint_name, "region": session.region, **parameters}
     facts |= {"key_field": key_field, "header": header, "records_per_request": records_per_request}
-    files = _Files(paths)
+    files = RunFiles(paths)
     try:
-        await files.open(form.records, facts, resume=resume)
+        await files.open(form.records, facts, resume=resume, retry_failed=retry_failed)
         batch = _Run(files, form)
         items = session.invoke_many(endpoint_name, batch.requests(), **how, **parameters)
         with batch.drain_on_signals(drain_timeout) if handle_signals else nullcontext():
             await batch.consume(items, progress)
-        return await files.finish(batch.statistics, Path(report) if report else None)
+        return await files.finish(batch.statistics)
     finally:
         await files.close()
 
@@ -187,152 +182,10 @@ class _Form:
         return self.records.content_type if self.size == 1 else self.records.joined_content_type
 
 
-class _Paths:
-    """Where a run reads and writes."""
-
-    def __init__(self, source: Path, output: Path) -> None:
-        self.input = source
-        self.output = output
-        self.convert = converter(output)
-        # The file that lines are appended to.
-        self.lines = output
-        if self.convert is not None:
-            self.lines = output.with_name(output.name + ".jsonl")
-        if source.resolve() in (output.resolve(), self.lines.resolve()):
-            raise ConfigurationError("the output must not be the input")
-
-
-class _Files:
-    """The files of a run, and the threads in which they are read and written."""
-
-    def __init__(self, paths: _Paths) -> None:
-        self._paths = paths
-        # One to read, one to write: neither waits for the other.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
-        self._run_file: RunFile | None = None
-        self._lines: OutputFile | None = None
-        self._unwritten: list[bytes] = []
-        self._flushing: asyncio.Task[None] | None = None
-        self._synced_at = time.monotonic()
-        self._failure: OutputError | None = None
-        self.total = 0
-
-    @property
-    def lines(self) -> OutputFile:
-        """The lines that are there."""
-        assert self._lines is not None  # noqa: S101 - for the type checker: after `open`
-        return self._lines
-
-    async def do(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Calls a function that blocks."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, function, *arguments)
-
-    async def open(self, records: RecordFile, facts: dict[str, Any], *, resume: bool) -> None:
-        """Locks the output, checks it against the input, and reads what is there."""
-        await self.do(partial(self._open, records, facts, resume=resume))
-
-    def _open(self, records: RecordFile, facts: dict[str, Any], *, resume: bool) -> None:
-        paths = self._paths
-        if not paths.input.is_file():
-            raise ConfigurationError(f"the input {paths.input} is not a file")
-        self._run_file = RunFile(paths.output)
-        begun = [path for path in (paths.output, paths.lines) if _has_content(path)]
-        if begun and not resume:
-            raise ConfigurationError(
-                f"{begun[0]} is there already: resume goes on with it (--resume), "
-                "or remove it to begin anew"
-            )
-        survey = records.survey()
-        facts = {"input": attrs.asdict(survey), **facts}
-        if begun:
-            self._run_file.check(facts)
-        else:
-            self._run_file.write(facts)
-        self.total = survey.count
-        self._lines = OutputFile(paths.lines, IndexSet(survey.count))
-        if paths.lines not in begun and paths.output in begun:
-            # All was done, made into the output, and the journal removed.
-            for index in range(survey.count):
-                self._lines.done.add(index)
-        else:
-            self._lines.open(survey.count)
-
-    def append(self, lines: list[bytes]) -> None:
-        """Writes lines: at once where that takes microseconds, else soon, in a thread.
-
-        Raises:
-            OutputError: These lines, or some before them, could not be written.
-        """
-        if self._failure is not None:
-            raise self._failure
-        if self._flushing is not None:
-            self._unwritten += lines
-            return
-        data = b"".join(lines)
-        if time.monotonic() - self._synced_at < _SYNC_SECONDS and len(data) < _WRITE_OFF_LOOP:
-            # Into the system's cache: less than handing it to a thread would take.
-            self.lines.append(data)
-            return
-        self._unwritten.append(data)
-        self._flushing = asyncio.create_task(self._flush())
-
-    async def _flush(self) -> None:
-        """Writes what waits; a sync comes due now and then, and writing waits for it."""
-        try:
-            while self._unwritten:
-                data = b"".join(self._unwritten)
-                self._unwritten = []
-                await self.do(self.lines.append, data)
-                if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
-                    await self.do(self.lines.sync)
-                    self._synced_at = time.monotonic()
-        except OutputError as error:
-            self._failure = error
-        finally:
-            self._flushing = None
-
-    async def flush(self) -> None:
-        """Waits until the lines handed over are written.
-
-        Raises:
-            OutputError: They could not be.
-        """
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
-        if self._failure is not None:
-            raise self._failure
-
-    async def finish(self, statistics: Statistics, report: Path | None) -> BatchSummary:
-        """Brings the lines onto the disk, and makes of them what is made of them."""
-        paths = self._paths
-        await self.flush()
-        await self.do(self.lines.close)
-        summary = statistics.summary(now=time.monotonic())
-        if paths.convert is not None and summary.is_complete and paths.lines.exists():
-            await self.do(paths.convert, paths.lines)
-            await self.do(paths.lines.unlink)
-        if report is not None:
-            await self.do(write_report, report, statistics, summary, paths.input.name)
-        return summary
-
-    async def close(self) -> None:
-        """Closes what is open, and gives the lock back."""
-        try:
-            if self._flushing is not None:
-                await asyncio.wait([self._flushing])
-            if self._lines is not None:
-                await self.do(self._lines.close)
-        finally:
-            self._threads.shutdown(wait=False)
-            if self._run_file is not None:
-                self._run_file.close()
-
-
 class _Run:
     """What happens between the files."""
 
-    def __init__(self, files: _Files, form: _Form) -> None:
+    def __init__(self, files: RunFiles, form: _Form) -> None:
         self._files = files
         self._form = form
         self._is_stopping = False
@@ -346,21 +199,21 @@ class _Run:
     async def requests(self) -> AsyncIterator[tuple[list[Record], bytes]]:
         """The requests: their records in the place of the key, and their bodies."""
         done = self._files.lines.done
-        source = self._form.records.read(lambda index: index not in done)
-        while chunk := await self._files.do(_take, source):
-            size = self._form.size
-            for first in range(0, len(chunk), size):
+        records = self._form.records.read(lambda index: index not in done)
+        groups = _grouped(records, self._form.size)
+        while taken := await self._files.do(_take, groups):
+            for group in taken:
                 if self._is_stopping:
                     return
-                group = chunk[first : first + size]
-                if faulty := [record for record in group if record.fault is not None]:
+                faulty = [record for record in group if record.fault is not None]
+                if faulty:
                     self._refuse(faulty)
-                    group = [record for record in group if record.fault is None]
-                if group:
-                    # An answered record counts as under way until its line is written:
-                    # no crash then costs more than `concurrency` requests.
-                    await self._files.flush()
-                    yield group, b"\n".join([record.body for record in group])
+                # An answered record counts as under way until its line is written: no
+                # crash then costs more than `concurrency` requests.
+                await self._files.flush()
+                sound = [record for record in group if record.fault is None]
+                if sound:
+                    yield sound, b"\n".join([record.body for record in sound])
 
     def _refuse(self, records: list[Record]) -> None:
         errors: list[str | None] = [RecordFaultError.__name__] * len(records)
@@ -371,25 +224,28 @@ class _Run:
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
     ) -> None:
         """Writes a line for every record, to the end or until it is told to stop."""
-        ticking = None
-        if progress is not None:
-            ticking = asyncio.ensure_future(self._tick(items, progress))
-        self._consuming = asyncio.ensure_future(self._consume(items))
+        self._consuming = consuming = asyncio.ensure_future(self._consume(items))
+        ticking = asyncio.ensure_future(self._tick(items, progress))
+        # It ends by what `progress` raises, and that ends the run.
+        ticking.add_done_callback(lambda _: consuming.cancel())
         try:
-            await self._consuming
+            await consuming
         except asyncio.CancelledError:
+            if ticking.done():
+                ticking.result()
             if not self._is_forced:
                 raise
         finally:
-            if ticking is not None:
-                ticking.cancel()
-                await asyncio.wait([ticking])
+            ticking.cancel()
+            await asyncio.wait([ticking])
         if progress is not None:
             progress(self._progress(items))
 
     async def _consume(self, items: BatchItems[InvokeEndpointOutput]) -> None:
         async with items:
             async for item in items:
+                if isinstance(item.error, CredentialsError):
+                    raise item.error  # a million lines of it would help nobody
                 lines, errors = answer_lines(item.key, item)
                 self.statistics.add(
                     errors,
@@ -401,10 +257,11 @@ class _Run:
                 self._files.append(lines)
 
     async def _tick(
-        self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None]
+        self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
     ) -> None:
         while True:
-            progress(self._progress(items))
+            if progress is not None:
+                progress(self._progress(items))
             await asyncio.sleep(_PROGRESS_SECONDS)
 
     def _progress(self, items: BatchItems[InvokeEndpointOutput]) -> Progress:
@@ -447,17 +304,19 @@ class _Run:
             self._consuming.cancel()
 
 
-def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+def _grouped(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    while group := list(islice(records, size)):
+        yield group
 
 
-def _take(source: Iterator[Record]) -> list[Record]:
+def _take(groups: Iterator[list[Record]]) -> list[list[Record]]:
     """The next records, as many as are worth a turn of the thread."""
-    records: list[Record] = []
-    size = 0
-    for record in source:
-        records.append(record)
-        size += len(record.body)
-        if len(records) == _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
+    taken: list[list[Record]] = []
+    count = size = 0
+    for group in groups:
+        taken.append(group)
+        count += len(group)
+        size += sum([len(record.body) for record in group])
+        if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
             break
-    return records
+    return taken

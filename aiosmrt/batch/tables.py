@@ -7,6 +7,7 @@ the output when it is complete. Blocks; belongs in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["converter"]
+__all__ = ["converter", "to_row", "to_table"]
 
 _COLUMNS = (
     "key",
@@ -35,6 +36,7 @@ _COLUMNS = (
     "attempts",
     "latency",
 )
+_ERROR_FIELDS = ("type", "code", "message", "status_code")
 _ROWS_AT_ONCE = 10_000
 
 
@@ -73,6 +75,8 @@ def converter(output: Path) -> Callable[[Path], None] | None:
                 os.fsync(file.fileno())
             part.replace(output)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()  # what a full disk needs is room
             raise OutputError(output, error) from error
 
     return convert
@@ -80,16 +84,17 @@ def converter(output: Path) -> Callable[[Path], None] | None:
 
 def _rows(journal: Path) -> Iterator[dict[str, Any]]:
     with journal.open("rb") as file:
-        for line in file:
-            value: dict[str, Any] = json.loads(line)
-            error: dict[str, Any] = value.pop("error") or {}
-            value |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
-            value["key"] = _text(value["key"])
-            value["output"] = _text(value["output"])
-            yield value
+        yield from map(to_row, file)
 
 
-_ERROR_FIELDS = ("type", "code", "message", "status_code")
+def to_row(line: bytes) -> dict[str, Any]:
+    """A line of the output as a row: a value for each column."""
+    row: dict[str, Any] = json.loads(line)
+    error: dict[str, Any] = row.pop("error") or {}
+    row |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
+    row["key"] = _text(row["key"])
+    row["output"] = _text(row["output"])
+    return row
 
 
 def _text(value: Any) -> str | None:
@@ -109,11 +114,16 @@ def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:
 
 
 def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
-    pa, pq = load_pyarrow()
+    _, pq = load_pyarrow()
+    with pq.ParquetWriter(path, to_table([]).schema) as writer:
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(to_table(batch))
+
+
+def to_table(rows: list[dict[str, Any]]) -> Any:
+    """Rows as an Arrow table, whose columns have the same types whatever the rows hold."""
+    pa, _ = load_pyarrow()
     types: dict[str, Any] = dict.fromkeys(_COLUMNS, pa.string())
     types |= {"index": pa.int64(), "latency": pa.float64()}
     types |= dict.fromkeys(("error_status_code", "attempts"), pa.int32())
-    schema = pa.schema(list(types.items()))
-    with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, _ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
