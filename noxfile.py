@@ -214,6 +214,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Ray Data on this machine, with two workers; Ray is larger than all else together."""
+    install_wheel(session, *PYPROJECT["project"]["optional-dependencies"]["ray"], *group("test"))
+    session.run("pytest", "-m", "ray", "--timeout=600", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Every property with many more, and random, examples; then the fuzzers with new seeds."""
     install_wheel(session, *group("test"))
