@@ -18,6 +18,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 import attrs
@@ -47,6 +48,10 @@ StreamRequest: TypeAlias = (
 
 Call: TypeAlias = Callable[[Any, Callable[[AiosmrtError], None]], Awaitable[OutputT]]
 """Makes one call of a body or an input; the function is told of every failed attempt."""
+
+
+# What the source gives behind its last request.
+_END: Any = object()
 
 
 def _check_count(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -169,7 +174,7 @@ class BatchItems(Generic[OutputT]):
 
     def __del__(self) -> None:
         workers: _Workers[OutputT] | None = getattr(self, "_workers", None)
-        if workers is None or not workers.are_running():
+        if workers is None or not workers.are_unclosed():
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         workers.abandon()
@@ -198,9 +203,10 @@ class _Workers(Generic[OutputT]):
         self._rate = None
         if options.rate is not None:
             self._rate = RateLimit(options.rate, now=time.monotonic())
-        # The source, from the first item on; and a lock, as an async iterator is for
-        # one task at a time.
+        # The source, from the first item on. It is read by one task at a time, unless
+        # nothing is to be waited for.
         self._source: Iterator[Any] | AsyncIterator[Any] | None = None
+        self._next_at_once: Callable[[], Any] | None = None
         self._reading = asyncio.Lock()
         self._read = 0
         self._exhausted = False
@@ -228,8 +234,8 @@ class _Workers(Generic[OutputT]):
         how = "closed" if self._closed else f"{self.in_flight} in flight"
         return f"{how}, {self._read} read"
 
-    def are_running(self) -> bool:
-        return self._running > 0
+    def are_unclosed(self) -> bool:
+        return not self._closed and not all(task.done() for task in self._tasks)
 
     # What the consumer calls.
 
@@ -264,8 +270,17 @@ class _Workers(Generic[OutputT]):
             self._source = aiter(self._requests)
         else:
             self._source = iter(self._requests)
+            if self._rate is None and self._adaptive is None:
+                self._next_at_once = partial(next, self._source, _END)
         self._running = self._most
         self._tasks = [loop.create_task(self._work()) for _ in range(self._most)]
+        for task in self._tasks:
+            # Not in the coroutine: one that is cancelled before its first step has no end.
+            task.add_done_callback(self._ended)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._running -= 1
+        self._notify()
 
     async def aclose(self) -> None:
         self._closed = self._exhausted = True
@@ -293,49 +308,48 @@ class _Workers(Generic[OutputT]):
 
     async def _work(self) -> None:
         try:
-            while await self._may_read():
-                request = await self._take()
-                if request is None:
-                    return
+            while (request := await self._take()) is not None:
                 self._put(await self._answer(*request))
         except Exception as error:  # noqa: BLE001 - whatever it is, the consumer gets it
             self._fail(error)
-        finally:
-            self._running -= 1
-            self._notify()
 
-    async def _may_read(self) -> bool:
-        """Waits for room; whether there is still something to read."""
-        while not self._exhausted and self._ahead >= self.limit():
+    async def _take(self) -> tuple[int, Any] | None:
+        """Waits for room, for the next request, and for its time; None at the end."""
+        while self._ahead >= self.limit() and not self._exhausted:
             waiter = asyncio.get_running_loop().create_future()
             self._idle.append(waiter)
             await waiter
         if self._exhausted:
-            return False
+            return None
         self._ahead += 1
-        return True
-
-    async def _take(self) -> tuple[int, Any] | None:
-        """The next request and its index; None at the end, or when the source failed."""
-        async with self._reading:
-            if not self._exhausted:
-                await self._pace()
-                try:
-                    if isinstance(self._source, AsyncIterator):
-                        request = await anext(self._source)
-                    else:
-                        assert self._source is not None  # noqa: S101 - for the type checker
-                        request = next(self._source)
-                except (StopIteration, StopAsyncIteration):
-                    self._end_of_input()
-                except Exception as error:  # noqa: BLE001 - the user's, for the consumer
-                    self._failure = self._failure or error
-                    self._end_of_input()
-                else:
-                    index, self._read = self._read, self._read + 1
-                    return index, request
+        try:
+            if self._next_at_once is not None:
+                request = self._next_at_once()
+            else:
+                async with self._reading:
+                    request = await self._next_in_turn()
+        except Exception as error:  # noqa: BLE001 - the user's, for the consumer
+            self._failure = self._failure or error
+            request = _END
+        if request is not _END:
+            index, self._read = self._read, self._read + 1
+            return index, request
+        self._end_of_input()
         self._ahead -= 1
         return None
+
+    async def _next_in_turn(self) -> Any:
+        if self._exhausted:
+            return _END
+        if isinstance(self._source, AsyncIterator):
+            request = await anext(self._source, _END)
+        else:
+            assert self._source is not None  # noqa: S101 - for the type checker
+            request = next(self._source, _END)
+        if request is not _END:
+            # Read first: the end of the input is none to wait for.
+            await self._pace()
+        return request
 
     async def _pace(self) -> None:
         """Waits until the next request may begin; one worker at a time, so none waits in vain."""
