@@ -98,6 +98,16 @@ async def test_a_failed_record_is_status_1_after_all_were_tried(local, model, fi
     assert ended.stderr.splitlines()[-1] == "1 failed: ModelError 1"
 
 
+async def test_what_failed_is_tried_again_when_asked_for(local, model, files):
+    local.inject(error="ModelError", times=4)
+    env = environment(local)
+    assert (await run(*files, env=env)).status == 1
+    assert (await run(*files, "--resume", env=env)).status == 1
+    assert (await run(*files, "--resume", "--retry-failed", env=env)).status == 0
+    assert outputs(files) == {number: 2 * number for number in range(10)}
+    assert len(model.calls) == 10
+
+
 async def test_what_is_there_is_refused_but_to_resume(local, model, files):
     env = environment(local)
     assert (await run(*files, env=env)).status == 0
@@ -167,6 +177,8 @@ async def test_csv_and_the_report(local, tmp_path):
         (["--concurrency", "0"], "an integer of at least 1, or auto"),
         (["--concurrency", "many"], "an integer of at least 1, or auto"),
         (["--max-concurrency", "9"], "goes with --concurrency auto"),
+        (["--retry-failed"], "goes with --resume"),
+        (["--drain-timeout", "-1"], "--drain-timeout"),
         (["--rate", "0"], "--rate"),
         (["--records-per-request", "0"], "--records-per-request"),
         (["--inference-id", "x"], "No such option"),

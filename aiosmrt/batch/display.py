@@ -99,13 +99,13 @@ class _Lines:
         self._next = progress.elapsed + _LINE_SECONDS
         share = progress.done / progress.total if progress.total else 1.0
         state = "stopping" if progress.is_stopping else f"{_clock(progress.remaining)} left"
-        print(
+        text = (
             f"{share:.1%} {progress.done}/{progress.total} records, {progress.failed} failed, "
             f"{progress.rate:.1f}/s, {progress.in_flight} of {progress.concurrency} at once, "
-            f"p50 {_duration(progress.p50)}, p99 {_duration(progress.p99)}, {state}",
-            file=self._file,
-            flush=True,
+            f"p50 {_duration(progress.p50)}, p99 {_duration(progress.p99)}, {state}"
         )
+        with contextlib.suppress(OSError):  # nobody reads on: no reason to end the work
+            print(text, file=self._file, flush=True)
 
 
 def _duration(seconds: float | None) -> str:

@@ -58,6 +58,9 @@ def _concurrency(value: str) -> int | str:
 @click.option("--header", is_flag=True, help="A CSV input's first line names its columns.")
 @click.option("--resume", is_flag=True, help="Go on with an output that is there.")
 @click.option(
+    "--retry-failed", is_flag=True, help="With --resume, try again what failed in earlier runs."
+)
+@click.option(
     "--rate",
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
@@ -70,6 +73,14 @@ def _concurrency(value: str) -> int | str:
     default=1,
     show_default=True,
     help="How many records one request carries, joined by newlines.",
+)
+@click.option(
+    "--drain-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="How long a signal waits for what is under way.",
 )
 @click.option(
     "--report",
@@ -90,6 +101,8 @@ def batch(call: Call, source: Path, output: Path, **how: Any) -> None:
     """
     if how["max_concurrency"] is not None and how["concurrency"] != "auto":
         raise click.UsageError("--max-concurrency goes with --concurrency auto.")
+    if how["retry_failed"] and not how["resume"]:
+        raise click.UsageError("--retry-failed goes with --resume.")
     run_async(_batch(call, source, output, how))
 
 
