@@ -95,6 +95,19 @@ async def test_every_format(local, form):
     assert ended == (0, PRINTED[form], "")
 
 
+async def test_the_help_tells_each_format_on_a_line_of_its_own():
+    ended = await run("stream", "--help", env=environment())
+    lines = [line.split() for line in ended.stdout.decode().splitlines()]
+    assert [line[0] for line in lines if line and line[0] in PARTS] == [
+        "raw",
+        "lines",
+        "sse",
+        "json",
+        "text",
+        "tokens",
+    ]
+
+
 async def test_without_a_format_it_is_raw(local):
     async def model(request):
         yield request.body
@@ -142,6 +155,7 @@ async def test_verbose_tells_the_facts_and_the_measures(local):
     async def model(request):
         async def parts():
             yield b"1"
+            await asyncio.sleep(0.1)  # a gap to tell of
             yield b"2"
 
         return ModelResponse(parts(), content_type="text/x-number")
@@ -153,6 +167,7 @@ async def test_verbose_tells_the_facts_and_the_measures(local):
     assert first == "ContentType: text/x-number"
     assert last.startswith("Parts: 2, head after 0.")
     assert ", first part after " in last
+    assert ", longest gap 0." in last
 
 
 async def test_an_error_in_the_stream_comes_after_what_was_whole(local):

@@ -51,7 +51,7 @@ _FORMATS: dict[
     help="What to print of the answer.",
 )
 def stream(call: Call, body: bytes, form: str) -> None:
-    r"""Invoke ENDPOINT with BODY and print its answer as it comes, unbuffered.
+    """Invoke ENDPOINT with BODY and print its answer as it comes, unbuffered.
 
     BODY is the text itself, @FILE for a file's bytes, or - for stdin. Put -- before a text
     that begins with a hyphen; a text that begins with @ can come by stdin.
@@ -64,7 +64,7 @@ def stream(call: Call, body: bytes, form: str) -> None:
       json    each JSON value (of events, JSON Lines or values in a row) on a line
       text    UTF-8 text, no character cut
       tokens  the text that a language model generates
-    """
+    """  # noqa: D301 - the character by which click knows what it may not fill anew
     with open_stdout() as stdout:
         run_async(_stream(call, body, form, stdout))
 
@@ -88,4 +88,6 @@ def _describe(stats: StreamStats) -> str:
     text = f"Parts: {stats.parts}, head after {stats.time_to_head:.3f} s"
     if stats.time_to_first_part is not None:
         text += f", first part after {stats.time_to_first_part:.3f} s"
+    if stats.longest_gap is not None:
+        text += f", longest gap {stats.longest_gap:.3f} s"
     return text
