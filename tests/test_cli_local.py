@@ -160,16 +160,19 @@ async def test_faults_by_a_header(container):
         assert await ask(exports) == 200
 
 
-async def test_an_s3_elsewhere(container, moto_url):
+def make_bucket(url, name):
     import boto3
 
+    keys = {"aws_access_key_id": "ME", "aws_secret_access_key": OWN[-1]}
+    with closing(boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)) as s3:
+        s3.create_bucket(Bucket=name)
+
+
+async def test_an_s3_elsewhere(container, moto_url):
     words = ["--s3-endpoint-url", moto_url, "--output-bucket", "cli-local"]
     async with serving(*words, *OWN, f"--container=words={container}") as (_, exports, _):
         assert exports["AWS_ENDPOINT_URL_S3"] == moto_url
-        keys = {"aws_access_key_id": "ME", "aws_secret_access_key": OWN[-1]}
-        s3 = boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **keys)
-        with closing(s3):
-            await asyncio.to_thread(s3.create_bucket, Bucket="cli-local")
+        await asyncio.to_thread(make_bucket, moto_url, "cli-local")
         async with session(exports, credentials=aiosmrt.Credentials("ME", OWN[-1])) as client:
             invocation = await client.invoke_endpoint_async("words", body=b"a bc d")
             assert invocation.output_location.startswith("s3://cli-local/")
@@ -185,6 +188,34 @@ async def test_it_stops_in_order(number, status):
         assert await process.stderr.read() == b"Stopping\n"
         with pytest.raises(OSError, match="refused"), socket.socket() as client:
             client.connect(("127.0.0.1", int(exports["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])))
+
+
+async def test_async_inferences_are_finished_before_it_stops(moto_url):
+    begun = asyncio.Event()
+
+    async def answer(request):
+        if request.path == "/invocations":
+            begun.set()
+            await asyncio.sleep(1)
+        return web.Response(body=b"done")
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    container = f"--container=slow=http://127.0.0.1:{runner.addresses[0][1]}"
+    words = ["--s3-endpoint-url", moto_url, "--output-bucket", "cli-stopped"]
+    async with serving(*words, *OWN, container) as (process, exports, _):
+        keys = aiosmrt.Credentials("ME", OWN[-1])
+        async with session(exports, credentials=keys) as client:
+            await asyncio.to_thread(make_bucket, moto_url, "cli-stopped")
+            invocation = await client.invoke_endpoint_async("slow", body=b"x")
+            await begun.wait()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), SECONDS) == 0
+            said = (await process.stderr.read()).decode()
+            assert said == "Stopping\nAsync inferences under way: 1; they have 7 seconds\n"
+            assert (await invocation.result(SECONDS)).body == b"done"
+    await runner.cleanup()
 
 
 async def test_it_warns_when_others_can_reach_it():

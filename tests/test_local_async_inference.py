@@ -7,6 +7,7 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from aiohttp import web
 from local_clients import echo, send_signed, until, with_boto
 
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
@@ -211,6 +212,42 @@ async def test_request_ttl_seconds_acts():
         await result(local, patient)
 
 
+async def test_a_model_that_is_not_ready_is_waited_for(monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.async_inference._NOT_READY_SECONDS", 0.001)
+    loads = 0
+
+    async def container(request):
+        nonlocal loads
+        loads += request.path == "/ping"
+        return web.Response(status=200 if loads > 3 else 503, body=b"done")
+
+    runner = web.ServerRunner(web.Server(container))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with LocalEndpoint(async_concurrency=1) as local:
+        local.add_model("other", echo)
+        local.add_container("model", f"http://127.0.0.1:{runner.addresses[0][1]}")
+        _, output, failure = await invoke(local)
+        assert await result(local, output, failure) == (output, b"done")
+    await runner.cleanup()
+    assert loads == 4
+
+
+async def test_a_model_that_is_never_ready_is_waited_for_as_long_as_the_request_may(monkeypatch):
+    monkeypatch.setattr("aiosmrt.local.async_inference._NOT_READY_SECONDS", 0.001)
+    now = datetime.now(timezone.utc)
+    async with LocalEndpoint(async_concurrency=1, clock=lambda: now) as local:
+        local.add_container("model", "http://127.0.0.1:1")
+        local.add_model("other", echo)
+        _, output, failure = await invoke(local, RequestTTLSeconds="60")
+        status, answered, _ = await send_signed(local, PATH.replace("model", "other"), b"x")
+        assert status == 202
+        await result(local, answered[P + "OutputLocation"])  # it holds up no other endpoint
+        now += timedelta(seconds=61)
+        where, body = await result(local, output, failure)
+    assert (where, body) == (failure, b"The request waited longer than 60 seconds.")
+
+
 async def test_a_few_run_at_once_and_the_others_wait():
     running, most = 0, 0
     release = asyncio.Event()
@@ -268,6 +305,36 @@ async def test_what_is_unfinished_at_the_end_fails_in_writing():
         with pytest.raises(KeyError):
             local.get_object(output)
     assert {seen.status for seen in local.async_inferences} == {"failed"}
+
+
+async def test_the_end_does_not_wait_for_ever(monkeypatch, caplog):
+    monkeypatch.setattr("aiosmrt.local.async_inference._CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local.async_inference._FAIL_SECONDS", 0.05)
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(request):
+        begun.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return b""
+
+    local = LocalEndpoint()
+
+    async def hang(*_):
+        await asyncio.Event().wait()
+
+    local.add_model("model", stubborn)
+    await local.start()
+    await invoke(local)
+    await begun.wait()
+    monkeypatch.setattr("aiosmrt.local.objects.LocalObjects.write", hang)
+    await asyncio.wait_for(local.aclose(), 10)
+    assert "failure objects that were not written in time: 1" in caplog.text
+    monkeypatch.undo()
+    release.set()
 
 
 async def test_what_is_unfinished_at_the_end_may_have_time_to_finish():

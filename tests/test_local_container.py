@@ -177,6 +177,19 @@ async def test_an_error_of_the_container_is_the_models(status_code):
             assert facts["LogStreamArn"]
 
 
+async def test_an_answer_whose_headers_the_service_does_not_take():
+    async def answer(request):
+        return web.Response(headers={"X-Amzn-SageMaker-Custom-Attributes": "a" * 1025})
+
+    async with FakeContainer(answer) as container, LocalEndpoint() as local:
+        local.add_container("c", container.url)
+        for path in (PATH, STREAM.format("c")):
+            status, _, body = await send_signed(local, path, b"x")
+            assert status == 424
+            text = "the answer's custom_attributes must be 1 to 1024 visible ASCII characters"
+            assert json.loads(body)["OriginalMessage"] == text
+
+
 async def test_a_container_that_dies_before_it_answers():
     async def die(request):
         request.transport.abort()

@@ -167,9 +167,11 @@ def test_the_default_secret_is_not_shown():
 async def test_what_is_remembered_of_a_request_holds_no_credentials(local):
     held = Credentials("AKIDTEMPORARY", "secret", "the-token")
     local.add_credentials(held)
-    await send_signed(local, PATH, b"abc", {"Content-Type": "a/b"}, credentials=held)
+    sent = {"Content-Type": "a/b", "X-Amzn-SageMaker-Inference-Id": "mine"}
+    await send_signed(local, PATH, b"abc", sent, credentials=held)
     (received,) = local.received
     assert (received.operation, received.endpoint_name) == ("InvokeEndpoint", "echo")
+    assert received.inference_id == "mine"
     assert (received.raw_path, received.body_length) == (PATH, 3)
     assert received.headers["content-type"] == "a/b"
     assert "x-amz-date" in received.headers

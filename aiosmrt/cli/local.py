@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["local"]
 
-# How long async inferences have to finish once it is told to stop.
-_SHUTDOWN_SECONDS = 10.0
+# How long async inferences have to finish once it is told to stop. `docker stop` waits for 10
+# seconds, in which those that are not done then have to fail in writing.
+_SHUTDOWN_SECONDS = 7.0
 _OPEN_FILES = 65_536
 
 
@@ -198,6 +199,9 @@ async def _serve(
             say(f"  {line}")
         status = await stop
         say("Stopping")
+        statuses = [inference.status for inference in endpoint.async_inferences]
+        if under_way := statuses.count("queued") + statuses.count("running"):
+            say(f"Async inferences under way: {under_way}; they have {_SHUTDOWN_SECONDS:g} seconds")
     raise click.exceptions.Exit(status)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import attrs
 
 from aiosmrt.local.models import ModelFailure, ModelRequest
 
-__all__ = ["Answer", "Backend", "Parts"]
+__all__ = ["Answer", "Backend", "Parts", "check_headers"]
+
+# What has a form on the wire, and what the service takes from a container at most.
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7E]{1,1024}")
 
 
 class Parts(Protocol):
@@ -83,6 +87,18 @@ class Answer:
         """Stops whatever makes the parts; harmless at their end."""
         if not isinstance(self.body, bytes):
             await self.body.aclose()
+
+
+def check_headers(answer: object) -> None:
+    """Checks what an answer says beside its body: of an Answer, or of what becomes one.
+
+    Raises:
+        ValueError: A value has no form on the wire, or is too long.
+    """
+    for name in ("content_type", "custom_attributes", "new_session_id", "closed_session_id"):
+        value = getattr(answer, name)
+        if value is not None and not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the answer's {name} must be 1 to 1024 visible ASCII characters")
 
 
 class Backend(Protocol):

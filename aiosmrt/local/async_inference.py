@@ -31,6 +31,13 @@ _REQUEST_TTL_SECONDS = 21_600
 _INVOCATION_TIMEOUT_SECONDS = 900
 # The service's limit of an output.
 _MAX_OUTPUT_LENGTH = 1_073_741_824
+# An inference whose model is not ready is tried again, ever later, as long as it may wait.
+_NOT_READY_SECONDS = 0.5
+_MAX_NOT_READY_SECONDS = 10.0
+# At the end: how long a model that does not heed its cancellation is waited for, and how long
+# failure objects may take to be written.
+_CANCEL_SECONDS = 5.0
+_FAIL_SECONDS = 30.0
 # How many finished ones are remembered.
 _REMEMBERED = 10_000
 
@@ -147,22 +154,42 @@ class AsyncInferences:
         for task in unfinished:
             task.cancel()
         if unfinished:
-            await asyncio.wait(unfinished)
+            await asyncio.wait(unfinished, timeout=_CANCEL_SECONDS)
         # Not in the tasks themselves: one that is cancelled before its first step runs
         # no handler of its own.
-        for inference in unfinished.values():
-            if inference.status in ("queued", "running"):
-                await self._fail(inference, "The endpoint was stopped before the model answered.")
+        reason = "The endpoint was stopped before the model answered."
+        failing = [
+            asyncio.create_task(self._fail(inference, reason))
+            for inference in unfinished.values()
+            if inference.status in ("queued", "running")
+        ]
+        if failing:
+            _, late = await asyncio.wait(failing, timeout=_FAIL_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                _log.error("failure objects that were not written in time: %d", len(late))
 
     async def _run(self, inference: AsyncInference, call: Call, deployment: Deployment) -> None:
+        seconds = _NOT_READY_SECONDS
+        while not await self._is_done(inference, call, deployment):
+            await asyncio.sleep(seconds)
+            seconds = min(2 * seconds, _MAX_NOT_READY_SECONDS)
+
+    async def _is_done(self, inference: AsyncInference, call: Call, deployment: Deployment) -> bool:
+        """Runs an inference to its end; False where the model is not ready, and it waits on."""
         async with self._slots:
             try:
                 await self._complete(inference, call, deployment)
             except (Refusal, ObjectsError) as error:
+                if isinstance(error, Refusal) and error.code == "ModelNotReadyException":
+                    inference.status = "queued"
+                    return False
                 await self._fail(inference, str(error))
             except Exception:  # noqa: BLE001 - whoever waits for the result has to hear of it
                 _log.exception("async inference %s was not run", inference.inference_id)
                 await self._fail(inference, "The local endpoint failed: see its log.")
+        return True
 
     async def _complete(
         self, inference: AsyncInference, call: Call, deployment: Deployment

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiosmrt.errors import AiosmrtError, ConnectError, ConnectTimeoutError
-from aiosmrt.local.answers import Answer
+from aiosmrt.local.answers import Answer, check_headers
 from aiosmrt.local.models import ModelFailure
 from aiosmrt.local.multi_model import LoadedModels
 from aiosmrt.local.refusals import model_not_ready
@@ -82,13 +82,19 @@ class Container:
             text = await _text(exchange)
             raise ModelFailure(exchange.status_code, text)
         headers = exchange.headers
-        return Answer(
+        answer = Answer(
             body=_Received(exchange),
-            content_type=headers.get("Content-Type"),
+            content_type=headers.get("Content-Type") or None,
             custom_attributes=headers.get("X-Amzn-SageMaker-Custom-Attributes"),
             new_session_id=headers.get("X-Amzn-SageMaker-New-Session-Id"),
             closed_session_id=headers.get("X-Amzn-SageMaker-Closed-Session-Id"),
         )
+        try:
+            check_headers(answer)
+        except ValueError as error:
+            exchange.close()
+            raise ModelFailure(500, str(error)) from error
+        return answer
 
     async def aclose(self) -> None:
         """Closes the connections to it."""

@@ -124,6 +124,7 @@ class ReceivedRequest:
         operation: ``InvokeEndpoint`` and its like, S3's (``GetObject``), or the HTTP
             method where it is neither.
         endpoint_name: The SageMaker endpoint that was called, None for S3's.
+        inference_id: The InferenceId that the caller gave.
         raw_path: The path and query as they were on the wire.
         headers: The request's headers, case-insensitive, without Authorization and
             the session token.
@@ -133,6 +134,7 @@ class ReceivedRequest:
 
     operation: str
     endpoint_name: str | None
+    inference_id: str | None
     raw_path: str
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     body_length: int | None

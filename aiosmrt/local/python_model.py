@@ -5,20 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import re
 from collections.abc import AsyncIterator
 
 import attrs
 
-from aiosmrt.local.answers import Answer, Parts
+from aiosmrt.local.answers import Answer, Parts, check_headers
 from aiosmrt.local.models import Handler, ModelFailure, ModelRequest, ModelResponse
 
 __all__ = ["PythonModel"]
 
 _log = logging.getLogger("aiosmrt.local")
-
-# What has a form on the wire, and what the service takes from a container at most.
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7E]{1,1024}")
 
 # How much of a failing ModelResponse's body is looked at for its text.
 _FAILURE_LENGTH = 1_048_576
@@ -64,7 +60,7 @@ class PythonModel:
             returned = self.handler(request)
             value = returned if isinstance(returned, AsyncIterator) else await returned
             response = value if isinstance(value, ModelResponse) else ModelResponse(value)
-            _check_headers(response)
+            check_headers(response)
             body, content_type = await _body(response.body, request.endpoint_name)
         except ModelFailure:
             raise
@@ -90,13 +86,6 @@ def _failure(endpoint_name: str, error: Exception) -> ModelFailure:
     # The traceback is for the model's author, as a container's is in its log stream.
     _log.error("the model of endpoint %s raised", endpoint_name, exc_info=error)
     return ModelFailure(500, f"{type(error).__name__}: {error}")
-
-
-def _check_headers(response: ModelResponse) -> None:
-    for name in ("content_type", "custom_attributes", "new_session_id", "closed_session_id"):
-        value = getattr(response, name)
-        if value is not None and not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"ModelResponse.{name} must be 1 to 1024 visible ASCII characters")
 
 
 async def _body(value: object, endpoint_name: str) -> tuple[bytes | Parts, str]:

@@ -244,6 +244,7 @@ class LocalServer:
             ReceivedRequest(
                 operation=operation,
                 endpoint_name=endpoint_name,
+                inference_id=headers.get("X-Amzn-SageMaker-Inference-Id"),
                 raw_path=request.raw_path,
                 headers=CIMultiDictProxy(headers),
                 body_length=request.content_length,
