@@ -314,11 +314,14 @@ class Exchange:
         """Nothing came in time."""
         error: TransportError
         if self._deadline is not None and self._loop.time() >= self._deadline:
-            error = DeadlineExceededError("The call's deadline passed", host=self._owner.host)
+            what = "head was waited for" if self._payload is None else "body was read"
+            text = f"Timeouts.total ran out while the response's {what}"
+            error = DeadlineExceededError(text, host=self._owner.host)
         else:
-            what = "the response's head" if self._payload is None else "the body's next bytes"
-            text = f"No byte of {what} came within {self._limit} s"
-            error = ReadTimeoutError(text, host=self._owner.host)
+            text = "No byte of the response's head came within Timeouts.read"
+            if self._payload is not None:
+                text = "No further byte of the response came within Timeouts.idle"
+            error = ReadTimeoutError(f"{text}={self._limit} s", host=self._owner.host)
         self._protocol.set_exception(error)
         if self._payload is not None:
             self._payload.set_exception(error)
