@@ -27,6 +27,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from types import FunctionType
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from typing import NamedTuple
 import pytest
 
 import aiosmrt
+import aiosmrt.errors
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -68,6 +70,11 @@ def sections() -> dict[str, list[Block]]:
 
 
 SECTIONS = sections()
+
+
+def section(heading: str) -> str:
+    text = README.read_text(encoding="utf-8")
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 async def echo(request):
@@ -165,6 +172,23 @@ def test_each_set_up_is_one_command_that_ci_runs(heading):
     assert commands[0].count("\n") == 1
     assert f'command_of "{heading}"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert {block.language for block in SECTIONS[heading]} <= {"sh", "text"}
+
+
+def test_every_error_is_explained():
+    rows = re.findall(r"^\| (.*?) \|", section("Errors and retries"), re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert set(aiosmrt.errors.__all__) - {"AiosmrtError"} <= named
+
+
+def test_every_extra_is_told():
+    extras = set(metadata("aiosmrt").get_all("Provides-Extra")) - {"ray"}  # for what is to come
+    assert set(re.findall(r"^\| `aiosmrt\[(\w+)\]`", section("Install"), re.MULTILINE)) == extras
+
+
+def test_the_drawing_shows_every_unit_of_the_package():
+    drawn = set(re.findall(r"\w+", section("How the code is laid out")))
+    units = {path.stem for path in Path(aiosmrt.__file__).parent.glob("[a-z]*")}
+    assert units - {"py"} <= drawn
 
 
 def test_no_block_escapes_the_search():
