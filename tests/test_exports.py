@@ -30,6 +30,7 @@ SURFACE = {
     "aiosmrt.batch": """
         AnswerCountError BatchSummary OutputError Progress RecordFaultError run show_progress
     """,
+    "aiosmrt.batch.ray": "InvokeEndpoint",
     "aiosmrt.eventstream": """
         Byte EventStreamDecoder HeaderValue Int32 Int64 Message Short encode_message
     """,

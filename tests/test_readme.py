@@ -181,7 +181,7 @@ def test_every_error_is_explained():
 
 
 def test_every_extra_is_told():
-    extras = set(metadata("aiosmrt").get_all("Provides-Extra")) - {"ray"}  # for what is to come
+    extras = set(metadata("aiosmrt").get_all("Provides-Extra"))
     assert set(re.findall(r"^\| `aiosmrt\[(\w+)\]`", section("Install"), re.MULTILINE)) == extras
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # The modules that only who has installed an extra imports, or pytest.
 FOR_AN_EXTRA = {
-    "aiosmrt.batch.ray": {"ray"},
     "aiosmrt.cli": {"click", "rich"},
     "aiosmrt.instrumentation.opentelemetry": {"opentelemetry"},
     "aiosmrt.local.pytest_plugin": {"pytest"},
@@ -141,7 +140,7 @@ MISSING: dict[str, Callable[[aiosmrt.Session], Awaitable[None]]] = {
 
 async def check_extras(session: aiosmrt.Session) -> None:
     extras = set(metadata("aiosmrt").get_all("Provides-Extra") or ())
-    # Nothing of ours imports Ray so far: who installs it does so for what is to come.
+    # Nothing of ours imports Ray: it calls aiosmrt.batch.ray.
     untold = extras - {"all", "ray"} - set(MISSING)
     assert not untold, f"it is not tried what is said where these are missing: {untold}"
     for extra, use in MISSING.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import assert_type
 
 import aiosmrt
-import aiosmrt.batch
+import aiosmrt.batch.ray
 from aiosmrt import framing
 from aiosmrt.eventstream import (
     Byte,
@@ -150,6 +150,8 @@ async def run_batch(session: aiosmrt.Session) -> None:
         assert_type(error.attempts, int)
     with aiosmrt.batch.show_progress() as progress:
         await aiosmrt.batch.run(session, "name", "in.csv", "out.jsonl", progress=progress)
+    mapper = aiosmrt.batch.ray.InvokeEndpoint("name", key_field="id", session={"region": "r"})
+    assert callable(mapper)
     for fault in (aiosmrt.batch.AnswerCountError, aiosmrt.batch.RecordFaultError):
         assert issubclass(fault, aiosmrt.AiosmrtError)
 
