@@ -17,7 +17,6 @@ from aiosmrt.errors import (
 from aiosmrt.models import (
     InvokeEndpointAsyncOutput,
     InvokeEndpointOutput,
-    PayloadPart,
     ResponseMetadata,
     ResponseStreamHead,
 )
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
     from aiosmrt.eventstream.headers import HeaderValue
 
 __all__ = [
+    "carries_part",
     "parse_error",
     "parse_invoke_endpoint",
     "parse_invoke_endpoint_async",
-    "parse_message",
     "parse_stream_head",
     "request_id",
 ]
@@ -182,10 +181,10 @@ def parse_error(
     )
 
 
-def parse_message(
+def carries_part(
     headers: Mapping[str, HeaderValue], payload: bytes, metadata: ResponseMetadata
-) -> PayloadPart | None:
-    """The part that a message of the response stream carries.
+) -> bool:
+    """Whether a message of the response stream carries a part: its payload is the part's bytes.
 
     Args:
         headers: The message's headers; only read.
@@ -193,7 +192,8 @@ def parse_message(
         metadata: The response's, for the errors' facts.
 
     Returns:
-        The part; None for an event of a type that this version does not know.
+        True, as for every message with these headers; False for an event of a type that
+        this version does not know.
 
     Raises:
         ModelStreamError: The container broke off or took too long.
@@ -206,11 +206,11 @@ def parse_message(
     if message_type == "event":
         event_type = headers.get(":event-type")
         if event_type == "PayloadPart":
-            return PayloadPart(payload)
+            return True
         if not isinstance(event_type, str):
             raise InvalidMessageError("An event-stream event has no :event-type")
         _logger.debug("skipped an event of the unknown type %.64r", event_type)
-        return None
+        return False
     if message_type == "exception":
         raise _service_error(
             headers.get(":exception-type"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Coroutine
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt import framing
-from aiosmrt.deserialize import parse_message
+from aiosmrt.deserialize import carries_part
 from aiosmrt.errors import (
     AiosmrtError,
     MessageTooLargeError,
@@ -16,6 +17,7 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.eventstream import EventStreamDecoder
+from aiosmrt.models import PayloadPart
 from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.stream_decoding import BytesDecoder, DecodedStream
 from aiosmrt.stream_stats import StreamClock, StreamStats
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aiosmrt.models import PayloadPart, ResponseMetadata, ResponseStreamHead
+    from aiosmrt.eventstream import HeaderValue
+    from aiosmrt.models import ResponseMetadata, ResponseStreamHead
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatch
 
 __all__ = ["ResponseStream", "ResponseStreamCall"]
+
+# Half the cost of PayloadPart(payload), whose __init__ of Python does the same by the same.
+_new_part = PayloadPart.__new__
+_set_bytes = vars(PayloadPart)["bytes"].__set__
 
 
 class ResponseStream:
@@ -70,9 +77,12 @@ class ResponseStream:
         self._endpoint_name = endpoint_name
         self._decoder = EventStreamDecoder()
         self._clock = StreamClock(started)
-        self._ready: Iterator[PayloadPart] = iter(())
-        self._parts = 0
-        self._last: PayloadPart | None = None
+        # What has been decoded and waits to be handed out, and what is decoded after it.
+        self._ready: Iterator[bytes] = iter(())
+        self._runs: Iterator[list[bytes]] = iter(())
+        self._part_headers: dict[str, HeaderValue] | None = None
+        self._decoded = 0
+        self._last: bytes | None = None
         self._require_terminal = require_terminal
         self._max_length = max_length
         self._watch = watch
@@ -84,6 +94,11 @@ class ResponseStream:
         self.invoked_production_variant = head.invoked_production_variant
         self.custom_attributes = head.custom_attributes
         self.metadata: ResponseMetadata = head.metadata
+
+    @property
+    def _parts(self) -> int:
+        """How many parts were handed out."""
+        return self._decoded - length_hint(self._ready)
 
     def __repr__(self) -> str:
         state = "open" if self._exchange is not None else "closed"
@@ -113,9 +128,15 @@ class ResponseStream:
         """
         try:
             while True:
-                for part in self._ready:
+                for payload in self._ready:
+                    part = _new_part(PayloadPart)
+                    _set_bytes(part, payload)
                     return part
-                await self._fill()
+                for run in self._runs:
+                    self._ready = iter(run)
+                    break
+                else:
+                    await self._fill()
         except BaseException as error:
             if self._ended is None:
                 self.fail(error)
@@ -133,8 +154,9 @@ class ResponseStream:
         payloads: list[bytes] = []
         try:
             while True:
-                for part in self._ready:
-                    payloads.append(part.bytes)  # noqa: PERF401 - kept when the next one raises
+                payloads += self._ready
+                for run in self._runs:
+                    payloads += run
                 if payloads:
                     return b"".join(payloads)
                 await self._fill()
@@ -143,21 +165,22 @@ class ResponseStream:
         except BaseException as error:
             if payloads:
                 # What came before the fault is handed out before it.
-                self._ready = _raise_later(error)
+                self._runs = _raise_later(error)
                 return b"".join(payloads)
             if self._ended is None:
                 self.fail(error)
             raise
 
-    def _parts_of_messages(self) -> Iterator[PayloadPart]:
-        """The parts among the messages that are whole now."""
-        metadata = self.metadata
-        for headers, payload in self._decoder.frames():
-            part = parse_message(headers, payload, metadata)
-            if part is not None:
-                self._parts += 1
-                self._last = part
-                yield part
+    def _decode(self) -> Iterator[list[bytes]]:
+        """The payloads of the parts that are whole now."""
+        for headers, payloads in self._decoder.runs():
+            if headers is not self._part_headers:
+                if not carries_part(headers, payloads[0], self.metadata):
+                    continue
+                self._part_headers = headers
+            self._decoded += len(payloads)
+            self._last = payloads[-1]
+            yield payloads
 
     async def _fill(self) -> None:
         """Waits for the next bytes and hands them to the decoder."""
@@ -168,25 +191,26 @@ class ResponseStream:
         assert self._exchange is not None  # noqa: S101 - for the type checker: see _ended
         self._reading = True
         try:
-            data = await self._exchange.receive(self._idle)
+            chunks = await self._exchange.receive_chunks(self._idle)
         finally:
             self._reading = False
         if self._ended is not None:
             raise self._ended
-        if not data:
+        if not chunks:
             self._end()
             raise StopAsyncIteration
-        self._clock.arrived(self._parts)
-        self._decoder.receive_data(data)
-        self._ready = self._parts_of_messages()
+        self._clock.arrived(self._decoded)
+        for chunk in chunks:
+            self._decoder.receive_data(chunk)
+        self._runs = self._decode()
         if self._watch is not None:
-            self._ready = self._watch.parts(self._ready)
+            self._runs = self._watch.parts(self._runs)
 
     def _end(self) -> None:
         """The connection has said that this is all: is it?"""
         self._decoder.receive_eof()
         required = self._require_terminal
-        if required is not None and (self._last is None or not required(self._last)):
+        if required is not None and (self._last is None or not required(PayloadPart(self._last))):
             raise StreamTruncatedError(
                 "The response ended behind a part that require_terminal does not take for the last",
                 bytes_received=self._decoder.bytes_received,
@@ -231,7 +255,9 @@ class ResponseStream:
                 reason = TransportError("The stream was closed before its end: read it first")
                 self._describe(reason)
             self._ended = reason
+            self._decoded = self._parts
             self._ready = iter(())
+            self._runs = iter(())
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
@@ -373,7 +399,7 @@ class ResponseStream:
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
 
-def _raise_later(error: BaseException) -> Iterator[PayloadPart]:
+def _raise_later(error: BaseException) -> Iterator[list[bytes]]:
     yield from ()
     raise error
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from aiosmrt.framing import Token, TokenUsage
     from aiosmrt.hooks import MakeHooks
-    from aiosmrt.models import PayloadPart
     from aiosmrt.serialize import SerializedRequest
     from aiosmrt.stream_decoding import Decoder
     from aiosmrt.transport import Exchange
@@ -198,17 +197,17 @@ class CallWatch:
         """The attempt has failed, and another follows after a delay in seconds."""
         self._end_attempt(error, delay)
 
-    def parts(self, parts: Iterator[PayloadPart]) -> Iterator[PayloadPart]:
-        """The same parts, but that a stream's first one is noted."""
-        return self._noting_first(parts) if self._first_part is None else parts
+    def parts(self, runs: Iterator[_T]) -> Iterator[_T]:
+        """The same parts, or runs of them, but that a stream's first one is noted."""
+        return self._noting_first(runs) if self._first_part is None else runs
 
-    def _noting_first(self, parts: Iterator[PayloadPart]) -> Iterator[PayloadPart]:
-        for part in parts:
+    def _noting_first(self, runs: Iterator[_T]) -> Iterator[_T]:
+        for run in runs:
             if self._first_part is None:
                 self._first_part = time.perf_counter() - self._started
                 for hooks in self._hooks:
                     self._guard(hooks.first_part, self._first_part)
-            yield part
+            yield run
 
     def tokens(self, decoder: Decoder[Token]) -> Decoder[Token]:
         """The same tokens, but that usage and finish reasons are noted."""

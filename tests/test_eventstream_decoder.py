@@ -417,12 +417,50 @@ def test_headers_are_the_messages_own():
         message.headers["mine"] = True
 
 
-def test_frames_are_the_messages_with_headers_that_are_shared():
+def test_runs_are_the_messages_with_headers_that_are_shared():
     decoder = EventStreamDecoder()
-    decoder.receive_data(PART_WIRE * 2)
-    first, second = decoder.frames()
-    assert first == second == (PART.headers, PART.payload)
-    assert first[0] is second[0]
+    other = encode_message({":event-type": "Other"}, b"?")
+    longer = encode_message(PART.headers, b"longer")
+    decoder.receive_data((PART_WIRE + longer) * 2 + other * 2 + PART_WIRE)
+    *first, second, third = decoder.runs()
+    assert [payload for _, payloads in first for payload in payloads] == [
+        PART.payload,
+        b"longer",
+        PART.payload,
+        b"longer",
+    ]
+    # Once both heads are known they make one run.
+    assert len(first[-1][1]) == 3
+    assert second == ({":event-type": "Other"}, [b"?", b"?"])
+    assert third == (PART.headers, [PART.payload])
+    assert all(headers is third[0] for headers, _ in first)
+
+
+def test_a_run_has_an_end():
+    decoder = EventStreamDecoder()
+    decoder.receive_data(PART_WIRE * 1_000)
+    lengths = [len(payloads) for _, payloads in decoder.runs()]
+    assert sum(lengths) == 1_000
+    assert max(lengths) < 1_000
+
+
+def test_runs_end_where_messages_do():
+    """At any cut, and at any damage, runs and messages say the same."""
+    wire = wire_of([PART, Message({}, b"x"), PART, PART, Message(PART.headers, b"")])
+    damaged = [wire[:at] + bytes([wire[at] ^ 1]) + wire[at + 1 :] for at in range(len(wire))]
+    for data in (wire, *damaged):
+        messages, error = decode([data])
+        for chunks in splits(data) if data is wire else [[data], bytewise(data)]:
+            decoder, flat, fault = EventStreamDecoder(), [], None
+            try:
+                for chunk in chunks:
+                    decoder.receive_data(chunk)
+                    for headers, payloads in decoder.runs():
+                        flat += [Message(headers, payload) for payload in payloads]
+            except EventStreamError as raised:
+                fault = raised
+            assert flat == messages
+            assert str(fault or decoder.bytes_left) == str(error or 0)
 
 
 def test_messages_of_many_lengths_keep_their_headers(monkeypatch):
