@@ -27,7 +27,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
         ENDPOINT, await request.read(), content_type=request.content_type
     )
     async with call as stream:  # left at once when the client leaves: see handler_cancellation
-        response.content_type = stream.content_type or "application/octet-stream"
+        response.headers["Content-Type"] = stream.content_type or "application/octet-stream"
         await response.prepare(request)
         async for chunk in stream.iter_bytes():
             await response.write(chunk)

@@ -34,7 +34,7 @@ class Model:
 
     async def __call__(self, request):
         self.requests.append(json.loads(request.body))
-        return ModelResponse(self._stream(), content_type="text/event-stream")
+        return ModelResponse(self._stream(), content_type="text/event-stream; charset=utf-8")
 
     async def _stream(self):
         self.started.set()
@@ -82,7 +82,7 @@ async def serving(*words, env, stop=signal.SIGTERM, errors=False):
         try:
             async with aiohttp.ClientSession(
                 url,
-                timeout=aiohttp.ClientTimeout(SECONDS),
+                timeout=aiohttp.ClientTimeout(None),  # pytest's own limit ends what hangs
                 connector=aiohttp.TCPConnector(limit=0),
             ) as client:
                 yield client

@@ -44,7 +44,7 @@ log = logging.getLogger("chat")
 PAGE = Path(__file__).with_name("page.html")
 LONGEST_CHAT = 65_536  # bytes
 LONGEST_ANSWER = 1_024  # tokens: some servers' own default is 30, others' the context's length
-MOST_STREAMS = 2_000  # each open stream holds one connection
+MOST_STREAMS = 2_000  # each takes two of the files that `ulimit -n` allows
 
 
 def create_app(
