@@ -115,6 +115,8 @@ async def test_boto3_lists(local):
         ]
         some = client.list_objects_v2(Bucket="bucket", Prefix="a/", StartAfter="a//b")
         assert [entry["Key"] for entry in some["Contents"]] == ["a/b/c"]
+        empty = client.list_objects_v2(Bucket="bucket", MaxKeys=0)
+        assert (empty["KeyCount"], empty["IsTruncated"]) == (0, False)
         none = client.list_objects_v2(Bucket="elsewhere")
         assert none["KeyCount"] == 0
         assert not none["IsTruncated"]
@@ -196,6 +198,12 @@ async def test_conditions(local):
         taken = code_of(client.put_object, **here, Body=b"y", IfNoneMatch="*")
         assert taken == (412, "PreconditionFailed")
         client.put_object(Bucket="bucket", Key="new", Body=b"y", IfNoneMatch="*")
+        changed = code_of(client.put_object, **here, Body=b"y", IfMatch='"other"')
+        assert changed == (412, "PreconditionFailed")
+        assert client.get_object(**here)["Body"].read() == b"x"
+        gone = code_of(client.put_object, Bucket="bucket", Key="no", Body=b"y", IfMatch=etag)
+        assert gone == (404, "NoSuchKey")
+        client.put_object(**here, Body=b"y", IfMatch=etag)
 
     await s3(local, use)
 
@@ -279,6 +287,16 @@ async def test_what_it_does_not_do(local):
             "NotImplemented",
         )
         assert code_of(client.list_buckets) == (501, "NotImplemented")
+        whole = {"Bucket": "bucket", "Key": "key"}
+        tags = {"TagSet": []}
+        for refused in (
+            code_of(client.put_object_tagging, **whole, Tagging=tags),
+            code_of(client.put_object_acl, **whole, ACL="private"),
+            code_of(client.get_object_tagging, **whole),
+            code_of(client.delete_object_tagging, **whole),
+        ):
+            assert refused == (501, "NotImplemented")
+        assert client.get_object(**whole)["Body"].read() == b"x"
 
     await s3(local, use)
 

@@ -55,6 +55,24 @@ _OPERATIONS = {
     ("PUT", "bucket", ""): "CreateBucket",
     ("POST", "bucket", "delete"): "DeleteObjects",
 }
+# Any other query parameter asks for something else: ?tagging of an object is not its body.
+_PARAMETERS = frozenset(
+    {
+        "continuation-token",
+        "delete",
+        "delimiter",
+        "encoding-type",
+        "fetch-owner",
+        "list-type",
+        "max-keys",
+        "partNumber",
+        "prefix",
+        "start-after",
+        "uploadId",
+        "uploads",
+        "x-id",  # the operation's name, which some SDKs add
+    }
+)
 S3_OPERATIONS = frozenset(_OPERATIONS.values())
 """S3's names of what this store does."""
 
@@ -102,6 +120,8 @@ class S3Request:
     @property
     def operation(self) -> str:
         """S3's name of what is asked for; the HTTP method where this store has none."""
+        if not _PARAMETERS.issuperset(self.query):
+            return self.method
         asked = "object" if self.key else "bucket" if self.bucket else "service"
         for (method, of, parameter), name in _OPERATIONS.items():
             if method == self.method and of == asked and (not parameter or parameter in self.query):
@@ -184,6 +204,9 @@ class ObjectStoreApi:
     async def _put_object(self, request: S3Request, body: bytes) -> web.Response:
         etag = await _entity_tag(body)
         if request.headers.get("If-None-Match") == "*" and request.location in self._store:
+            raise _precondition_failed()
+        wanted = request.headers.get("If-Match")
+        if wanted is not None and wanted not in ("*", self._find(request).etag):
             raise _precondition_failed()
         self._store.put(
             request.location,

@@ -86,7 +86,8 @@ def list_objects(store: ObjectStore, bucket: str, query: Mapping[str, str]) -> b
     entries: list[str] = []
     last = ""
     truncated = False
-    for entry, stored in _entries(store, bucket, prefix, delimiter, after):
+    # A page of none is S3's answer to max-keys=0, and the last one.
+    for entry, stored in _entries(store, bucket, prefix, delimiter, after) if limit else ():
         truncated = len(entries) == limit
         if truncated:
             break
@@ -106,7 +107,7 @@ def list_objects(store: ObjectStore, bucket: str, query: Mapping[str, str]) -> b
         content.append(_element("EncodingType", "url"))
     if token is not None:
         content.append(_element("ContinuationToken", token))
-    if truncated and entries:
+    if truncated:
         content.append(_element("NextContinuationToken", _token(last)))
     return _xml("ListBucketResult", "".join(content + entries))
 
