@@ -277,24 +277,34 @@ class _Wait:
         )
 
     def _failed(self, reason: str) -> AsyncInferenceError:
-        return AsyncInferenceError(
+        error = AsyncInferenceError(
             f"The async inference failed: {reason}",
             inference_id=self._invocation.inference_id,
             failure_location=self._invocation.failure_location,
         )
+        self._describe(error)
+        return error
+
+    def _describe(self, error: AiosmrtError) -> None:
+        """Adds what the call that queued the inference knew."""
+        error.operation = INVOKE_ENDPOINT_ASYNC.name
+        if self._invocation.metadata is not None:
+            error.request_id = self._invocation.metadata.request_id
 
     def too_late(self, timeout: float | None) -> DeadlineExceededError:
         """The error for a wait that took too long."""
         text = (
-            f"Neither output nor failure object came within {timeout} s, and result() can be "
-            f"awaited again: {self._output}"
+            f"Neither output nor failure object of the inference {self._invocation.inference_id} "
+            f"came within {timeout} s, and result() can be awaited again: {self._output}"
         )
         if any(watch.is_ambiguous for watch in self._watches.values()):
             text += (
                 ". S3 answered 403 each time, as for an object that is not there where "
                 "s3:ListBucket is not allowed, and for one that s3:GetObject does not allow to read"
             )
-        return DeadlineExceededError(text)
+        error = DeadlineExceededError(text)
+        self._describe(error)
+        return error
 
 
 class _Output:

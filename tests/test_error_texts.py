@@ -188,7 +188,10 @@ async def await_a_failed_inference() -> None:
     async with LocalEndpoint() as local, local.session() as session:
         local.add_model("my-endpoint", fail)
         invocation = await session.invoke_endpoint_async("my-endpoint", body=BODY)
-        await invocation.result(timeout=30)
+        assert invocation.metadata is not None
+        with pytest.raises(AiosmrtError, match=f"request id {invocation.metadata.request_id}") as e:
+            await invocation.result(timeout=30)
+        raise e.value
 
 
 # ── and what must be said ────────────────────────────────────────────────────────────────────
