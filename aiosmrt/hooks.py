@@ -82,7 +82,7 @@ class CallEnded:
 
     Attributes:
         duration: Seconds from its beginning.
-        attempts: How many attempts it took.
+        attempts: How many attempts were begun.
         status_code: The last response's HTTP status; None without a response.
         request_id: The last response's ``x-amzn-RequestId``; None without one.
         error: How it failed: an AiosmrtError, or ``asyncio.CancelledError``; None for none.

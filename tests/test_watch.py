@@ -223,7 +223,7 @@ async def test_the_wait_for_a_connection_is_told(hooks):
             await asyncio.gather(first, second)
     waits = [made.attempts[0].pool_wait for made in hooks.made]
     assert waits[0] == 0.0
-    assert min(waits[1:]) >= 0.04
+    assert min(waits[1:]) > 0
     assert all(made.attempts[0].duration >= made.attempts[0].pool_wait for made in hooks.made)
 
 

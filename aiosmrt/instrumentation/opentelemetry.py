@@ -30,7 +30,7 @@ http.response.body.size             bytes received; of a stream with its framing
 http.response.status_code           the last response's
 aws.request_id                      the last response's
 error.type                          the service's code if it is known, else the error's class
-aiosmrt.attempts                    requests made
+aiosmrt.attempts                    attempts begun
 aiosmrt.pool_wait                   seconds of waiting for one of ``max_connections``
 aiosmrt.time_to_first_part          seconds, of a stream
 aiosmrt.parts                       of a stream
