@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -79,3 +80,25 @@ def test_what_the_local_endpoint_adds_is_told_for_both_ways() -> None:
     )
     lines = [line.partition(":")[0].strip() for line in done.stdout.splitlines()[1:]]
     assert lines == ["the container alone", "through aiosmrt local", "added"]
+
+
+def test_the_package_without_hooks_makes_the_same_calls(tmp_path: Path) -> None:
+    """Else `bench/hooks.py` would compare the package with a broken one."""
+    spec = importlib.util.spec_from_file_location("hooks", BENCH / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    hooks.make_twin(tmp_path)
+    server = subprocess.Popen(
+        [sys.executable, str(BENCH / "server.py")], stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    with server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        try:
+            for kind in ("unary", "stream"):
+                arguments = [str(tmp_path), port, kind, "3"]
+                subprocess.run([sys.executable, "-c", hooks.CALLS, *arguments], check=True)
+        finally:
+            server.kill()
