@@ -281,7 +281,8 @@ class ResponseStream:
             An async iterator of bytes, never empty ones.
 
         Raises:
-            RuntimeError: The stream is read already, as with every ``iter_`` method.
+            RuntimeError: The stream is read already, or parts of it were taken; as with
+                every ``iter_`` method.
         """
         self._claim("iter_bytes")
         return DecodedStream(self, BytesDecoder())
@@ -354,6 +355,7 @@ class ResponseStream:
         Raises:
             MessageTooLargeError: It is longer than the session's ``max_body_length``.
             AiosmrtError: As iterating; what had arrived is lost.
+            RuntimeError: The stream is read already, or parts of it were taken.
         """
         self._claim("read")
         payloads: list[bytes] = []

@@ -213,6 +213,7 @@ def test_a_loop_left_inside_a_chunk_goes_on_there_even_before_an_error():
             'which is a whole answer: does the request say "stream": true',
         ),
         ({"choices": [{"message": {"content": "secret"}}]}, "which is a whole answer"),
+        ([{"generated_text": "secret"}], "it is an array, which is a whole answer"),
     ],
     ids=str,
 )

@@ -320,6 +320,8 @@ def _unknown(what: str, seen: object) -> InvalidMessageError:
         names = [repr(key[:_MAX_KEY_LENGTH]) for key in list(keys)[:_MAX_KEYS]]
         more = ", ..." if len(keys) > _MAX_KEYS else ""
         shape = f"an object with the keys {', '.join(names)}{more}" if names else "an empty object"
-        if "message" in keys or "generated_text" in keys:
-            shape += ', which is a whole answer: does the request say "stream": true'
+    if keys is None:  # TGI puts its whole answer into an array
+        keys = _object(next(iter(_array(seen) or ()), None))
+    if keys is not None and ("message" in keys or "generated_text" in keys):
+        shape += ', which is a whole answer: does the request say "stream": true'
     return InvalidMessageError(f"No token can be read from {what} of the stream: it is {shape}")
