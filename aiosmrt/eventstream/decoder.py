@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 __all__ = ["EventStreamDecoder"]
 
 # The messages of a stream carry a handful of header blocks of some 100 bytes, over and
-# over, and their lengths are few. The bounds keep a stream that never repeats one from
-# filling memory.
+# over, and their lengths are few; and those of all streams from one service are the same.
+# The bounds keep a stream that never repeats one from filling memory.
 _MAX_REMEMBERED_BLOCKS = 16
-_MAX_REMEMBERED_HEADS = 64
+_MAX_REMEMBERED_HEADS = 256
 _MAX_REMEMBERED_LENGTH = 512
 
 # A run ends here, so that whoever reads a stream gets on with it. A longer message is a run
@@ -83,6 +83,10 @@ _Head: TypeAlias = (
     "tuple[dict[str, HeaderValue], int, int, Callable[[bytes, int], tuple[bytes, int]]]"
 )
 
+# What all decoders remember: what is found under some bytes follows from these bytes alone.
+_blocks: dict[bytes, dict[str, HeaderValue]] = {}
+_heads: dict[bytes, _Head] = {}
+
 
 class EventStreamDecoder:
     """Decodes an event stream that arrives in chunks of any size.
@@ -100,11 +104,9 @@ class EventStreamDecoder:
     """
 
     __slots__ = (
-        "_blocks",
         "_bytes_received",
         "_data",
         "_fault",
-        "_heads",
         "_max_message_length",
         "_messages",
         "_missing",
@@ -137,8 +139,6 @@ class EventStreamDecoder:
         self._waiting_length = 0
         # How many bytes must wait before there is anything to do.
         self._missing = 0
-        self._blocks: dict[bytes, dict[str, HeaderValue]] = {}
-        self._heads: dict[bytes, _Head] = {}
         self._bytes_received = 0
         self._messages = 0
         self._fault: EventStreamError | None = None
@@ -227,7 +227,7 @@ class EventStreamDecoder:
         Raises:
             EventStreamError: As iterating.
         """
-        heads = self._heads
+        heads = _heads
         while (frame := self._frame()) is not None:
             headers, head_length, payload = frame
             payloads = [payload]
@@ -265,7 +265,7 @@ class EventStreamDecoder:
         head_length = PRELUDE_LENGTH + headers_length
         stop = start + total
         head = data[start : start + head_length] if stop <= len(data) else b""
-        known = self._heads.get(head)
+        known = _heads.get(head)
         if known is None:
             fault = self._check_prelude(data[start : start + 8], prelude_crc)
             if fault is not None:
@@ -346,22 +346,22 @@ class EventStreamDecoder:
         """Decodes the headers of a checked message; of a short one remembers the head."""
         headers = self._decode_block(head[PRELUDE_LENGTH:])
         if len(head) <= _MAX_REMEMBERED_LENGTH and total <= _MAX_LENGTH_IN_RUN:
-            if len(self._heads) == _MAX_REMEMBERED_HEADS:
-                self._heads.clear()
+            if len(_heads) >= _MAX_REMEMBERED_HEADS:
+                _heads.clear()
             unpack = Struct(f">{total - len(head) - CRC.size}sI").unpack_from
-            self._heads[head] = headers, crc, total, unpack
+            _heads[head] = headers, crc, total, unpack
         return headers
 
     def _decode_block(self, block: bytes) -> dict[str, HeaderValue]:
         """Decodes a header block, and remembers a short one."""
-        headers = self._blocks.get(block)
+        headers = _blocks.get(block)
         if headers is not None:
             return headers
         headers = decode_headers(block)
         if len(block) <= _MAX_REMEMBERED_LENGTH:
-            if len(self._blocks) == _MAX_REMEMBERED_BLOCKS:
-                self._blocks.clear()
-            self._blocks[block] = headers
+            if len(_blocks) >= _MAX_REMEMBERED_BLOCKS:
+                _blocks.clear()
+            _blocks[block] = headers
         return headers
 
     def _check_prelude(self, lengths: bytes, expected: int) -> EventStreamError | None:
@@ -392,5 +392,3 @@ class EventStreamDecoder:
         self._data = b""
         self._offset = self._waiting_length = self._missing = 0
         self._waiting.clear()
-        self._blocks.clear()
-        self._heads.clear()
