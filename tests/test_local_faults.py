@@ -197,7 +197,7 @@ async def test_connections_that_close_behind_the_answer_without_saying_so(local)
 
 async def test_errors_of_the_object_store(local):
     local.put_object("s3://b/k", b"x")
-    local.inject(operation="GetObject", error="AccessDenied", status_code=403)
+    local.inject(operation="GetObject", error="AccessDenied")
 
     def use(client):
         with pytest.raises(botocore.exceptions.ClientError) as caught:

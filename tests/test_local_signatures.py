@@ -180,6 +180,12 @@ async def test_what_is_remembered_of_a_request_holds_no_credentials(local):
     assert "Signature=" not in everything
 
 
+async def test_no_request_need_be_remembered():
+    async with LocalEndpoint(max_received=0) as local:
+        await send(local, PATH)
+    assert not local.received
+
+
 async def test_only_the_last_requests_are_remembered():
     async with LocalEndpoint(max_received=2) as local:
         for name in ("a", "b", "c"):

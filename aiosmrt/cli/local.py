@@ -166,6 +166,7 @@ def local(
         s3_endpoint_url=s3_endpoint_url,
         s3_credentials=credentials,
         fault_header=faults,
+        max_received=0,  # nobody can ask it
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     run_async(_serve(endpoint, containers, tells_key=credentials is None))

@@ -31,6 +31,11 @@ _STATUSES = {
     "ServiceUnavailable": 503,
     "ThrottlingException": 400,
     "ValidationError": 400,
+    # S3's
+    "AccessDenied": 403,
+    "InternalError": 500,
+    "NoSuchKey": 404,
+    "SlowDown": 503,
 }
 # What has a form in the header x-amzn-errortype.
 _is_code = re.compile(r"[!-~]{1,128}").fullmatch

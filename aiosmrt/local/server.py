@@ -237,6 +237,8 @@ class LocalServer:
     def _remember(
         self, request: web.BaseRequest, operation: str, endpoint_name: str | None
     ) -> None:
+        if not self._limits.received:
+            return
         headers = CIMultiDict(request.headers)
         for name in _CREDENTIAL_HEADERS:
             headers.popall(name, None)
