@@ -13,6 +13,7 @@ from local_sdks import SDKS
 from local_stream import STREAM, Stream, decoded
 
 from aiosmrt.local import LocalEndpoint, ModelResponse
+from aiosmrt.local.answers import Answer
 
 
 @pytest.mark.parametrize("run, untold", SDKS)
@@ -90,6 +91,34 @@ async def test_the_wire_form_of_a_broken_stream(caplog):
         "Message": "RuntimeError: gone",
     }
     assert "the model of endpoint llm raised" in caplog.text
+
+
+async def test_what_goes_wrong_inside_a_stream_has_the_services_form(monkeypatch, caplog):
+    class Defect:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise RuntimeError("a defect")
+
+        async def aclose(self):
+            pass
+
+    async def model(request):
+        return b""
+
+    async def invoke(*_):
+        return Answer(body=Defect())
+
+    monkeypatch.setattr("aiosmrt.local.python_model.PythonModel.invoke", invoke)
+    async with LocalEndpoint() as local:
+        local.add_model("llm", model)
+        status, _, body = await send_signed(local, STREAM.format("llm"))
+    (message,) = decoded(body)
+    assert status == 200
+    assert message.headers[":exception-type"] == "InternalStreamFailure"
+    assert b"a defect" not in message.payload
+    assert "a defect" in caplog.text
 
 
 async def test_a_stream_that_takes_too_long():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from aiosmrt.local.parameters import Call
 
 __all__ = ["Invocations"]
+
+_log = logging.getLogger("aiosmrt.local")
 
 # A container may answer with more than the service passes on (25 MB), but not endlessly.
 _MAX_ANSWER_LENGTH = 268_435_456
@@ -117,12 +120,14 @@ class Invocations:
             headers.update(_outputs(call.operation, answer, deployment))
             response = EventStreamResponse(request, headers, fault)
             with suppress(ConnectionError):  # the client has gone: there is nobody left to tell
-                await self._send(answer, response)
+                await self._send(answer, response, call.endpoint_name)
             return response.response
         finally:
             await answer.aclose()
 
-    async def _send(self, answer: Answer, response: EventStreamResponse) -> None:
+    async def _send(
+        self, answer: Answer, response: EventStreamResponse, endpoint_name: str
+    ) -> None:
         await response.begin()
         try:
             await asyncio.wait_for(_write_parts(answer, response), self._stream_timeout)
@@ -130,6 +135,11 @@ class Invocations:
             await response.fail("ModelStreamError", _TOO_LONG)
         except ModelFailure as failure:
             await response.fail("ModelStreamError", _BROKEN | {"Message": failure.message})
+        except ConnectionError:
+            raise
+        except Exception:  # noqa: BLE001 - the head is sent: what is left is to say so in the stream
+            _log.exception("a stream of endpoint %s was not sent", endpoint_name)
+            await response.fail("InternalStreamFailure", _FAILED)
         await response.end()
 
 
@@ -139,6 +149,7 @@ _TOO_LONG = {
     "allowed by Amazon SageMaker.",
 }
 _BROKEN = {"ErrorCode": "StreamBroken"}
+_FAILED = {"Message": "The local endpoint failed: see its log."}
 
 
 async def _write_parts(answer: Answer, response: EventStreamResponse) -> None:
