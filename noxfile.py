@@ -51,6 +51,7 @@ ON_A_LOOP = [
         "async_inference",
         "batch_runner",
         "credentials_session",
+        "error_texts",
         "local_endpoint",
         "local_invocations",
         "object_store",
