@@ -1,4 +1,4 @@
-"""The three operations from their inputs to their outputs: what `Session` puts its names before."""
+"""The three operations from request to output: what `Session` puts its names before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from aiosmrt.errors import ConfigurationError, ParameterValidationError
 from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
 from aiosmrt.retries import RetryPolicy
-from aiosmrt.serialize import serialize
 from aiosmrt.streaming import ResponseStream
 
 if TYPE_CHECKING:
@@ -24,15 +23,12 @@ if TYPE_CHECKING:
     from aiosmrt.attempts import Caller
     from aiosmrt.errors import AiosmrtError
     from aiosmrt.models import (
-        InvokeEndpointAsyncInput,
         InvokeEndpointAsyncOutput,
-        InvokeEndpointInput,
         InvokeEndpointOutput,
-        InvokeEndpointWithResponseStreamInput,
         PayloadPart,
         ResponseMetadata,
     )
-    from aiosmrt.serialize import AnyInput, SerializedRequest
+    from aiosmrt.serialize import SerializedRequest
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
 
@@ -70,14 +66,14 @@ class Client:
 
     async def invoke_endpoint(
         self,
-        parameters: InvokeEndpointInput,
+        request: SerializedRequest,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         *,
         failed: Callable[[AiosmrtError], None] | None = None,
     ) -> InvokeEndpointOutput:
         """InvokeEndpoint; see `Session.invoke_endpoint`, and `Caller.call` for ``failed``."""
-        request = self._serialize(parameters)
+        self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
@@ -92,7 +88,7 @@ class Client:
 
     async def open_stream(
         self,
-        parameters: InvokeEndpointWithResponseStreamInput,
+        request: SerializedRequest,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         *,
@@ -101,7 +97,7 @@ class Client:
     ) -> ResponseStream:
         """InvokeEndpointWithResponseStream, up to the response's head."""
         started = time.perf_counter()
-        request = self._serialize(parameters)
+        self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
@@ -125,12 +121,12 @@ class Client:
 
     async def invoke_endpoint_async(
         self,
-        parameters: InvokeEndpointAsyncInput,
+        request: SerializedRequest,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
     ) -> InvokeEndpointAsyncOutput:
         """InvokeEndpointAsync; see `Session.invoke_endpoint_async`."""
-        request = self._serialize(parameters)
+        self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(
@@ -157,8 +153,7 @@ class Client:
             check_type("retries", retries, RetryPolicy)
         return timeouts, retries
 
-    def _serialize(self, parameters: AnyInput) -> SerializedRequest:
-        request = serialize(parameters)
+    def _check_length(self, request: SerializedRequest) -> None:
         length = len(request.body)
         if self._max_body_length is not None and length > self._max_body_length:
             rule = f"must be at most max_body_length={self._max_body_length} bytes"
@@ -174,7 +169,6 @@ class Client:
                 length,
                 SYNC_BODY_LENGTH,
             )
-        return request
 
 
 def check_type(name: str, value: object, *types: type) -> None:

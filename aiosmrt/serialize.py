@@ -29,6 +29,7 @@ __all__ = [
     "body_bytes",
     "choose_body",
     "json_body",
+    "make_request",
     "serialize",
 ]
 
@@ -169,11 +170,16 @@ def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, st
     return json_body(json), "application/json" if content_type is None else content_type
 
 
-def serialize(parameters: AnyInput) -> SerializedRequest:
+def make_request(
+    operation: Operation, body: Any, endpoint_name: Any, *values: Any
+) -> SerializedRequest:
     """Checks every parameter against the service's constraints and builds the request.
 
     Args:
-        parameters: The operation's input.
+        operation: The operation, one that requires a body.
+        body: The body.
+        endpoint_name: The endpoint.
+        values: The operation's ``inputs``, in the table's order; None for one not given.
 
     Returns:
         The request without what only the moment of sending knows (host, date,
@@ -182,31 +188,39 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
     Raises:
         ParameterValidationError: A parameter breaks its constraint.
     """
-    operation, values = _VALUES[type(parameters)]
-    try:
-        return _serialize(operation, values, parameters)
-    except ParameterValidationError as error:
-        error.operation = operation.name
-        if error.parameter != "endpoint_name":
-            error.endpoint_name = parameters.endpoint_name
-        raise
-
-
-def _serialize(
-    operation: Operation, values: attrgetter[Any], parameters: AnyInput
-) -> SerializedRequest:
-    try:
-        head = _cached_head(operation, *values(parameters))
-    except TypeError:
-        head = None
-    if head is None:
-        # An unhashable value cannot be a key; it is of a wrong type, and is told so.
-        head = _build_head(operation, *values(parameters))
-    if operation is INVOKE_ENDPOINT_ASYNC:
-        return SerializedRequest(head, _async_body(parameters))
-    if parameters.body is None:
+    head = _find_head(operation, endpoint_name, *values)
+    if body is None:
         raise ParameterValidationError("body", "is required")
-    return SerializedRequest(head, body_bytes(parameters.body))
+    return SerializedRequest(head, body_bytes(body))
+
+
+def serialize(parameters: AnyInput) -> SerializedRequest:
+    """As `make_request`, of an operation's input.
+
+    Args:
+        parameters: The operation's input.
+
+    Returns:
+        The request.
+
+    Raises:
+        ParameterValidationError: A parameter breaks its constraint.
+    """
+    operation, values = _VALUES[type(parameters)]
+    if operation is INVOKE_ENDPOINT_ASYNC:
+        return SerializedRequest(
+            _find_head(operation, *values(parameters)), _async_body(parameters)
+        )
+    return make_request(operation, parameters.body, *values(parameters))
+
+
+def _find_head(operation: Operation, *values: Any) -> RequestHead:
+    try:
+        return _cached_head(operation, *values)
+    except TypeError:
+        pass
+    # An unhashable value cannot be a key; it is of a wrong type, and is told so.
+    return _build_head(operation, *values)
 
 
 def _async_body(parameters: Any) -> bytes | bytearray | memoryview:

@@ -16,15 +16,14 @@ from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.models import (
     InvokeEndpointAsyncInput,
-    InvokeEndpointInput,
     InvokeEndpointOutput,
-    InvokeEndpointWithResponseStreamInput,
     Timeouts,
 )
 from aiosmrt.object_store import ObjectStore
+from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.result_poller import ResultPoller
 from aiosmrt.retries import RetryPolicy
-from aiosmrt.serialize import choose_body
+from aiosmrt.serialize import choose_body, make_request, serialize
 from aiosmrt.streaming import ResponseStreamCall
 from aiosmrt.transport import Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
@@ -236,22 +235,23 @@ class Session:
             StreamTruncatedError: The answer ended before its announced length.
         """
         payload, content_type = choose_body(body, json, content_type)
-        parameters = InvokeEndpointInput(
-            endpoint_name=endpoint_name,
-            body=payload,
-            content_type=content_type,
-            accept=accept,
-            custom_attributes=custom_attributes,
-            target_model=target_model,
-            target_variant=target_variant,
-            target_container_hostname=target_container_hostname,
-            inference_id=inference_id,
-            enable_explanations=enable_explanations,
-            inference_component_name=inference_component_name,
-            session_id=session_id,
-            prefix_aware_id=prefix_aware_id,
+        request = make_request(
+            INVOKE_ENDPOINT,
+            payload,
+            endpoint_name,
+            content_type,
+            accept,
+            custom_attributes,
+            target_model,
+            target_variant,
+            target_container_hostname,
+            inference_id,
+            enable_explanations,
+            inference_component_name,
+            session_id,
+            prefix_aware_id,
         )
-        return await self._client.invoke_endpoint(parameters, timeouts, retries)
+        return await self._client.invoke_endpoint(request, timeouts, retries)
 
     def invoke_endpoint_with_response_stream(
         self,
@@ -293,23 +293,22 @@ class Session:
             AiosmrtError: When awaited or entered, as ``invoke_endpoint``.
         """
         payload, content_type = choose_body(body, json, content_type)
-        parameters = InvokeEndpointWithResponseStreamInput(
-            endpoint_name=endpoint_name,
-            body=payload,
-            content_type=content_type,
-            accept=accept,
-            custom_attributes=custom_attributes,
-            target_variant=target_variant,
-            target_container_hostname=target_container_hostname,
-            inference_id=inference_id,
-            inference_component_name=inference_component_name,
-            session_id=session_id,
-            prefix_aware_id=prefix_aware_id,
+        request = make_request(
+            INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
+            payload,
+            endpoint_name,
+            content_type,
+            accept,
+            custom_attributes,
+            target_variant,
+            target_container_hostname,
+            inference_id,
+            inference_component_name,
+            session_id,
+            prefix_aware_id,
         )
         return ResponseStreamCall(
-            self._client.open_stream(
-                parameters, timeouts, retries, require_terminal=require_terminal
-            )
+            self._client.open_stream(request, timeouts, retries, require_terminal=require_terminal)
         )
 
     def invoke_many(
@@ -528,7 +527,7 @@ class Session:
         if input is not None or isinstance(body, os.PathLike):
             choice = choose_input(self._poller.store, input, body, parameters)
             parameters = await self._transport.wait_for(choice, None)
-        output = await self._client.invoke_endpoint_async(parameters, timeouts, retries)
+        output = await self._client.invoke_endpoint_async(serialize(parameters), timeouts, retries)
         return AsyncInvocation(
             inference_id=output.inference_id,
             output_location=output.output_location,

@@ -53,7 +53,7 @@ class InvokeCall:
         if not isinstance(request, InvokeEndpointInput):
             request = InvokeEndpointInput(body=request, **self._parameters)
         return await self._client.invoke_endpoint(
-            request, self._timeouts, self._retries, failed=failed
+            serialize(request), self._timeouts, self._retries, failed=failed
         )
 
 
@@ -93,7 +93,7 @@ class StreamCall:
         if not isinstance(request, InvokeEndpointWithResponseStreamInput):
             request = InvokeEndpointWithResponseStreamInput(body=request, **self._parameters)
         stream = await self._client.open_stream(
-            request,
+            serialize(request),
             self._timeouts,
             self._retries,
             require_terminal=self._require_terminal,
