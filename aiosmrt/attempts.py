@@ -109,7 +109,7 @@ class _Call:
         self.retry_after: str | None = None
         self.date: str | None = None
         # Which single repairs (clock, credentials) were made already.
-        self.mended: set[str] = set()
+        self.mended: tuple[str, ...] = ()
 
 
 class Caller:
@@ -214,10 +214,10 @@ class Caller:
         if not isinstance(error, ServiceError):
             return False
         if error.code in _SKEW_CODES and "clock" not in call.mended:
-            call.mended.add("clock")
+            call.mended += ("clock",)
             return self._learn_clock(call)
         if isinstance(error, ExpiredTokenException) and "credentials" not in call.mended:
-            call.mended.add("credentials")
+            call.mended += ("credentials",)
             return await self._renew_credentials(error, call)
         return False
 

@@ -98,6 +98,8 @@ def _text(*candidates: Any) -> str:
     """The first candidate that is a text with something in it."""
     for candidate in candidates:
         if isinstance(candidate, str) and candidate:
+            if candidate.isascii():
+                return candidate
             # Half a surrogate pair (JSON escapes cut off, bytes that are not UTF-8) makes
             # a text that cannot be printed or written to a file.
             return candidate.encode("utf-8", "replace").decode()

@@ -240,10 +240,11 @@ class Exchange:
             MessageTooLargeError: The body is longer than ``limit``.
             AiosmrtError: As ``receive``.
         """
-        announced = self.headers.get("Content-Length", "")
-        if limit is not None and announced.isdecimal() and int(announced) > limit:
-            self.close()
-            raise MessageTooLargeError("a body", length=int(announced), limit=limit)
+        if limit is not None:
+            announced = self.headers.get("Content-Length", "")
+            if announced.isdecimal() and int(announced) > limit:
+                self.close()
+                raise MessageTooLargeError("a body", length=int(announced), limit=limit)
         chunks: list[bytes] = []
         while received := await self.receive_chunks(idle):
             chunks += received
