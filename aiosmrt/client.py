@@ -15,7 +15,6 @@ from aiosmrt.errors import ConfigurationError, ParameterValidationError
 from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
 from aiosmrt.retries import RetryPolicy
-from aiosmrt.streaming import ResponseStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         ResponseMetadata,
     )
     from aiosmrt.serialize import SerializedRequest
+    from aiosmrt.streaming import ResponseStream
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
 
@@ -96,6 +96,9 @@ class Client:
         failed: Callable[[AiosmrtError], None] | None = None,
     ) -> ResponseStream:
         """InvokeEndpointWithResponseStream, up to the response's head."""
+        # Not at the module's head: a call without a stream needs no codec.
+        from aiosmrt.streaming import ResponseStream
+
         started = time.perf_counter()
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)

@@ -1,17 +1,20 @@
-"""The session: what users hold. It keeps the connections, the signer and the credentials."""
+"""The session: what users hold. It keeps the connections, the signer and the credentials.
+
+What only some use (streams, batches, async inference, instrumentation) is imported by the
+methods that use it: a process that makes one call and ends need not load it.
+"""
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
-from aiosmrt.async_inference import AsyncInvocation, choose_input, upload_input
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
 from aiosmrt.client import Client, check_type
-from aiosmrt.concurrency import BatchItems, InvokeCall, ManyOptions, StreamCall
 from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.models import (
@@ -19,12 +22,9 @@ from aiosmrt.models import (
     InvokeEndpointOutput,
     Timeouts,
 )
-from aiosmrt.object_store import ObjectStore
 from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
-from aiosmrt.result_poller import ResultPoller
 from aiosmrt.retries import RetryPolicy
 from aiosmrt.serialize import choose_body, make_request, serialize
-from aiosmrt.streaming import ResponseStreamCall
 from aiosmrt.transport import Transport, choose_tls, environment_proxy
 from aiosmrt.user_agent import build_user_agent
 
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     import aiohttp
     from typing_extensions import Self
 
+    from aiosmrt.async_inference import AsyncInvocation
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider, SessionProvider
-    from aiosmrt.concurrency import CollectedStream, InvokeRequest, StreamRequest
+    from aiosmrt.concurrency import BatchItems, CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt.config import Config
     from aiosmrt.heads import HeadWriter
     from aiosmrt.hooks import MakeHooks
     from aiosmrt.models import Body, PayloadPart
+    from aiosmrt.result_poller import ResultPoller
+    from aiosmrt.streaming import ResponseStreamCall
     from aiosmrt.watch import CallWatcher
 
 __all__ = ["Session"]
@@ -143,14 +146,20 @@ class Session:
             max_body_length=max_body_length,
             watcher=_make_watcher(instrumentation, config),
         )
-        store = ObjectStore(
-            config, self._provider, timeouts=timeouts, proxy=proxy, tls=tls, user_agent=agent
-        )
-        self._poller = ResultPoller(store, self._transport.wait_for)
+        self._user_agent = agent
+        self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
 
     def __repr__(self) -> str:
         state = "closed" if self._transport.closed else "open"
         return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
+
+    @cached_property
+    def _poller(self) -> ResultPoller:
+        from aiosmrt.object_store import ObjectStore
+        from aiosmrt.result_poller import ResultPoller
+
+        store = ObjectStore(self._config, self._provider, user_agent=self._user_agent, **self._s3)
+        return ResultPoller(store, self._transport.wait_for)
 
     @property
     def region(self) -> str:
@@ -178,7 +187,8 @@ class Session:
 
         A connector that was given stays open, but for the connections in use here.
         """
-        await self._poller.aclose()
+        if "_poller" in vars(self):
+            await self._poller.aclose()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -292,6 +302,8 @@ class Session:
         Raises:
             AiosmrtError: When awaited or entered, as ``invoke_endpoint``.
         """
+        from aiosmrt.streaming import ResponseStreamCall
+
         payload, content_type = choose_body(body, json, content_type)
         request = make_request(
             INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
@@ -379,6 +391,8 @@ class Session:
                 one body. What is wrong with one request is the error of its item.
             ConfigurationError: ``concurrency``, ``rate`` or ``on_error`` is out of range.
         """
+        from aiosmrt.concurrency import BatchItems, InvokeCall, ManyOptions
+
         parameters: dict[str, Any] = {
             "endpoint_name": endpoint_name,
             "content_type": content_type,
@@ -438,6 +452,8 @@ class Session:
         Raises:
             AiosmrtError: As ``invoke_many``.
         """
+        from aiosmrt.concurrency import BatchItems, ManyOptions, StreamCall
+
         parameters: dict[str, Any] = {
             "endpoint_name": endpoint_name,
             "content_type": content_type,
@@ -509,6 +525,8 @@ class Session:
         Raises:
             AiosmrtError: As ``invoke_endpoint``.
         """
+        from aiosmrt.async_inference import AsyncInvocation, choose_input
+
         if body is not None or json is not None:
             body, content_type = choose_body(body, json, content_type)
         parameters = InvokeEndpointAsyncInput(
@@ -564,6 +582,8 @@ class Session:
             ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
             OSError: The file cannot be read, is not a regular one, or changed meanwhile.
         """
+        from aiosmrt.async_inference import upload_input
+
         upload = upload_input(self._poller.store, body, location, content_type)
         return await self._transport.wait_for(upload, None)
 
@@ -588,6 +608,8 @@ class Session:
         Returns:
             The handle; nothing is sent.
         """
+        from aiosmrt.async_inference import AsyncInvocation
+
         return AsyncInvocation(
             inference_id=inference_id,
             output_location=output_location,

@@ -74,6 +74,14 @@ def test_every_public_name_loads_and_is_documented(module, name):
         assert value.__doc__
 
 
+def test_a_session_loads_what_its_calls_need_and_no_more():
+    credentials = "aiosmrt.Credentials('a', 'b')"
+    loaded = loaded_by(f"import aiosmrt; aiosmrt.Session(region='r', credentials={credentials})")
+    assert "aiosmrt.session" in loaded
+    others = "async_inference batch concurrency eventstream framing object_store streaming watch"
+    assert not loaded & {f"aiosmrt.{name}" for name in others.split()}
+
+
 def test_every_error_is_importable_from_the_top():
     errors = import_module("aiosmrt.errors")
     assert set(errors.__all__) <= set(SURFACE["aiosmrt"].split())
