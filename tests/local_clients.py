@@ -151,3 +151,19 @@ async def send_signed(
 async def echo(request: ModelRequest) -> dict[str, Any]:
     """A model that answers with what it was sent."""
     return {"body": request.body.decode(), "headers": dict(request.headers)}
+
+
+class Stubborn:
+    """A model that does not heed its cancellation before it is released."""
+
+    def __init__(self) -> None:
+        self.begun, self.release = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: ModelRequest) -> bytes:
+        self.begun.set()
+        while not self.release.is_set():
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                continue
+        return b""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from aiohttp import web
-from local_clients import echo, send_signed, until, with_boto
+from local_clients import Stubborn, echo, send_signed, until, with_boto
 
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
 
@@ -310,31 +310,21 @@ async def test_what_is_unfinished_at_the_end_fails_in_writing():
 async def test_the_end_does_not_wait_for_ever(monkeypatch, caplog):
     monkeypatch.setattr("aiosmrt.local.async_inference._CANCEL_SECONDS", 0.05)
     monkeypatch.setattr("aiosmrt.local.async_inference._FAIL_SECONDS", 0.05)
-    begun, release = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(request):
-        begun.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-        return b""
-
-    local = LocalEndpoint()
+    stubborn = Stubborn()
 
     async def hang(*_):
         await asyncio.Event().wait()
 
+    local = LocalEndpoint()
     local.add_model("model", stubborn)
     await local.start()
     await invoke(local)
-    await begun.wait()
+    await stubborn.begun.wait()
     monkeypatch.setattr("aiosmrt.local.objects.LocalObjects.write", hang)
     await asyncio.wait_for(local.aclose(), 10)
     assert "failure objects that were not written in time: 1" in caplog.text
     monkeypatch.undo()
-    release.set()
+    stubborn.release.set()
 
 
 async def test_what_is_unfinished_at_the_end_may_have_time_to_finish():

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from local_clients import echo, send, send_signed
+from local_clients import Stubborn, echo, send, send_signed
 
 from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint
@@ -97,24 +97,14 @@ async def test_idle_connections_do_not_hold_up_the_end():
 
 async def test_a_model_that_does_not_heed_its_cancellation_is_given_up(monkeypatch):
     monkeypatch.setattr("aiosmrt.local.server._CANCEL_SECONDS", 0.05)
-    begun, release = asyncio.Event(), asyncio.Event()
-
-    async def stubborn(request):
-        begun.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-        return b""
-
+    stubborn = Stubborn()
     local = LocalEndpoint()
     local.add_model("echo", stubborn)
     await local.start()
     call = asyncio.create_task(send_signed(local, PATH, b"x"))
-    await begun.wait()
+    await stubborn.begun.wait()
     await asyncio.wait_for(local.aclose(), 5)
-    release.set()
+    stubborn.release.set()
     await asyncio.gather(call, return_exceptions=True)
 
 

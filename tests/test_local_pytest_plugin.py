@@ -78,7 +78,7 @@ def run(tmp_path, tests, *arguments, config=""):
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
     )
 
 
