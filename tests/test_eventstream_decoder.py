@@ -428,6 +428,7 @@ def test_headers_are_the_messages_own():
         message.headers["mine"] = True
 
 
+@pytest.mark.usefixtures("nothing_known")
 def test_runs_are_the_messages_with_headers_that_are_shared():
     decoder = EventStreamDecoder()
     other = encode_message({":event-type": "Other"}, b"?")
@@ -441,10 +442,20 @@ def test_runs_are_the_messages_with_headers_that_are_shared():
         b"longer",
     ]
     # Once both heads are known they make one run.
-    assert len(first[-1][1]) == 3
+    assert [len(payloads) for _, payloads in first] == [1, 3]
     assert second == ({":event-type": "Other"}, [b"?", b"?"])
     assert third == (PART.headers, [PART.payload])
     assert all(headers is third[0] for headers, _ in first)
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_runs_are_as_long_after_many_other_blocks():
+    one, two = (encode_message(PART.headers, b"x" * length) for length in (1, 2))
+    others = [Message({"number": number}, b"") for number in range(20)]
+    decode([one, wire_of(others)])
+    decoder = EventStreamDecoder()
+    decoder.receive_data((one + two) * 20)
+    assert len(list(decoder.runs())) <= 3
 
 
 def test_a_run_has_an_end():

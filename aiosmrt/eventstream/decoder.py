@@ -361,6 +361,7 @@ class EventStreamDecoder:
         if len(block) <= _MAX_REMEMBERED_LENGTH:
             if len(_blocks) >= _MAX_REMEMBERED_BLOCKS:
                 _blocks.clear()
+                _heads.clear()  # which hold the same dicts, or there would be runs of one
             _blocks[block] = headers
         return headers
 
