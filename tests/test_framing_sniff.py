@@ -170,14 +170,11 @@ def test_what_is_neither_json_nor_events_is_no_answer_of_nothing(content_type, d
     ],
 )
 def test_its_content_type_is_told(content_type, said):
-    for data in (b"<html>", b"error: x\n\n"):
-        case = Case(data, [], InvalidMessageError)
-        check_case(lambda: JSONStreamDecoder(content_type), case)
-        decoder = JSONStreamDecoder(content_type)
-        decoder.receive_data(data)
-        decoder.receive_eof()
-        for _ in range(2):
-            assert said in str(drained(decoder).error)
+    check_case(lambda: JSONStreamDecoder(content_type), Case(b"<html>", [], InvalidMessageError))
+    decoder = JSONStreamDecoder(content_type)
+    decoder.receive_data(b"<html>")
+    for _ in range(2):
+        assert said in str(drained(decoder).error)
 
 
 @pytest.mark.parametrize("data", [b"", b": hi\n\n", b"retry: 1\n\n", b"id: 1\n\n", DONE])

@@ -163,13 +163,25 @@ async def test_an_error_that_the_model_server_sends_tells_whose_it_is() -> None:
     assert (error.status_code, error.original_status_code, error.attempts) == (200, 400, 1)
 
 
-async def test_a_payload_of_another_format_is_told_and_the_connection_closed() -> None:
-    async with streaming(part(b"no json at all")) as (_, session):
+@pytest.mark.parametrize(
+    "payload, read",
+    [
+        (b"no json at all", "iter_json"),
+        (b"error: no json\n\n", "iter_tokens"),
+        (b'{"token": {"text": "no json"}}\n\n', "iter_sse"),  # as LMI sends it
+    ],
+    ids=["text", "what may be an event", "JSON Lines"],
+)
+async def test_a_payload_of_another_format_is_told_and_the_connection_closed(
+    payload: bytes, read: str
+) -> None:
+    async with streaming(part(payload)) as (_, session):
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
             with pytest.raises(aiosmrt.InvalidMessageError) as caught:
-                async for _ in stream.iter_json():
+                async for _ in getattr(stream, read)():
                     pass
             assert "no json" not in str(caught.value)
+            assert session._transport._slots._free == 100
 
 
 async def test_the_stats_tell_when_parts_arrived() -> None:

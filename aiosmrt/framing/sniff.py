@@ -46,35 +46,21 @@ _SPACE = b" \t\r\n"
 _MAX_TYPE_LENGTH = 80
 
 
-def _neither(content_type: str) -> InvalidMessageError:
-    seen = f"is {content_type[:_MAX_TYPE_LENGTH]!r}" if content_type else "was not told"
-    return InvalidMessageError(
-        f"The payload holds neither JSON nor a server-sent event; its content type {seen}"
-    )
-
-
 class _EventValues:
-    """Decodes the JSON values that are the data of server-sent events.
+    """Decodes the JSON values that are the data of server-sent events."""
 
-    A payload of lines, none of which belongs to an event, is refused: an error page, or a
-    word of the container's own, would else be an answer of nothing.
-    """
+    __slots__ = ("_events", "_fault", "_number")
 
-    __slots__ = ("_content_type", "_ended", "_events", "_fault", "_number")
-
-    def __init__(self, content_type: str, max_length: int) -> None:
-        self._content_type = content_type
+    def __init__(self, max_length: int) -> None:
         self._events = SSEDecoder(max_length, done_marker="[DONE]")
         self._number = 0
         self._fault: EventStreamError | None = None
-        self._ended = False
 
     def receive_data(self, data: BytesLike) -> None:
         if self._fault is None:
             self._events.receive_data(data)
 
     def receive_eof(self) -> None:
-        self._ended = True
         self._events.receive_eof()
 
     def __iter__(self) -> Iterator[Any]:
@@ -90,8 +76,6 @@ class _EventValues:
                 self._fault = copy(error)
                 raise
             yield value
-        if self._ended and self._events.ignored and not self._number:
-            raise _neither(self._content_type)
 
 
 class JSONStreamDecoder:
@@ -201,9 +185,13 @@ class JSONStreamDecoder:
             return
         is_json = head[0] in b"{["
         if not is_json and (head[0] in _SSE_STARTS or self._content_type == "text/event-stream"):
-            self._decoder = _EventValues(self._content_type, self._max_length)
+            self._decoder = _EventValues(self._max_length)
         elif head[0] not in _JSON_STARTS:
-            self._fault = _neither(self._content_type)
+            name = self._content_type[:_MAX_TYPE_LENGTH]
+            seen = f"is {name!r}" if name else "was not told"
+            self._fault = InvalidMessageError(
+                f"The payload is neither JSON nor server-sent events; its content type {seen}"
+            )
             return
         elif self._content_type in _JSON_LINES_TYPES:
             self._decoder = JSONLinesDecoder(self._max_length)

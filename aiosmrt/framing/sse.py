@@ -13,7 +13,8 @@ stream" (https://html.spec.whatwg.org/multipage/server-sent-events.html):
   the next one.
 
 Where a browser has nobody to tell, this decoder raises: it does not replace bytes that
-are not UTF-8, nor drop in silence an event that the payload's end has cut off.
+are not UTF-8, nor drop in silence an event that the payload's end has cut off, nor make an
+answer of nothing out of lines that are no event's: an error page, or JSON Lines.
 """
 
 from __future__ import annotations
@@ -76,23 +77,19 @@ class SSEDecoder:
     raise nothing for what the bytes say: iteration does, after every event before the
     fault, and again each time; data after a fault is dropped. Not for use by several
     threads at once.
-
-    Attributes:
-        ignored: Whether there were lines that are none of an event's, which the standard
-            ignores: where no event comes either, something else was sent.
     """
 
     __slots__ = (
         "_block",
         "_done_marker",
         "_id",
+        "_ignored",
         "_length",
         "_lines",
         "_max_event_length",
         "_number",
         "_retry",
         "_splitter",
-        "ignored",
     )
 
     def __init__(
@@ -120,7 +117,7 @@ class SSEDecoder:
         self._number = 0  # of events so far
         self._id = ""
         self._retry: int | None = None
-        self.ignored = False
+        self._ignored = False  # whether a line was no event's
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.
@@ -139,7 +136,8 @@ class SSEDecoder:
         """Yields the events that are whole now.
 
         Raises:
-            InvalidMessageError: An event is not UTF-8; the text says which.
+            InvalidMessageError: An event is not UTF-8, and the text says which; or the
+                payload has ended, and there was no event, but lines that are no event's.
             MessageTooLargeError: A line or an event is past the limit.
             StreamTruncatedError: The payload has ended before the empty line that ends
                 an event. The error's ``leftover`` holds that event's lines, comments
@@ -156,10 +154,11 @@ class SSEDecoder:
                 except InvalidMessageError as error:
                     self._fail(error)
                     break
-                if event is not None and event.data != self._done_marker:
+                if event is not None:
                     self._number += 1
                     self._retry = None
-                    yield event
+                    if event.data != self._done_marker:
+                        yield event
         splitter = self._splitter
         if splitter.ended and splitter.fault is None:
             self._end()
@@ -199,7 +198,7 @@ class SSEDecoder:
                 if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
                     self._retry = int(value)
             else:
-                self.ignored = True
+                self._ignored = True
         if not data:
             return None
         text = decode_utf8(b"\n".join(data), "event", number)
@@ -211,6 +210,8 @@ class SSEDecoder:
         if rest:
             self._take(rest)
         if not self._block:
+            if self._ignored and not self._number:
+                self._fail(InvalidMessageError("The payload has lines, but no server-sent event"))
             return
         leftover = b"\n".join(self._block) + (b"" if rest else b"\n")
         try:
