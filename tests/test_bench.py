@@ -30,6 +30,7 @@ def measured(
         "--scale=0.01",
         f"--clients={','.join(CLIENTS)}",
         "--slope=1280",
+        "--records=400",
     ]
     done = subprocess.run(
         [sys.executable, str(BENCH), *options, "--json", str(out)],
@@ -102,3 +103,12 @@ def test_the_package_without_hooks_makes_the_same_calls(tmp_path: Path) -> None:
                 subprocess.run([sys.executable, "-c", hooks.CALLS, *arguments], check=True)
         finally:
             server.kill()
+
+
+def test_the_memory_of_many_records_is_told(measured: tuple[str, dict[str, Any]]) -> None:
+    printed, facts = measured
+    for name in ("invoke_many", "batch.run"):
+        last, mib = facts["records"][name][-1]
+        assert last == 400
+        assert mib > 0
+        assert f"400 records by {name}: " in printed

@@ -39,7 +39,8 @@ IMPORTS = {
     "capo": "import capo_sagemaker_runtime",
     "boto3": "import boto3",
 }
-SMALL = {"operation": "invoke", "endpoint": "bytes-1000", "body": 1000}
+RECORD = {"endpoint": "bytes-1000", "body": 1000}
+SMALL = {"operation": "invoke", **RECORD}
 LARGE = {"operation": "invoke", "endpoint": "bytes-1000", "body": 6 * 2**20}
 # What the run that shows the slope is told in.
 BLOCKS = 20
@@ -230,6 +231,32 @@ class Bench:
                     worker.stop()
             self.add(Row(where="http, asyncio", name=name, unit=unit, figures=figures, scale=scale))
 
+    def many(self, where: list[str]) -> None:
+        """What `invoke_many` takes for a request, beside the bare calls that it makes."""
+        name = "invoke_many, 64 in flight"
+        if not self.wants(name):
+            return
+        worker = Process("worker.py", OURS, "asyncio", *where)
+        count = max(int(2048 * self.scale) // 64, 1) * 64
+        figures: dict[str, list[float]] = {OURS: [], "bare calls": []}
+        worker.ask("rounds", **SMALL, count=64, flight=64, warm=0)
+        for _ in range(self.rounds * 3):
+            found = worker.ask("many", **RECORD, count=count, flight=64)
+            figures[OURS].append(found["cpu"] / count)
+            found = worker.ask("rounds", **SMALL, count=count, flight=64, warm=0)
+            figures["bare calls"].append(found["cpu"] / count)
+        worker.stop()
+        self.add(Row(where="http, asyncio", name=name, unit="µs CPU a call", figures=figures))
+
+    def records(self, where: list[str], count: int) -> dict[str, list[list[float]]]:
+        """So many records through `invoke_many` and `batch.run`: memory on the way."""
+        found: dict[str, list[list[float]]] = {}
+        for do, name in (("many", "invoke_many"), ("run", "batch.run")):
+            worker = Process("worker.py", OURS, "asyncio", *where)
+            found[name] = worker.ask(do, **RECORD, count=count, flight=64, blocks=BLOCKS)["blocks"]
+            worker.stop()
+        return found
+
     def slope(self, where: list[str], calls: int) -> list[dict[str, float]]:
         """Ours alone, for long: CPU a call and memory, block by block."""
         worker = Process("worker.py", OURS, "asyncio", *where)
@@ -252,6 +279,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of each kind of work")
     parser.add_argument("--scale", type=float, default=1.0, help="of the calls in a round")
     parser.add_argument("--slope", type=int, default=0, help="so many calls of ours in a row")
+    parser.add_argument("--records", type=int, default=0, help="so many records, their memory")
     return parser.parse_args()
 
 
@@ -277,10 +305,12 @@ def main() -> None:
         ):
             every = given.full or (loop, scheme) == ("asyncio", "http")
             bench.calls(loop, scheme, where[scheme], [w for w in WORKLOADS if every or w.also])
+        bench.many(where["http"])
         bench.alone()
         bench.start_up(where["http"])
         bench.fresh(where["http"], int(1000 * given.scale))
         blocks = bench.slope(where["http"], given.slope) if given.slope else []
+        records = bench.records(where["http"], given.records) if given.records else {}
     sys.stderr.write("\n")
     facts = {
         "command": " ".join(["nox -s bench --", *sys.argv[1:]]),
@@ -298,9 +328,13 @@ def main() -> None:
     print(f"{facts['date']}, Python {facts['python']}, {facts['machine']}")
     for block in blocks:
         print("{calls:>9,} calls: {cpu_us:.1f} µs CPU a call, {mib:.1f} MiB".format(**block))
+    for name, memory in records.items():
+        for done, mib in memory:
+            print(f"{done:>9,} records by {name}: {mib:.1f} MiB")
     if given.json:
         facts["rows"] = [row.as_json() for row in bench.rows]
         facts["slope"] = blocks
+        facts["records"] = records
         given.json.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-__all__ = ["CLIENTS", "CONNECTIONS"]
+__all__ = ["CLIENTS", "CONNECTIONS", "CONTENT_TYPE"]
 
 CONNECTIONS = 1024
 _REGION = "eu-west-1"
 _KEY = "AKIAIOSFODNN7EXAMPLE"
 _SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-_TYPE = "application/json"
+CONTENT_TYPE = "application/json"
 
 
 class Aiosmrt:
@@ -36,20 +36,20 @@ class Aiosmrt:
         await self.session.aclose()
 
     async def invoke(self, endpoint: str, body: bytes) -> int:
-        output = await self.session.invoke_endpoint(endpoint, body, content_type=_TYPE)
+        output = await self.session.invoke_endpoint(endpoint, body, content_type=CONTENT_TYPE)
         return len(output.body)
 
     async def stream(self, endpoint: str, body: bytes) -> int | None:
         call = self.session.invoke_endpoint_with_response_stream
         events = 0
-        async with call(endpoint, body, content_type=_TYPE) as stream:
+        async with call(endpoint, body, content_type=CONTENT_TYPE) as stream:
             async for _part in stream:
                 events += 1
         return events
 
     async def hold(self, endpoint: str, body: bytes) -> Any:
         call = self.session.invoke_endpoint_with_response_stream
-        stream = await call(endpoint, body, content_type=_TYPE)
+        stream = await call(endpoint, body, content_type=CONTENT_TYPE)
         await anext(stream)
         return stream
 
@@ -67,7 +67,7 @@ class Aiohttp:
         connector = aiohttp.TCPConnector(limit=0, ssl=context)
         self.session = aiohttp.ClientSession(connector=connector)
         self.url = url
-        self.headers = {"Content-Type": _TYPE}
+        self.headers = {"Content-Type": CONTENT_TYPE}
 
     async def close(self) -> None:
         await self.session.close()
@@ -111,14 +111,14 @@ class Aiobotocore:
 
     async def invoke(self, endpoint: str, body: bytes) -> int:
         response = await self.client.invoke_endpoint(
-            EndpointName=endpoint, Body=body, ContentType=_TYPE
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
         )
         async with response["Body"] as answer:
             return len(await answer.read())
 
     async def stream(self, endpoint: str, body: bytes) -> int | None:
         response = await self.client.invoke_endpoint_with_response_stream(
-            EndpointName=endpoint, Body=body, ContentType=_TYPE
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
         )
         events = 0
         async for _event in response["Body"]:
@@ -127,7 +127,7 @@ class Aiobotocore:
 
     async def hold(self, endpoint: str, body: bytes) -> Any:
         response = await self.client.invoke_endpoint_with_response_stream(
-            EndpointName=endpoint, Body=body, ContentType=_TYPE
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
         )
         events = aiter(response["Body"])
         await anext(events)
@@ -159,20 +159,20 @@ class Capo:
         await self.client.__aexit__(None, None, None)
 
     async def invoke(self, endpoint: str, body: bytes) -> int:
-        output = await self.client.invoke_endpoint(endpoint, body=body, content_type=_TYPE)
+        output = await self.client.invoke_endpoint(endpoint, body=body, content_type=CONTENT_TYPE)
         return len(output["body"])
 
     async def stream(self, endpoint: str, body: bytes) -> int | None:
         call = self.client.invoke_endpoint_with_response_stream
         events = 0
-        async with call(endpoint, body=body, content_type=_TYPE) as output:
+        async with call(endpoint, body=body, content_type=CONTENT_TYPE) as output:
             async for _event in output["body"]:
                 events += 1
         return events
 
     async def hold(self, endpoint: str, body: bytes) -> Any:
         call = self.client.invoke_endpoint_with_response_stream
-        context = call(endpoint, body=body, content_type=_TYPE)
+        context = call(endpoint, body=body, content_type=CONTENT_TYPE)
         output = await context.__aenter__()
         await anext(output["body"])
         return context
@@ -202,18 +202,20 @@ class Boto3:
         self.client.close()
 
     def invoke(self, endpoint: str, body: bytes) -> int:
-        response = self.client.invoke_endpoint(EndpointName=endpoint, Body=body, ContentType=_TYPE)
+        response = self.client.invoke_endpoint(
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
+        )
         return len(response["Body"].read())
 
     def stream(self, endpoint: str, body: bytes) -> int | None:
         response = self.client.invoke_endpoint_with_response_stream(
-            EndpointName=endpoint, Body=body, ContentType=_TYPE
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
         )
         return sum(1 for _event in response["Body"])
 
     async def hold(self, endpoint: str, body: bytes) -> Any:
         response = self.client.invoke_endpoint_with_response_stream(
-            EndpointName=endpoint, Body=body, ContentType=_TYPE
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
         )
         next(iter(response["Body"]))
         return response["Body"]

@@ -3,9 +3,10 @@
     python worker.py CLIENT LOOP URL [CA.pem]
 
 A line is a JSON object: ``do`` is ``rounds`` (make ``count`` calls, ``flight`` at a
-time), ``memory`` (hold ``count`` streams open), ``stall`` (make a call while a ticker
-measures how long the loop was kept busy) or ``end``. What is measured is this process's
-own CPU time, so that a busy machine, or the server, changes little of it.
+time), ``many`` and ``run`` (make them by `invoke_many` and `aiosmrt.batch.run`),
+``memory`` (hold ``count`` streams open), ``stall`` (make a call while a ticker measures
+how long the loop was kept busy) or ``end``. What is measured is this process's own CPU
+time, so that a busy machine, or the server, changes little of it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,31 @@ import inspect
 import json
 import resource
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clients import CLIENTS, CONNECTIONS
+from clients import CLIENTS, CONNECTIONS, CONTENT_TYPE
 
 
 def expect(endpoint: str, found: int | None) -> None:
     number = endpoint.rpartition("-")[2]
     if found is not None and found != int(number):
         raise AssertionError(f"{endpoint} gave {found}")
+
+
+def write_records(path: Path, count: int, length: int) -> None:
+    text = "x" * (length - 30)
+    with path.open("w", encoding="ascii") as file:
+        for number in range(count):
+            file.write(f'{{"id": {number}, "x": "{text}"}}\n')
+
+
+def count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 class Worker:
@@ -71,6 +85,58 @@ class Worker:
         wall, cpu = time.perf_counter(), time.process_time()
         await self._calls(operation, endpoint, data, count, flight)
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+    async def many(
+        self, *, endpoint: str, body: int, count: int, flight: int, blocks: int = 1
+    ) -> dict[str, Any]:
+        """The same calls by `invoke_many`; tells the memory after each block of them."""
+        data = b"x" * body
+        requests = (data for _ in range(count))
+        mib: list[tuple[int, float]] = []
+        gc.collect()
+        wall, cpu = time.perf_counter(), time.process_time()
+        items = self.client.session.invoke_many(
+            endpoint, requests, concurrency=flight, content_type=CONTENT_TYPE
+        )
+        done = 0
+        async for item in items:
+            expect(endpoint, len(item.output.body))
+            done += 1
+            if done * blocks // count > len(mib):
+                mib.append((done, _resident() / 2**20))
+        spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        return {**spent, "blocks": mib}
+
+    async def run(
+        self, *, endpoint: str, body: int, count: int, flight: int, blocks: int = 1
+    ) -> dict[str, Any]:
+        """The same by `aiosmrt.batch.run`, from a file and into one."""
+        from aiosmrt import batch
+
+        mib: list[tuple[int, float]] = []
+
+        def watch(progress: batch.Progress) -> None:
+            if progress.done * blocks // count > len(mib):
+                mib.append((progress.done, _resident() / 2**20))
+
+        with tempfile.TemporaryDirectory() as folder:
+            source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
+            write_records(source, count, body)
+            wall, cpu = time.perf_counter(), time.process_time()
+            summary = await batch.run(
+                self.client.session,
+                endpoint,
+                source,
+                output,
+                key_field="id",
+                concurrency=flight,
+                progress=watch,
+            )
+            spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+            lines = count_lines(output)
+        if lines != count or summary.failed:
+            raise AssertionError(f"{lines} lines of {count}, {summary.failed} failed")
+        return {**spent, "blocks": mib}
 
     async def memory(self, endpoint: str, count: int) -> dict[str, float]:
         """Holds streams open: what each adds to the process."""
