@@ -29,7 +29,9 @@ dl {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)
 dl div {{ border: 1px solid #e5e7eb; border-radius: .5rem; padding: .5rem .75rem }}
 dt {{ color: #6b7280; font-size: .85rem }}
 dd {{ margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums }}
-td {{ padding-right: 2rem }}
+table {{ border-spacing: 0; margin-bottom: 1rem }}
+th {{ color: #6b7280; font-size: .85rem; font-weight: normal; text-align: left }}
+td {{ padding-right: 2rem; font-variant-numeric: tabular-nums }}
 svg {{ width: 100%; height: auto }}
 </style>
 <h1>{title}</h1>
@@ -86,7 +88,7 @@ def write_report(path: Path, statistics: Statistics, summary: BatchSummary, name
         title=f"Batch inference of {html.escape(name)}",
         notice=notice,
         figures="".join(f"<div><dt>{key}<dd>{value}</div>" for key, value in figures.items()),
-        errors=f"<table>{errors}</table>" if errors else "",
+        errors=f"<table><tr><th>error<th>records{errors}</table>" if errors else "",
         plots=_plots(statistics, summary.elapsed) if statistics.intervals else "",
     )
     try:
@@ -105,6 +107,7 @@ def _plots(statistics: Statistics, elapsed: float) -> str:
     """The plots as one SVG."""
     # Not pyplot, which would choose a display and keep the figure.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     figure: Any = Figure(figsize=(10, 11), layout="constrained")
     throughput, latency, concurrency, spread = figure.subplots(4, 1)
@@ -147,8 +150,16 @@ def _plots(statistics: Statistics, elapsed: float) -> str:
             edges, [count for _, count in counted], [edge * 0.045 for edge in edges], color=_BLUE
         )
     spread.set(title="Latencies", xlabel="seconds", ylabel="requests", xscale="log")
+    spread.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    spread.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")  # no powers of ten
+    spread.xaxis.set_minor_locator(NullLocator())
+    for axes in (concurrency, spread):
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (throughput, latency, concurrency):
+        axes.set_xlim(0, times[-1])
     for axes in (throughput, latency, concurrency, spread):
         axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
 
     drawing = io.StringIO()
