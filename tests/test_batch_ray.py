@@ -6,6 +6,9 @@ import asyncio
 import collections
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -145,10 +148,14 @@ async def test_what_cannot_work_is_told(local, made):
 
 
 @pytest.fixture
-def ray(_credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def quiet_ray(_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_usage_stats_enabled", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # with it, Ray leaves a token in HOME
     monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 is for machines that do nothing else
+
+
+@pytest.fixture
+def ray(quiet_ray: None) -> Iterator[Any]:
     import ray
 
     # As many as its actors, its reading and its writing take; they are numbers, not cores.
@@ -193,3 +200,20 @@ async def test_two_actors_of_ray(local, model, ray, tmp_path):
     assert set(model.seen.values()) == {1}
     assert len({request.headers["user-agent"] for request in local.received}) == 2
     assert model.most <= 8
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+async def test_the_example(local, model, quiet_ray, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local.url)
+    monkeypatch.setenv("AWS_REGION", local.region)
+    (tmp_path / "in").mkdir()
+    for part in range(4):
+        pq.write_table(table(200).slice(part * 50, 50), tmp_path / "in" / f"{part}.parquet")
+    script = Path(__file__).parent.parent / "examples" / "batch_ray.py"
+    words = [str(script), "double", str(tmp_path / "in"), str(tmp_path / "out"), "id"]
+    run = await asyncio.to_thread(subprocess.run, [sys.executable, *words], check=True)
+    assert run.returncode == 0
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    assert sorted(row["key"] for row in rows) == sorted(f"k{number}" for number in range(200))
+    assert set(model.seen.values()) == {1}
