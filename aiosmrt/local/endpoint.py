@@ -366,9 +366,10 @@ class LocalEndpoint:
         """Puts a model container behind an endpoint, by SageMaker's hosting contract.
 
         It gets no traffic before its ``GET /ping`` has answered 200; until then callers
-        get ModelNotReadyException, and async inferences wait. Then it gets ``POST /invocations``. Each chunk that
-        it sends of a streamed answer becomes a PayloadPart as it arrives. When a
-        client leaves, the connection to the container is closed.
+        get ModelNotReadyException, and async inferences wait. Then it gets ``POST
+        /invocations``. Each chunk that it sends of a streamed answer becomes a
+        PayloadPart as it arrives. When a client leaves, the connection to the
+        container is closed.
 
         Args:
             endpoint_name: The endpoint's name.
