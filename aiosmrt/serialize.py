@@ -188,10 +188,14 @@ def make_request(
     Raises:
         ParameterValidationError: A parameter breaks its constraint.
     """
-    head = _find_head(operation, endpoint_name, *values)
-    if body is None:
-        raise ParameterValidationError("body", "is required")
-    return SerializedRequest(head, body_bytes(body))
+    try:
+        head = _find_head(operation, endpoint_name, *values)
+        if body is None:
+            raise ParameterValidationError("body", "is required")
+        return SerializedRequest(head, body_bytes(body))
+    except ParameterValidationError as error:
+        _name_call(error, operation, endpoint_name)
+        raise
 
 
 def serialize(parameters: AnyInput) -> SerializedRequest:
@@ -207,11 +211,20 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
         ParameterValidationError: A parameter breaks its constraint.
     """
     operation, values = _VALUES[type(parameters)]
-    if operation is INVOKE_ENDPOINT_ASYNC:
-        return SerializedRequest(
-            _find_head(operation, *values(parameters)), _async_body(parameters)
-        )
-    return make_request(operation, parameters.body, *values(parameters))
+    if operation is not INVOKE_ENDPOINT_ASYNC:
+        return make_request(operation, parameters.body, *values(parameters))
+    try:
+        head = _find_head(operation, *values(parameters))
+        return SerializedRequest(head, _async_body(parameters))
+    except ParameterValidationError as error:
+        _name_call(error, operation, parameters.endpoint_name)
+        raise
+
+
+def _name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
+    error.operation = operation.name
+    if error.parameter != "endpoint_name":
+        error.endpoint_name = endpoint_name
 
 
 def _find_head(operation: Operation, *values: Any) -> RequestHead:
