@@ -66,6 +66,10 @@ ON_A_LOOP = [
 ]
 
 
+# What reads botocore's credentials.
+CREDENTIALS = ("chain", "credentials_session", "providers")
+
+
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
@@ -126,12 +130,16 @@ def lowest(session: nox.Session) -> None:
     # By itself, since aiobotocore asks for a newer aiohttp than this: it is put aside here.
     # botocore is the oracle too, and an old one does not know what the service knows today;
     # Ray is larger than all the others together.
-    extras = PYPROJECT["project"]["optional-dependencies"].keys() - {"all", "botocore", "ray"}
-    needs = [f"--extra={extra}" for extra in sorted(extras)]
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    needs = [f"--extra={extra}" for extra in sorted(extras.keys() - {"all", "botocore", "ray"})]
     # An SDK works with the API of its own version only.
     needs += [need for need in group("test") if need.startswith("opentelemetry-sdk")]
     session.install("--upgrade", "--resolution=lowest-direct", "-r", "pyproject.toml", *needs)
     session.run(*PYTEST, *session.posargs)
+    # Its lower bound holds for what is asked of it elsewhere: credentials.
+    (botocore,) = extras["botocore"]
+    session.install("--upgrade", botocore.replace(">=", "=="), "aiobotocore", "boto3")
+    session.run(*PYTEST, *(f"tests/test_{name}.py" for name in CREDENTIALS))
 
 
 @nox.session

@@ -75,7 +75,7 @@ class BatchItem(Generic[OutputT]):
         index: The request's position in the input, from 0.
         output: The answer; None where there is an error.
         error: Why there is none, without a traceback; None on success.
-        attempts: How many requests were made; 0 where none was.
+        attempts: How many attempts it took, as `AiosmrtError.attempts` counts; 0 where none was.
         latency: Seconds from the call's beginning to its end: its attempts, the waits
             between them and the wait for a connection.
     """
