@@ -10,11 +10,8 @@ it has no value to switch off with.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import re
-import time
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +25,7 @@ from aiosmrt.errors import (
     ParameterValidationError,
     TransportError,
 )
+from aiosmrt.interpreter_exit import interpreter_exit
 from aiosmrt.object_errors import read_failure
 from aiosmrt.transport import (
     Transport,
@@ -154,10 +152,17 @@ class StoredObject:
     """
 
     def __init__(
-        self, location: S3Location, result: GetResult, host: str, closed: Callable[[], None]
+        self,
+        location: S3Location,
+        result: GetResult,
+        host: str,
+        *,
+        renew: Callable[[], Awaitable[object]],
+        closed: Callable[[], None],
     ) -> None:
         self._result: GetResult | None = result
         self._host = host
+        self._renew = renew
         self._closed = closed
         self.location = location
         self.size: int = result.meta["size"]
@@ -186,10 +191,13 @@ class StoredObject:
 
         Raises:
             TransportError: The rest did not arrive.
+            CredentialsError: The credentials ran out, and there are no new ones.
         """
         stream = self._opened().stream(_CHUNK_LENGTH)
         try:
             while True:
+                # Where the connection breaks, obstore asks for the rest, signed with these.
+                await self._renew()
                 try:
                     chunk = await anext(stream)
                 except StopAsyncIteration:
@@ -205,6 +213,7 @@ class StoredObject:
         if self._result is not None:
             self._result = None
             self._closed()
+            interpreter_exit.note_answer()
 
     def _opened(self) -> GetResult:
         if self._result is None:
@@ -286,7 +295,13 @@ class ObjectStore:
         except BaseException:
             slots.release()
             raise
-        return StoredObject(location, result, self._host(location), slots.release)
+        return StoredObject(
+            location,
+            result,
+            self._host(location),
+            renew=self._renew_credentials,
+            closed=slots.release,
+        )
 
     async def list_page(self, directory: S3Location, after: str) -> list[str] | None:
         """Lists keys in one request (ListObjectsV2), those in directories below included.
@@ -393,6 +408,8 @@ class ObjectStore:
                 failure = read_failure(
                     error, operation=operation, uri=str(location), host=self._host(location)
                 )
+            finally:
+                interpreter_exit.note_answer()
             if not await self._mend(failure, location, credentials, region, mended):
                 # Not from obstore's: what that quotes of S3's answer may hold a secret.
                 raise failure.error from None
@@ -507,7 +524,6 @@ class ObjectStore:
             raise ConfigurationError(
                 f"S3 is reached through obstore, which is not installed: {_INSTALL}"
             ) from None
-        _settle_at_exit()
         url = self._bucket_url(location) + quote(base)
         options = self._client_options(url, client)
         retries = 0 if client == "ask" else self._config.retries.max_attempts - 1
@@ -561,16 +577,6 @@ class ObjectStore:
         elif self._tls is not True and (trusted := authorities(self._tls)):
             options["root_certificate"] = trusted
         return options
-
-
-@cache
-def _settle_at_exit() -> None:
-    """Gives obstore's threads a moment at the interpreter's end.
-
-    One that wakes a Python future while the interpreter goes down aborts the process
-    (PyO3/pyo3-async-runtimes#40): 4 of 120 short scripts died so, and none of 240 with this.
-    """
-    atexit.register(time.sleep, 0.02)
 
 
 def _limit(seconds: float | None) -> timedelta:

@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "eventstream", "framing"},
     {"models", "operations", "serialize", "deserialize", "object_errors", "hooks"},
     {"config", "endpoints", "retries", "limiter", "user_agent", "auth", "heads"},
-    {"transport", "object_store", "upload_parts", "atomic_file"},
+    {"transport", "object_store", "upload_parts", "atomic_file", "interpreter_exit"},
     {
         "attempts",
         "client",

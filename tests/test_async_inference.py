@@ -180,6 +180,18 @@ async def test_two_thousand_invocations_are_collected_with_a_request_each(local)
     assert sum(requests.values()) - 2 * number < number / 20
 
 
+async def test_all_are_collected_from_the_local_endpoint_without_leave_to_list(local):
+    refused = local.inject(operation="ListObjectsV2", error="AccessDenied", status_code=403)
+    async with local.session() as session:
+        bodies = [b"bad" if n == 3 else b"%d" % n for n in range(100)]
+        handles = [await session.invoke_endpoint_async("echo", body=body) for body in bodies]
+        waiting = [result(handle, 60.0) for handle in handles]
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(outcomes.pop(3), AsyncInferenceError)
+    assert [int(outcome.body) for outcome in outcomes] == [n for n in range(100) if n != 3]
+    assert 1 <= refused.count <= 2  # once below each prefix
+
+
 # -- what does not come -------------------------------------------------------------------------
 
 
@@ -217,7 +229,7 @@ async def test_an_s3_that_never_answers_is_told_as_that(s3):
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
     s3.may_list = False
     with pytest.raises(DeadlineExceededError, match=r"S3 answered 403 each time.*s3:ListBucket"):
-        await result(invocation, 0.3)
+        await result(invocation, 1.5)
     s3.put(OUTPUT, "late")
     assert (await result(invocation)).body == b"late"
 

@@ -167,5 +167,5 @@ async def test_a_refusal_to_read_is_told_from_an_output_that_is_not_there(
             await session.async_invocation(output_location=uri).result(60, poll=0.1)
     async with session_of(nobody) as session:  # to whom both are one and the same
         with pytest.raises(DeadlineExceededError, match="S3 answered 403 each time"):
-            await session.async_invocation(output_location=uri).result(0.5, poll=0.1)
+            await session.async_invocation(output_location=uri).result(2.0, poll=0.1)
     writer.close()

@@ -581,6 +581,23 @@ async def test_a_download_goes_on_where_it_broke_off(s3, store):
     assert s3.counts == {"GetObject": 2}
 
 
+async def test_a_download_that_goes_on_is_signed_with_the_credentials_of_then(s3):
+    s3.put("s3://b/k", BODY)
+    s3.token = "one"
+
+    async def expire(seen, request):
+        if s3.token == "two":
+            return None
+        s3.token = "two"
+        return await cut_off(request, s3.objects["b", "k"], 2_000_000)
+
+    s3.hook = expire
+    async with s3.session(credentials=Counting("one", "two")) as session:
+        found = await session._poller.store.get(at("s3://b/k"), purpose="download")
+        assert await collect(found) == BODY
+    assert [seen.token for seen in s3.seen] == ["one", "two"]
+
+
 @pytest.mark.parametrize("read_it", [collect, StoredObject.read])
 async def test_a_look_that_broke_off_is_lost(s3, store, read_it):
     s3.put("s3://b/k", BODY)
