@@ -134,8 +134,9 @@ class EventStreamDecoder:
         self._max_message_length = max_message_length
         self._data: bytes = b""
         self._offset = 0
-        # The chunks behind it, and their length in all.
-        self._waiting: deque[bytes] = deque()
+        # The chunks behind it, and their length in all. An empty deque has 700 bytes, and
+        # few of many idle streams need one.
+        self._waiting: deque[bytes] | None = None
         self._waiting_length = 0
         # How many bytes must wait before there is anything to do.
         self._missing = 0
@@ -174,6 +175,8 @@ class EventStreamDecoder:
             self._offset = 0
             return
         self._waiting_length += len(data)
+        if waiting is None:
+            waiting = self._waiting = deque()
         if waiting and len(data) < _SMALL_CHUNK and len(waiting[-1]) < _SMALL_CHUNK:
             waiting[-1] += data
         else:
@@ -321,15 +324,16 @@ class EventStreamDecoder:
         Returns:
             The pieces that they are in; None when they have not all arrived.
         """
+        waiting = self._waiting
         missing = needed - (len(self._data) - self._offset)
-        if missing > self._waiting_length:
+        if waiting is None or missing > self._waiting_length:
             self._missing = missing
             self._drop_read()
             return None
         self._missing = 0
         views = [memoryview(self._data)[self._offset :]]
         while missing:
-            self._data = self._waiting.popleft()
+            self._data = waiting.popleft()
             self._waiting_length -= len(self._data)
             views.append(memoryview(self._data)[:missing])
             self._offset = len(views[-1])
@@ -392,4 +396,4 @@ class EventStreamDecoder:
         self._fault = copy(fault)
         self._data = b""
         self._offset = self._waiting_length = self._missing = 0
-        self._waiting.clear()
+        self._waiting = None
