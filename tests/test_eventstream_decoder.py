@@ -159,6 +159,18 @@ def test_the_limit_of_a_message_is_the_users(limit):
     assert (error.part, error.length, error.limit) == ("message", limit + 1, limit)
 
 
+def test_a_limit_holds_for_what_another_decoder_has_passed():
+    data = PART_WIRE + encode_message(PART.headers, b"longer")
+    assert decode([data * 2])[1] is None
+    for parts in (lambda decoder: decoder, EventStreamDecoder.runs):
+        decoder = EventStreamDecoder(max_message_length=len(PART_WIRE))
+        decoder.receive_data(data)
+        iterator = iter(parts(decoder))
+        next(iterator)
+        with pytest.raises(MessageTooLargeError):
+            next(iterator)
+
+
 @pytest.mark.parametrize("limit", [15, 0, -1])
 def test_a_limit_that_no_message_passes_is_refused(limit):
     with pytest.raises(ValueError, match=f"at least 16, not {limit}"):

@@ -230,7 +230,8 @@ class EventStreamDecoder:
         Raises:
             EventStreamError: As iterating.
         """
-        heads = _heads
+        # With a lower limit each message is looked at: another decoder's may be in there.
+        heads = _heads if self._max_message_length >= _MAX_LENGTH_IN_RUN else {}
         while (frame := self._frame()) is not None:
             headers, head_length, payload = frame
             payloads = [payload]
@@ -267,8 +268,10 @@ class EventStreamDecoder:
         total, headers_length, prelude_crc = _unpack_prelude(data, start)
         head_length = PRELUDE_LENGTH + headers_length
         stop = start + total
-        head = data[start : start + head_length] if stop <= len(data) else b""
-        known = _heads.get(head)
+        is_whole = stop <= len(data)
+        head = data[start : start + head_length] if is_whole else b""
+        # Another decoder may have learnt it, which had another limit.
+        known = _heads.get(head) if total <= self._max_message_length else None
         if known is None:
             fault = self._check_prelude(data[start : start + 8], prelude_crc)
             if fault is not None:
@@ -278,7 +281,7 @@ class EventStreamDecoder:
         if known is not None:
             payload, message_crc = known[3](data, start + head_length)
             self._offset = stop
-        elif stop <= len(data):
+        elif is_whole:
             payload = data[start + head_length : stop - 4]
             (message_crc,) = _unpack_crc(data, stop - 4)
             self._offset = stop
