@@ -128,7 +128,7 @@ class RunFiles:
     ) -> None:
         paths = self._paths
         if not paths.input.is_file():
-            raise ConfigurationError(f"the input {paths.input} is not a file")
+            raise ConfigurationError(f"the input {paths.input} is not a file on this machine")
         self._run_file = RunFile(paths.output)
         begun = [path for path in (paths.output, paths.lines) if _has_content(path)]
         if begun and not resume:

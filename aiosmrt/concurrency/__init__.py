@@ -2,7 +2,8 @@
 
 - `items`: what comes out, one item a request.
 - `calls`: one of the calls.
-- `many`: the iterator, and the workers behind it.
+- `many`: the iterator.
+- `workers`: the tasks behind it.
 - `adaptive`: how many calls at once, where that is not told.
 - `rate`: how many calls a second, where that is told.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 from aiosmrt.concurrency.adaptive import AdaptiveConcurrency
 from aiosmrt.concurrency.calls import InvokeCall, StreamCall
 from aiosmrt.concurrency.items import BatchItem, CollectedStream
-from aiosmrt.concurrency.many import BatchItems, InvokeRequest, ManyOptions, StreamRequest
+from aiosmrt.concurrency.many import BatchItems, InvokeRequest, StreamRequest
 from aiosmrt.concurrency.rate import RateLimit
+from aiosmrt.concurrency.workers import ManyOptions
 
 __all__ = [
     "AdaptiveConcurrency",
