@@ -246,6 +246,27 @@ async def test_a_chunk_is_a_part_before_the_next_is_made():
         await stream.aclose()
 
 
+async def test_chunks_that_come_together_are_parts_of_their_own():
+    async def serve(reader, writer):
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if asked.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            chunks = b"".join([b"1400\r\n%s\r\n" % (letter * 0x1400) for letter in (b"a", b"b")])
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+            writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, LocalEndpoint() as local:
+        local.add_container("c", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        _, _, body = await send_signed(local, STREAM.format("c"), b"x")
+    parts = [message.payload for message in decoded(body)]
+    assert b"".join(parts) == b"a" * 0x1400 + b"b" * 0x1400
+    assert all(len(set(part)) == 1 for part in parts)
+
+
 async def test_the_head_comes_before_the_first_chunk():
     release = asyncio.Event()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -185,19 +186,21 @@ class _Received:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._chunks: deque[bytes] = deque()
 
     def __aiter__(self) -> _Received:
         return self
 
     async def __anext__(self) -> bytes:
-        try:
-            data = await self._exchange.receive(None)
-        except AiosmrtError as error:
-            raise ModelFailure(0, str(error)) from error
-        if not data:
+        if not self._chunks:
+            try:
+                self._chunks.extend(await self._exchange.receive_chunks(None))
+            except AiosmrtError as error:
+                raise ModelFailure(0, str(error)) from error
+        if not self._chunks:
             self._exchange.release()
             raise StopAsyncIteration
-        return data
+        return self._chunks.popleft()
 
     async def aclose(self) -> None:
         # A connection in the middle of an answer is of no more use, and its end tells
