@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -15,24 +16,25 @@ from aiosmrt.errors import ConfigurationError, ParameterValidationError
 from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
 from aiosmrt.retries import RetryPolicy
+from aiosmrt.serialize import SerializedRequest, no_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiosmrt.attempts import Caller
     from aiosmrt.errors import AiosmrtError
+    from aiosmrt.large_json import LargeJSON
     from aiosmrt.models import (
         InvokeEndpointAsyncOutput,
         InvokeEndpointOutput,
         PayloadPart,
         ResponseMetadata,
     )
-    from aiosmrt.serialize import SerializedRequest
     from aiosmrt.streaming import ResponseStream
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
 
-__all__ = ["Client", "check_type"]
+__all__ = ["Client", "check_type", "encode_in_turns"]
 
 _logger = logging.getLogger("aiosmrt")
 
@@ -94,12 +96,15 @@ class Client:
         *,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
         failed: Callable[[AiosmrtError], None] | None = None,
+        large: LargeJSON | None = None,
     ) -> ResponseStream:
-        """InvokeEndpointWithResponseStream, up to the response's head."""
+        """InvokeEndpointWithResponseStream, up to the head; ``large`` in the body's place."""
         # Not at the module's head: a call without a stream needs no codec.
         from aiosmrt.streaming import ResponseStream
 
         started = time.perf_counter()
+        if large is not None:
+            request = SerializedRequest(request.head, await encode_in_turns(large))
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
@@ -179,3 +184,19 @@ def check_type(name: str, value: object, *types: type) -> None:
     if not isinstance(value, types):
         wanted = " or ".join("None" if cls is type(None) else cls.__name__ for cls in types)
         raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+async def encode_in_turns(large: LargeJSON) -> bytes:
+    """The JSON of a large object, with a turn of the loop for others after each piece.
+
+    Raises:
+        ParameterValidationError: The object has no JSON form.
+    """
+    pieces: list[bytes] = []
+    try:
+        for piece in large:
+            pieces.append(piece)
+            await asyncio.sleep(0)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise no_json(error) from None
+    return b"".join(pieces)

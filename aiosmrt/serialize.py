@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 from operator import attrgetter
 from typing import Any, Final
 
 import attrs
 
 from aiosmrt.errors import ParameterValidationError
+from aiosmrt.large_json import LargeJSON, dump_json, is_large
 from aiosmrt.models import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
@@ -147,16 +147,22 @@ def json_body(value: Any) -> bytes:
         ParameterValidationError: The value has no JSON form.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return dump_json(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        # The exception's own text can quote the value: its type is enough.
-        rule = f"must have a JSON form; json.dumps raised {type(error).__name__}"
-        raise ParameterValidationError("json", rule) from None
+        raise no_json(error) from None
+
+
+def no_json(error: Exception) -> ParameterValidationError:
+    """The error of an object without a JSON form, from what ``json.dumps`` raised."""
+    # The exception's own text can quote the value: its type is enough.
+    rule = f"must have a JSON form; json.dumps raised {type(error).__name__}"
+    return ParameterValidationError("json", rule)
 
 
 def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, str | None]:
     """The body and the content type of a call that takes ``body``, or ``json`` in its place.
+
+    A large object becomes a LargeJSON, which is encoded when the call is under way.
 
     Raises:
         ParameterValidationError: Both are given, or neither, or the object has no JSON form.
@@ -167,7 +173,9 @@ def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, st
         return body, content_type
     if body is not None:
         raise ParameterValidationError("json", "must not be given together with body")
-    return json_body(json), "application/json" if content_type is None else content_type
+    if content_type is None:
+        content_type = "application/json"
+    return LargeJSON(json) if is_large(json) else json_body(json), content_type
 
 
 def make_request(

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiosmrt import __version__
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
-from aiosmrt.client import Client, check_type
+from aiosmrt.client import Client, check_type, encode_in_turns
 from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.models import (
-    InvokeEndpointAsyncInput,
-    InvokeEndpointOutput,
-    Timeouts,
-)
+from aiosmrt.large_json import LargeJSON
+from aiosmrt.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
 from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.retries import RetryPolicy
 from aiosmrt.serialize import choose_body, make_request, serialize
@@ -219,7 +216,8 @@ class Session:
             body: The data, at most 6 MiB (more where AWS has granted it); str is sent
                 as UTF-8. A mutable buffer must stay as it is until the call returns.
             json: In the body's place: an object to send as JSON; None is none given
-                (``null`` is ``body=b"null"``).
+                (``null`` is ``body=b"null"``). A large one is encoded in several turns
+                of the event loop, and must stay as it is until the call returns.
             content_type: The body's MIME type; ``application/json`` with ``json``.
             accept: The MIME type wanted of the answer.
             custom_attributes: Passed to the container, at most 1024 visible ASCII.
@@ -245,6 +243,8 @@ class Session:
             StreamTruncatedError: The answer ended before its announced length.
         """
         payload, content_type = choose_body(body, json, content_type)
+        if isinstance(payload, LargeJSON):
+            payload = await encode_in_turns(payload)
         request = make_request(
             INVOKE_ENDPOINT,
             payload,
@@ -305,9 +305,10 @@ class Session:
         from aiosmrt.streaming import ResponseStreamCall
 
         payload, content_type = choose_body(body, json, content_type)
+        large = payload if isinstance(payload, LargeJSON) else None
         request = make_request(
             INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
-            payload,
+            payload if large is None else b"",
             endpoint_name,
             content_type,
             accept,
@@ -320,7 +321,9 @@ class Session:
             prefix_aware_id,
         )
         return ResponseStreamCall(
-            self._client.open_stream(request, timeouts, retries, require_terminal=require_terminal)
+            self._client.open_stream(
+                request, timeouts, retries, require_terminal=require_terminal, large=large
+            )
         )
 
     def invoke_many(
@@ -529,6 +532,8 @@ class Session:
 
         if body is not None or json is not None:
             body, content_type = choose_body(body, json, content_type)
+            if isinstance(body, LargeJSON):
+                body = await encode_in_turns(body)
         parameters = InvokeEndpointAsyncInput(
             endpoint_name=endpoint_name,
             input_location=input_location,

@@ -508,7 +508,13 @@ async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
 
     async with RawServer(handler, ssl=served, limit=65_536) as server:
         async with open_transport(server.url, tls=trusting) as transport:
-            assert await fetch(transport, body=body, read=1.0) == b"ok"
+            exchange = await transport.acquire(deadline=None, connect=5.0)
+            raw = exchange._protocol.transport.get_extra_info("socket")
+            # Else megabytes are in the system's buffers when the last byte is written.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            await exchange.send(head.encode(), body, read=1.0)
+            assert await exchange.read(20.0, None) == b"ok"
 
 
 async def test_a_connection_that_dies_late_is_not_replaced_for_free(
