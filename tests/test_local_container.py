@@ -117,7 +117,8 @@ async def test_no_traffic_before_ping(caplog):
         await not_ready(local)
         await not_ready(local)
         assert not container.seen
-        text = f"the container at {container.url} is not ready: it answered GET /ping with 503"
+        host = f"127.0.0.1:{container.port}"
+        text = f"the container at {host} is not ready: it answered GET /ping with 503"
         assert [record.getMessage() for record in caplog.records] == [text]
         container.ping_status = 200
         for _ in range(3):

@@ -161,6 +161,19 @@ async def test_what_goes_wrong_inside_has_the_services_form(monkeypatch, caplog)
     assert "a defect" in caplog.text
 
 
+async def test_what_goes_wrong_inside_the_store_has_s3s_form(monkeypatch, caplog):
+    async with LocalEndpoint() as local:
+
+        async def defect(*_):
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(local._server._objects, "answer", defect)
+        status, _, body = await send_signed(local, "/b/k", method="GET", service="s3")
+    assert (status, b"<Code>InternalError</Code>" in body) == (500, True)
+    assert b"a defect" not in body
+    assert "a defect" in caplog.text
+
+
 async def test_session_calls_this_endpoint():
     async with LocalEndpoint(region="eu-central-1") as local:
         local.add_model("echo", echo)

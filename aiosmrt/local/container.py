@@ -50,7 +50,6 @@ class Container:
     def __init__(self, url: str, *, multi_model: bool = False) -> None:
         self._models = LoadedModels(self._converse) if multi_model else None
         self._transport = Transport(url, max_connections=_MAX_CONNECTIONS)
-        self._url = url
         self._is_ready = False
         self._complaint: str | None = None
         self._ping: asyncio.Task[bool] | None = None
@@ -131,7 +130,7 @@ class Container:
             self._ping = None
         if complaint is not None and complaint != self._complaint:
             # Once, and not with each call that is told to come again.
-            _log.warning("the container at %s is not ready: %s", self._url, complaint)
+            _log.warning("the container at %s is not ready: %s", self._transport.host, complaint)
         self._complaint = complaint
         return complaint is None
 
