@@ -67,7 +67,8 @@ class Generation:
         is_chat: Whether it came as a chat completion.
         input_tokens: The prompt's tokens; None where the model server did not tell.
         output_tokens: The answer's.
-        finish_reasons: Why the model stopped, for each of the answers in their order.
+        finish_reasons: Why the model stopped, for each of the answers (the first 128) in
+            their order; ``_OTHER`` for what is no single word.
     """
 
     is_chat: bool

@@ -43,6 +43,11 @@ _OWN_NAMES = re.compile(
     r"host|content-.*|accept.*|transfer-encoding|te|trailer|connection|upgrade|expect|cookie"
     r"|user-agent|authorization|proxy-.*|x-amz-.*|x-amzn-sagemaker-.*|amz-sdk-.*"
 )
+# What a container says goes to others' systems: a word, of so many answers at most, and
+# counts that 64 bits hold.
+_WORD = re.compile(r"[\w\-]{1,64}", re.ASCII)
+_MAX_ANSWERS = 128
+_MAX_COUNT = (1 << 63) - 1
 
 
 class CallWatcher:
@@ -309,8 +314,13 @@ class SeenTokens:
             if token.usage is not None:
                 self._usage = token.usage
             if token.finish_reason is not None:
-                self._finish_reasons[token.index] = token.finish_reason
+                self._note_finish(token.index, token.finish_reason)
             yield token
+
+    def _note_finish(self, index: int, reason: str) -> None:
+        reasons = self._finish_reasons
+        if index in reasons or len(reasons) < _MAX_ANSWERS:
+            reasons[index] = reason if _WORD.fullmatch(reason) else "_OTHER"
 
     def generation(self) -> Generation | None:
         """What they said; None where none was seen."""
@@ -319,7 +329,11 @@ class SeenTokens:
         usage, reasons = self._usage, self._finish_reasons
         return Generation(
             is_chat=self._is_chat,
-            input_tokens=None if usage is None else usage.prompt_tokens,
-            output_tokens=None if usage is None else usage.completion_tokens,
+            input_tokens=None if usage is None else _count(usage.prompt_tokens),
+            output_tokens=None if usage is None else _count(usage.completion_tokens),
             finish_reasons=tuple([reasons[index] for index in sorted(reasons)]),
         )
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= _MAX_COUNT else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import warnings
 
@@ -450,6 +451,23 @@ async def test_tokens_that_tell_nothing_of_the_generation(hooks):
     assert (generation.input_tokens, generation.output_tokens) == (None, None)
     assert (generation.is_chat, generation.finish_reasons) == (False, ())
     assert hooks.made[1].end.generation is None
+
+
+async def test_a_container_cannot_tell_others_what_it_likes(hooks):
+    choices = [
+        {"index": index, "delta": {}, "finish_reason": reason}
+        for index, reason in enumerate(["a sentence of the answer", "x" * 65, "stop", "naïve"])
+    ]
+    choices += [{"index": index, "delta": {}, "finish_reason": "stop"} for index in range(4, 999)]
+    usage = {"prompt_tokens": -1, "completion_tokens": 1 << 63}
+    payload = b"data: %s\n\n" % json.dumps({"choices": choices, "usage": usage}).encode()
+    async with streaming(hooks, part(payload)) as session:
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            assert len([token async for token in stream.iter_tokens()]) == 999
+    generation = hooks.made[0].end.generation
+    assert generation.finish_reasons[:4] == ("_OTHER", "_OTHER", "stop", "_OTHER")
+    assert len(generation.finish_reasons) == 128
+    assert (generation.input_tokens, generation.output_tokens) == (None, None)
 
 
 async def test_hooks_can_add_headers_and_the_signature_holds(hooks):

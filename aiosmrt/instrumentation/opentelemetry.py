@@ -62,10 +62,10 @@ gen_ai.client.operation.duration    histogram, s        where ``iter_tokens`` sa
 gen_ai.client.token.usage           histogram, {token}  where it was told
 ==================================  ==================  ===================================
 
-The first six tell ``rpc.system.name``, ``rpc.method``, ``server.address``, ``server.port`` and
-``aiosmrt.endpoint_name``; durations ``error.type`` too. Those for generative AI tell
-``gen_ai.operation.name`` and ``gen_ai.provider.name`` in the place of ``rpc.*``, and the usage
-``gen_ai.token.type``.
+All tell ``server.address``, ``server.port`` and ``aiosmrt.endpoint_name``; the first six
+``rpc.system.name`` and ``rpc.method``, the others ``gen_ai.operation.name`` and
+``gen_ai.provider.name``; the usage ``gen_ai.token.type``; the durations of what failed, and
+the retries, ``error.type``.
 """
 
 from __future__ import annotations
@@ -101,12 +101,14 @@ _PROVIDER = "aws.sagemaker"
 # Instrumentations of OpenTelemetry agree on this key: what an exporter does is not traced.
 _SUPPRESS = "suppress_instrumentation"
 
-# What the conventions advise for each.
-_CALL_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+# The buckets that the conventions advise; and further ones of calls, since an inference may
+# last a minute, and a stream eight.
+_CALL_SECONDS = [
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+    *(25, 50, 75, 100, 250, 500),
+]
 _GENERATION_SECONDS = [0.01 * 2**power for power in range(14)]
 _TOKENS = [4**power for power in range(14)]
-# Inferences last longer than most calls: up to a minute, and streams up to eight.
-_LONG_CALL_SECONDS = [*_CALL_SECONDS, 25, 50, 75, 100, 250, 500]
 
 
 class OpenTelemetry:
@@ -149,13 +151,13 @@ class _Meters:
             "rpc.client.call.duration",
             "s",
             "From a call's beginning to its output, or to its stream's end",
-            explicit_bucket_boundaries_advisory=_LONG_CALL_SECONDS,
+            explicit_bucket_boundaries_advisory=_CALL_SECONDS,
         )
         self.time_to_first_part = meter.create_histogram(
             "aiosmrt.client.time_to_first_part",
             "s",
             "From a call's beginning to its stream's first part",
-            explicit_bucket_boundaries_advisory=_LONG_CALL_SECONDS,
+            explicit_bucket_boundaries_advisory=_CALL_SECONDS,
         )
         self.active_calls = meter.create_up_down_counter(
             "aiosmrt.client.active_calls", "{call}", "Calls under way, open streams included"
@@ -170,7 +172,7 @@ class _Meters:
             "aiosmrt.client.pool_wait",
             "s",
             "An attempt's wait for one of the session's connections",
-            explicit_bucket_boundaries_advisory=_LONG_CALL_SECONDS,
+            explicit_bucket_boundaries_advisory=_CALL_SECONDS,
         )
         self.generation_duration = meter.create_histogram(
             "gen_ai.client.operation.duration",

@@ -1,8 +1,9 @@
 """What hooks cost a session that has none: instructions of a call, with and without them.
 
 Makes a copy of the package without a trace of its hook points, lets valgrind count the
-instructions of calls through both, and prints what the difference is of a call. Counts do
-not depend on what else the machine does; they take minutes.
+instructions of calls through both, and prints what the difference is of a call. What else
+the machine does changes the counts by some 0.1 %, by how answers are cut into reads; they
+take minutes.
 
     python tests/bench/hooks.py [--calls N]
 """
