@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from graphlib import TopologicalSorter
@@ -119,6 +120,13 @@ def lines_of_code(source: str) -> set[int]:
 @pytest.mark.parametrize("file", sorted(FILES))
 def test_every_module_has_its_floor(file):
     assert any(unit_of_file(file) in units for units in FLOORS)
+
+
+def test_the_readme_draws_every_unit():
+    readme = Path(__file__).parent.parent / "README.md"
+    drawing = readme.read_text(encoding="utf-8").rpartition("\n## How the code is laid out\n")[2]
+    drawn = set(re.findall(r"\w+", drawing)) | {"__init__", "__main__"}
+    assert not {unit_of_file(file) for file in FILES} - drawn
 
 
 @pytest.mark.parametrize("file", sorted(FILES))

@@ -185,12 +185,6 @@ def test_every_extra_is_told():
     assert set(re.findall(r"^\| `aiosmrt\[(\w+)\]`", section("Install"), re.MULTILINE)) == extras
 
 
-def test_the_drawing_shows_every_unit_of_the_package():
-    drawn = set(re.findall(r"\w+", section("How the code is laid out")))
-    units = {path.stem for path in Path(aiosmrt.__file__).parent.glob("[a-z]*")}
-    assert units - {"py"} <= drawn
-
-
 def test_no_block_escapes_the_search():
     fences = re.findall(r"^ *(?:```|~~~)", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(fences) == 2 * sum(map(len, SECTIONS.values()))
