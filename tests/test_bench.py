@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.report import Row, readme_table
 
 BENCH = Path(__file__).parent / "bench"
 CLIENTS = ["aiosmrt", "aiohttp", "boto3"]
@@ -118,3 +119,17 @@ def test_the_memory_of_many_records_is_told(tmp_path: Path) -> None:
         assert last == 400
         assert mib > 0
         assert f"400 records by {name}: " in done.stdout
+
+
+def test_the_readmes_table_shows_the_rows_that_were_measured() -> None:
+    figures = {"aiosmrt": [0.0001, 0.0003, 0.0002], "aiohttp": [0.0002, 0.0003, 0.0004]}
+    row = Row(where="http, asyncio", name="1 KB, 64 in flight", unit="µs", figures=figures)
+    other = Row(where="alone", name="sign", unit="µs", figures={"aiosmrt": [1.0]})
+    large = {"aiosmrt": [0.0067]}
+    sent = Row(where="http, asyncio", name="5 MB sent", unit="µs", figures=large)
+    assert readme_table([sent, other, row]).splitlines() == [
+        "| | aiosmrt | aiohttp, bare and unsigned |",
+        "|---|---|---|",
+        "| 1 KB, 64 in flight | 200 µs | 2.0 × |",
+        "| 5 MB sent | 6.7 ms | |",
+    ]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from alone import ALONE, measure
 from clients import CLIENTS
-from report import OURS, Row, table
+from report import OURS, Row, readme_table, table
 from workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -219,13 +219,24 @@ class Bench:
                 1e3,
                 lambda worker: worker.ask("stall", **LARGE)["seconds"],
             ),
+            "longest turn of the loop, 6 MB of JSON sent": (
+                "ms CPU",
+                1e3,
+                lambda worker: worker.ask("stall", **LARGE, as_json=True)["seconds"],
+            ),
         }
         for name, (unit, scale, ask) in asks.items():
             if not self.wants(name):
                 continue
-            figures: dict[str, list[float]] = {client: [] for client in self.clients}
+            # Not every client takes an object.
+            clients = [
+                client
+                for client in self.clients
+                if "JSON" not in name or hasattr(CLIENTS[client], "invoke_json")
+            ]
+            figures: dict[str, list[float]] = {client: [] for client in clients}
             for _ in range(max(self.rounds // 2, 1)):
-                for client in self.clients:
+                for client in clients:
                     worker = Process("worker.py", client, "asyncio", *where)
                     figures[client].append(ask(worker))
                     worker.stop()
@@ -274,6 +285,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("--full", action="store_true", help="every combination, more rounds")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
     parser.add_argument("--clients", default=",".join(CLIENTS), help="comma-separated")
     parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--rounds", type=int, help="rounds of each kind of work")
@@ -319,11 +331,9 @@ def main() -> None:
         "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}",
         "versions": {name: version(name) for name in DISTRIBUTIONS if _installed(name)},
     }
-    print(table(bench.rows))
-    print(
-        f"\nOurs, and what a peer takes of ours as a multiple: median (least–most) of {rounds} "
-        "alternating rounds."
-    )
+    print(readme_table(bench.rows) if given.markdown else table(bench.rows))
+    what = "median" if given.markdown else "median (least–most)"
+    print(f"\nOurs, and a peer's as a multiple of it: {what} of {rounds} alternating rounds.")
     print(", ".join(f"{name} {value}" for name, value in facts["versions"].items()))
     print(f"{facts['date']}, Python {facts['python']}, {facts['machine']}")
     for block in blocks:

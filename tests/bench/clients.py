@@ -1,6 +1,7 @@
 """The clients that are compared, each behind the same three methods.
 
-``invoke`` returns the length of the answer; ``stream`` reads a stream to its end and
+``invoke`` returns the length of the answer, and so does ``invoke_json`` of a client that
+takes an object for its body; ``stream`` reads a stream to its end and
 returns the number of its events, None for a client that does not decode them; ``hold``
 reads the first bytes of a stream and returns what keeps it open. Each has as many
 connections as it wants, and no library is imported before its client is opened.
@@ -39,6 +40,9 @@ class Aiosmrt:
         output = await self.session.invoke_endpoint(endpoint, body, content_type=CONTENT_TYPE)
         return len(output.body)
 
+    async def invoke_json(self, endpoint: str, value: Any) -> int:
+        return len((await self.session.invoke_endpoint(endpoint, json=value)).body)
+
     async def stream(self, endpoint: str, body: bytes) -> int | None:
         call = self.session.invoke_endpoint_with_response_stream
         events = 0
@@ -75,6 +79,11 @@ class Aiohttp:
     async def invoke(self, endpoint: str, body: bytes) -> int:
         url = f"{self.url}/endpoints/{endpoint}/invocations"
         async with self.session.post(url, data=body, headers=self.headers) as response:
+            return len(await response.read())
+
+    async def invoke_json(self, endpoint: str, value: Any) -> int:
+        url = f"{self.url}/endpoints/{endpoint}/invocations"
+        async with self.session.post(url, json=value) as response:
             return len(await response.read())
 
     async def stream(self, endpoint: str, body: bytes) -> int | None:

@@ -1,4 +1,4 @@
-"""Figures of alternating rounds to a table of ratios."""
+"""Figures of alternating rounds to a table of ratios, and to the one in the README."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from statistics import median
 
 import attrs
 
-__all__ = ["Row", "table"]
+__all__ = ["Row", "readme_table", "table"]
 
 OURS = "aiosmrt"
 
@@ -63,3 +63,52 @@ def table(rows: list[Row]) -> str:
         cells = [_cell(row.ratios(peer)) if peer in row.figures else "" for peer in peers]
         lines.append(" | ".join(["", row.where, row.name, own, *cells, ""]))
     return "\n".join(line.strip() for line in lines)
+
+
+# The README's rows, each by where and what it was measured.
+_README = [
+    ("http, asyncio", "1 KB, 1 in flight", "1 KB, 1 in flight"),
+    ("http, asyncio", "1 KB, 64 in flight", "1 KB, 64 in flight"),
+    ("http, asyncio", "1 KB, 512 in flight", "1 KB, 512 in flight"),
+    ("tls, asyncio", "1 KB, 64 in flight", "the same over TLS, 64 in flight"),
+    ("http, uvloop", "1 KB, 64 in flight", "the same on uvloop, 64 in flight"),
+    ("http, asyncio", "stream of tokens, 64 to a chunk", "token-size events, 64 to a chunk"),
+    ("http, asyncio", "stream of 64 KiB parts", "64 KiB parts"),
+    ("http, asyncio", "short streams, 64 in flight", "streams of 16 events, 64 in flight"),
+    ("http, asyncio", "5 MB sent", "5 MB sent"),
+    ("start", "import", "`import`"),
+    ("start", "first call of a fresh process", "first call of a fresh process"),
+]
+_PEERS = {
+    "aiohttp": "aiohttp, bare and unsigned",
+    "aiobotocore": "aiobotocore",
+    "capo": "capo",
+    "boto3": "boto3 in threads",
+}
+
+
+def readme_table(rows: list[Row]) -> str:
+    """The README's table: of each row that was measured, medians without their spread."""
+    measured = {(row.where, row.name): row for row in rows}
+    peers = [peer for peer in _PEERS if any(peer in row.figures for row in rows)]
+    lines = [
+        " | ".join(["", "", OURS, *map(_PEERS.__getitem__, peers), ""]),
+        "|".join(["", *["---"] * (2 + len(peers)), ""]),
+    ]
+    for where, name, label in _README:
+        row = measured.get((where, name))
+        if row is not None:
+            cells = [
+                f"{_short(median(row.ratios(peer)))} ×" if peer in row.figures else ""
+                for peer in peers
+            ]
+            lines.append(" | ".join(["", label, _time(median(row.figures[OURS])), *cells, ""]))
+    return "\n".join(line.strip().replace("  ", " ") for line in lines)
+
+
+def _time(seconds: float) -> str:
+    return f"{_short(seconds * 1e3)} ms" if seconds >= 1e-3 else f"{_short(seconds * 1e6)} µs"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 10 else f"{number:.0f}"

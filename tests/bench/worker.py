@@ -151,9 +151,15 @@ class Worker:
             await self.client.drop(stream)
         return {"bytes": grown / count}
 
-    async def stall(self, operation: str, endpoint: str, body: int) -> dict[str, float]:
+    async def stall(
+        self, operation: str, endpoint: str, body: int, *, as_json: bool = False
+    ) -> dict[str, float]:
         """The longest time that the loop's thread was kept busy in one turn during a call."""
-        data = b"x" * body
+        data: Any = b"x" * body
+        if as_json:
+            operation = "invoke_json"
+            row = [number / 7 for number in range(784)]
+            data = {"instances": [row] * (body // len(repr(row)))}
         await self._lane(operation, endpoint, data, 1)
         task = asyncio.ensure_future(self._lane(operation, endpoint, data, 1))
         longest = 0.0
