@@ -683,3 +683,21 @@ def test_the_codec_loads_the_standard_library_and_attrs_only():
         "aiosmrt.errors",
         "aiosmrt.eventstream",
     }
+
+
+def test_checksums_are_computed_by_what_was_given():
+    summed = []
+
+    def spying(data: bytes, value: int) -> int:
+        summed.append(data)
+        return crc32(data, value)
+
+    payloads = [b"%d" % number for number in range(3)]
+    wire = b"".join(encode_message({":message-type": "event"}, each) for each in payloads)
+    decoder = EventStreamDecoder(crc32=spying)
+    decoder.receive_data(wire)
+    assert [message.payload for message in decoder] == payloads == summed
+    decoder = EventStreamDecoder(crc32=lambda data, value: crc32(data, value) ^ 1)
+    decoder.receive_data(wire)
+    with pytest.raises(ChecksumMismatchError):
+        next(decoder.runs())

@@ -7,12 +7,17 @@ import contextlib
 import gc
 import json
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zlib_ng.zlib_ng
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_server import Connection, RawServer, in_use, until
 
 import aiosmrt
+import aiosmrt.streaming
 from aiosmrt import Credentials, Timeouts
 from aiosmrt.eventstream import encode_message
 
@@ -409,3 +414,10 @@ async def test_the_last_part_can_be_required_to_be_terminal() -> None:
                 with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
                     await collect(stream)
                 assert caught.value.parts_received == len(parts)
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 7, 70_000]))
+def test_the_speedups_checksums_are_zlibs(data: bytes, value: int, times: int) -> None:
+    assert aiosmrt.streaming.crc32 is zlib_ng.zlib_ng.crc32
+    data *= times
+    assert aiosmrt.streaming.crc32(data, value) == zlib.crc32(data, value)

@@ -105,6 +105,7 @@ class EventStreamDecoder:
 
     __slots__ = (
         "_bytes_received",
+        "_crc32",
         "_data",
         "_fault",
         "_max_message_length",
@@ -115,7 +116,12 @@ class EventStreamDecoder:
         "_waiting_length",
     )
 
-    def __init__(self, max_message_length: int = MAX_MESSAGE_LENGTH) -> None:
+    def __init__(
+        self,
+        max_message_length: int = MAX_MESSAGE_LENGTH,
+        *,
+        crc32: Callable[[bytes, int], int] = crc32,
+    ) -> None:
         """Makes a decoder for one stream.
 
         Args:
@@ -123,6 +129,7 @@ class EventStreamDecoder:
                 its 16 bytes around headers and payload included; 24 MiB by default.
                 With an iteration after every chunk, no more than that and one chunk
                 is ever buffered.
+            crc32: Computes checksums as `zlib.crc32` does, in its place.
 
         Raises:
             ValueError: The limit is below 16, so no message could pass.
@@ -132,6 +139,7 @@ class EventStreamDecoder:
                 f"max_message_length must be at least {OVERHEAD}, not {max_message_length}"
             )
         self._max_message_length = max_message_length
+        self._crc32 = crc32
         self._data: bytes = b""
         self._offset = 0
         # The chunks behind it, and their length in all. An empty deque has 700 bytes, and
@@ -232,6 +240,7 @@ class EventStreamDecoder:
         """
         # With a lower limit each message is looked at: another decoder's may be in there.
         heads = _heads if self._max_message_length >= _MAX_LENGTH_IN_RUN else {}
+        crc32 = self._crc32
         while (frame := self._frame()) is not None:
             headers, head_length, payload = frame
             payloads = [payload]
@@ -298,7 +307,7 @@ class EventStreamDecoder:
             payload = b"".join(views)
         # The CRC goes on from the prelude's, which holds the first 8 bytes.
         crc = crc32(head[8:], prelude_crc) if known is None else known[1]
-        computed = crc32(payload, crc)
+        computed = self._crc32(payload, crc)
         if computed != message_crc:
             self._fail(ChecksumMismatchError("message", expected=message_crc, computed=computed))
             return None
