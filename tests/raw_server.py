@@ -124,6 +124,10 @@ class RawServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        # Of a connection that broke the collector may take this future before the protocol
+        # that would have looked at it, and tell the loop that nobody did.
+        broken = writer.transport.get_protocol()._get_close_waiter(writer)
+        broken.add_done_callback(lambda future: future.cancelled() or future.exception())
         number, self.connections = self.connections, self.connections + 1
         try:
             # A client that goes away ends its connection, and no test by itself; and
