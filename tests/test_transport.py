@@ -399,27 +399,81 @@ async def test_an_answer_before_the_request_has_left_ends_its_connection() -> No
         assert not list(transport._idle)
 
 
-async def test_bytes_that_came_while_idle_are_nobodys_answer() -> None:
-    extra = asyncio.Event()
-
+@pytest.mark.parametrize(
+    "extra",
+    [
+        answer(b"nobody asked"),
+        answer(b"nobody asked")[:-1],
+        b"HTTP/1.1 500 Failed\r\nX-Half: ",  # the next answer would be its header's value
+        b"H",
+        b"\r\n",
+        b"nobody asked",
+    ],
+)
+async def test_bytes_that_came_while_idle_are_nobodys_answer(extra: bytes) -> None:
     async def handler(connection: Connection) -> None:
-        number = 0
         while True:
             server.requests.append(await connection.request())
             await connection.send(answer(b"%d" % len(server.requests)))
-            number += 1
             if len(server.requests) == 1:
-                await asyncio.sleep(0.01)
-                await connection.send(answer(b"nobody asked"))
-                extra.set()
+                await until(lambda: list(transport._idle))
+                await connection.send(extra)
 
     async with RawServer(handler) as server, open_transport(server.url) as transport:
         assert await fetch(transport) == b"1"
-        await extra.wait()
         (link,) = transport._idle
         await until(lambda: not link.is_clean)
         assert await fetch(transport) == b"2"
         assert await fetch(transport) == b"3"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 500 Failed\r\nX-Half: ", b"H", b"\r\n"])
+async def test_what_came_behind_an_answer_is_no_part_of_the_next(extra: bytes) -> None:
+    async with serve(answer(b"1") + extra, answer(b"2")) as server:
+        async with open_transport(server.url) as transport:
+            assert await fetch(transport) == b"1"
+            exchange = await begin(transport)
+            assert exchange.status_code == 200
+            assert await exchange.read(5.0, None) == b"2"
+
+
+async def test_a_kept_connection_that_died_since_it_was_taken_is_replaced_for_free() -> None:
+    async with serve(answer()) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        exchange = await transport.acquire(deadline=None, connect=5.0)
+        assert exchange.reused
+        # As when credentials are waited for, and the service closes meanwhile.
+        exchange._protocol.transport.close()
+        with pytest.raises(StaleConnectionError):
+            await exchange.send(b"POST / HTTP/1.1\r\n\r\n", b"", read=5.0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_nothing_begins_behind_the_closing(own: bool) -> None:
+    async with serve(answer()) as server, aiohttp.TCPConnector() as connector:
+        given = None if own else connector
+
+        async def acquire(transport: Transport) -> asyncio.Task[Exchange]:
+            task = asyncio.ensure_future(transport.acquire(deadline=None, connect=5.0))
+            await asyncio.sleep(0)
+            return task
+
+        # While it connects; and when a slot came free in the same moment.
+        connecting = Transport(server.url, max_connections=1, connector=given)
+        first = await acquire(connecting)
+        await connecting.aclose()
+        waiting = Transport(server.url, max_connections=1, connector=given)
+        exchange = await waiting.acquire(deadline=None, connect=5.0)
+        second = await acquire(waiting)
+        exchange.close()
+        await waiting.aclose()
+        for transport, task in ((connecting, first), (waiting, second)):
+            with pytest.raises(TransportError, match="The session"):
+                await task
+            assert transport._slots._free == 1
+            assert not transport._exchanges
+            assert not in_use(transport)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -117,14 +117,12 @@ class Exchange:
         protocol, link = self._protocol, self._link
         transport = protocol.transport
         self._sent = len(body)
+        self._written_at = self._loop.time()
         try:
+            # It may have ended since it was taken, while credentials were waited for.
             if link is None or transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
-            if not link.is_parsing:
-                # Once: the same parser reads one response after the other.
-                protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-                link.is_parsing = True
-            self._written_at = self._loop.time()
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
                 transport.write(b"".join((head, body)))

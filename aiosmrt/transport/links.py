@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,8 +36,6 @@ class Link:
         loop: As given.
         protocol: The connection's protocol.
         reused: As given; True from the first exchange's end on.
-        is_parsing: Whether the protocol has a parser of ours, which goes on from one response
-            to the next.
         idle_since: When its last exchange ended, by the loop's clock.
         due: When the wait under way has lasted too long; None where nobody waits.
         expired: Told when that comes.
@@ -48,7 +48,6 @@ class Link:
         "due",
         "expired",
         "idle_since",
-        "is_parsing",
         "loop",
         "protocol",
         "reused",
@@ -63,7 +62,6 @@ class Link:
         self.protocol: ResponseHandler = protocol
         self.loop = loop
         self.reused = reused
-        self.is_parsing = False
         self.idle_since = 0.0
         self.due: float | None = None
         self.expired: Callable[[], None] | None = None
@@ -117,6 +115,24 @@ class Link:
             self._timer = None
 
 
+class _Silence:
+    """The parser of an idle connection: whatever comes is no answer, and ends it.
+
+    A parser that has read a response would take what begins like a head for the beginning
+    of the next answer's, and tell nobody.
+    """
+
+    def feed_data(self, _: bytes) -> NoReturn:
+        """Refuses the bytes; the protocol closes the connection for it."""
+        raise HttpProcessingError(message="Bytes came that nobody asked for")
+
+    def feed_eof(self) -> None:
+        """Nothing was begun, so nothing is incomplete."""
+
+
+_silence: Any = _Silence()
+
+
 class IdleLinks:
     """The connections that wait for their next exchange; the last to come is the first to go.
 
@@ -136,6 +152,7 @@ class IdleLinks:
         loop = link.loop
         link.idle_since = loop.time()
         link.reused = True
+        link.protocol._parser = _silence  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._links.append(link)
         if self._timer is None:
             self._timer = loop.call_later(KEEPALIVE_SECONDS, self._expire, loop)

@@ -212,12 +212,16 @@ class Transport:
                 if waited is not None:
                     waited(time.perf_counter() - asked)
         try:
+            self._check_open()  # the slot may have been given just before the session was closed
             if fresh:
                 self._idle.clear()
             link = self._idle.take(loop)
             while link is None:
                 connection, reused = await self._connect(*opened, deadline, connect)
                 link = Link(connection, loop, reused=reused)
+                if self._closed:
+                    link.close()
+                    self._check_open()
                 if reused and (fresh or not link.is_clean):
                     link.close()
                     link = None
@@ -261,6 +265,7 @@ class Transport:
             # this is raised out here too: inside of `except` they would be its context.
             cause = None
         try:
+            self._check_open()  # else that is why
             raise failure from cause
         finally:
             del failure, cause  # they hold this frame, which would hold them
