@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from raw_server import in_use, serve, until
 
-from aiosmrt.errors import ReadTimeoutError
+from aiosmrt.errors import DeadlineExceededError, ReadTimeoutError
 from aiosmrt.transport import Transport, links
 
 if TYPE_CHECKING:
@@ -75,6 +75,16 @@ async def test_what_has_been_idle_for_too_long_is_not_taken(
         exchange = await begin(transport)
         assert not exchange.reused
         await exchange.read(5.0, None)
+
+
+async def test_an_idle_connection_is_not_used_past_the_deadline() -> None:
+    async with serve(ANSWER) as server, open_transport(server.url) as transport:
+        await (await begin(transport)).read(5.0, None)
+        past = asyncio.get_running_loop().time()
+        with pytest.raises(DeadlineExceededError):
+            await transport.acquire(deadline=past, connect=5.0)
+        assert len(server.requests) == 1
+        assert len(list(transport._idle)) == 1
 
 
 async def test_a_timer_serves_all_exchanges_of_its_connection() -> None:

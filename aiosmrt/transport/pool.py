@@ -215,6 +215,8 @@ class Transport:
             self._check_open()  # the slot may have been given just before the session was closed
             if fresh:
                 self._idle.clear()
+            elif deadline is not None:
+                self._remaining(deadline)
             link = self._idle.take(loop)
             while link is None:
                 connection, reused = await self._connect(*opened, deadline, connect)
@@ -242,10 +244,7 @@ class Transport:
         probe = _Probe()
         remaining = None
         if deadline is not None:
-            remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0:
-                text = "Timeouts.total ran out before a connection was made"
-                raise DeadlineExceededError(text, host=self.host)
+            remaining = self._remaining(deadline)
             connect = remaining if connect is None else min(connect, remaining)
         # A connector of the user's may queue the request behind others: that wait is
         # the deadline's matter and not connecting.
@@ -269,6 +268,14 @@ class Transport:
             raise failure from cause
         finally:
             del failure, cause  # they hold this frame, which would hold them
+
+    def _remaining(self, deadline: float) -> float:
+        """The seconds until the deadline; without any, nothing is to be sent."""
+        remaining = deadline - asyncio.get_running_loop().time()
+        if remaining <= 0:
+            text = "Timeouts.total ran out before a connection was made"
+            raise DeadlineExceededError(text, host=self.host)
+        return remaining
 
     def _connect_timeout(
         self, probe: _Probe, connect: float | None, remaining: float | None
