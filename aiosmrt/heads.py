@@ -1,7 +1,8 @@
 """The heads of requests as they are written: request line, headers, signature.
 
-All that is the same for every request of one `RequestHead` is put together once: the
-lines of its headers, and the canonical request but for the values that change.
+What is the same for every request of one `RequestHead` is put together once: the lines of
+its headers, and their values as they are signed. The form of its signature is that of all
+heads with the same path and header names: many programs give each call an id of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aiosmrt.auth.canonical import folded
 from aiosmrt.auth.signer import RequestForm
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class _Form:
     """What the requests of one `RequestHead` have in common."""
 
     start: str = attrs.field(repr=False)
+    values: tuple[str, ...] = attrs.field(repr=False)
     signing: RequestForm
 
 
@@ -64,7 +67,7 @@ class HeadWriter:
         self._form = lru_cache(_KEPT)(
             partial(
                 _make_form,
-                service=signer.service,
+                signer=signer,
                 host=host,
                 path_prefix=path_prefix,
                 target_prefix=target_prefix,
@@ -98,9 +101,8 @@ class HeadWriter:
             The request line and all headers, with the empty line.
         """
         form = self._form(head, bool(credentials.session_token))
-        signature = self.signer.sign_form(
-            form.signing, (invocation_id, request), body_hash, credentials
-        )
+        values = (*form.values, invocation_id, request)
+        signature = self.signer.sign_form(form.signing, values, body_hash, credentials)
         return (
             f"{form.start}{_INVOCATION_ID}: {invocation_id}\r\n{_REQUEST}: {request}\r\n"
             f"{_lines(signature)}{more}Content-Length: {body_length}\r\n\r\n"
@@ -111,19 +113,20 @@ def _make_form(
     head: RequestHead,
     with_token: bool,  # noqa: FBT001 - a key of the cache
     *,
-    service: str,
+    signer: SigV4Signer,
     host: str,
     path_prefix: str,
     target_prefix: str,
     unsigned: tuple[tuple[str, str], ...],
 ) -> _Form:
     path = path_prefix + head.path
-    own = ("Host", host)
-    lines = _lines([own, *unsigned, *head.headers])
-    signed = [own, *head.headers, (_INVOCATION_ID, None), (_REQUEST, None)]
+    signed = [("Host", host), *head.headers]
+    names = (*[name for name, _ in signed], _INVOCATION_ID, _REQUEST)
+    lines = _lines([*signed[:1], *unsigned, *signed[1:]])
     return _Form(
         f"POST {target_prefix}{path} HTTP/1.1\r\n{lines}",
-        RequestForm.of("POST", path, signed, service, with_token=with_token),
+        tuple([folded(value) for _, value in signed]),
+        signer.form("POST", path, names, with_token=with_token),
     )
 
 

@@ -130,19 +130,6 @@ def test_a_plan_takes_a_percent_sign_in_names_and_values():
     assert plan.canonical_headers(["%s %d"]) == "x-%s-100%:%s %d\n"
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["A", "a", "%s", "no"]), st.text(), st.booleans())),
-)
-def test_a_plan_that_knows_values_asks_for_the_others(headers):
-    names = [name for name, _, _ in headers]
-    whole = HeaderPlan.of(names, lambda name: name != "no")
-    known = [value if is_known else None for _, value, is_known in headers]
-    plan = HeaderPlan.of(names, lambda name: name != "no", known)
-    others = [value for _, value, is_known in headers if not is_known]
-    assert plan.canonical_headers(others) == whole.canonical_headers([h[1] for h in headers])
-    assert plan.signed_headers == whole.signed_headers
-
-
 @given(st.lists(st.tuples(st.sampled_from(["A", "a", "b-c", "B", "x-é"]), st.text()), max_size=8))
 def test_headers_are_botocores(headers):
     request = AWSRequest("GET", "https://host/")

@@ -90,60 +90,50 @@ def _encoded(text: str) -> str:
 class HeaderPlan:
     """Which headers are signed, and in which order, for one list of header names.
 
-    One plan serves every request with those names, and with those values that it was
-    told: the sorting is what takes the time.
+    It holds no values, so that one plan serves every request with those names: the
+    sorting is what takes the time.
 
     Attributes:
         signed_headers: The signed names in lower case, sorted and joined with ``;``.
-        template: The canonical headers, ``%s`` in place of each value that is not known.
-        positions: Where among the values that are not known those are.
+        template: The canonical headers, ``%s`` in place of each value.
+        positions: Where among all the headers those values are.
     """
 
     signed_headers: str
-    template: str = attrs.field(repr=False)
+    template: str
     positions: tuple[int, ...]
 
     @classmethod
-    def of(
-        cls,
-        names: Sequence[str],
-        signs: Callable[[str], bool],
-        known: Sequence[str | None] | None = None,
-    ) -> HeaderPlan:
+    def of(cls, names: Sequence[str], signs: Callable[[str], bool]) -> HeaderPlan:
         """Plans the signing of headers with these names.
 
         Args:
             names: The headers' names as sent, in any case and order, repeated where a
                 header is.
             signs: Whether a header is signed, told its name in lower case.
-            known: For each name the value that it always has, None where it has not.
         """
-        known = [None] * len(names) if known is None else known
-        lines: dict[str, list[str]] = {}
-        asked: dict[str, list[int]] = {}
-        unknown = 0
-        for name, value in zip(names, known, strict=True):
+        positions: dict[str, list[int]] = {}
+        for position, name in enumerate(names):
             if signs(lowered := name.lower()):
-                form = "%s" if value is None else folded(value).replace("%", "%%")
-                lines.setdefault(lowered, []).append(form)
-                if value is None:
-                    asked.setdefault(lowered, []).append(unknown)
-            unknown += value is None
-        ordered = sorted(lines)
+                positions.setdefault(lowered, []).append(position)
+        ordered = sorted(positions.items())
         return cls(
-            signed_headers=";".join(ordered),
-            # % is a legal character of a header's name.
+            signed_headers=";".join([name for name, _ in ordered]),
             template="".join(
-                [f"{name.replace('%', '%%')}:{','.join(lines[name])}\n" for name in ordered]
+                # % is a legal character of a header's name.
+                [
+                    f"{name.replace('%', '%%')}:{','.join(['%s'] * len(at))}\n"
+                    for name, at in ordered
+                ]
             ),
-            positions=tuple([at for name in ordered for at in asked.get(name, ())]),
+            positions=tuple([position for _, at in ordered for position in at]),
         )
 
     def canonical_headers(self, values: Sequence[str]) -> str:
         """The headers as they are signed, a line each.
 
         Args:
-            values: The values of all the names of which the plan knows none, in their order.
+            values: The values of all the names that the plan was made of, in their order.
         """
         return self.template % tuple([folded(values[at]) for at in self.positions])
 

@@ -50,7 +50,7 @@ __all__ = ["PreparedRequest", "RequestForm", "SigV4Signer"]
 _KEPT_KEYS = 8
 # The present second, of every signer: few, and so is what it costs to make one anew.
 _KEPT_MOMENTS = 16
-# Of `sign`: targets times the combinations of header names that a program uses.
+# Targets times the combinations of header names that a program uses.
 _KEPT_FORMS = 1024
 
 # x-amzn-trace-id and User-Agent are changed on the way by proxies and tracers, which
@@ -86,17 +86,17 @@ def _moment(second: int, region: str, service: str) -> _Moment:
 
 @attrs.frozen(eq=False)
 class RequestForm:
-    """What of the signing of many requests is the same: all but a few values.
+    """What of the signing of many requests is the same: all but values and the body's hash.
 
     Attributes:
-        canonical: The canonical request, ``%s`` in place of each value that changes and
-            of the payload's hash.
-        positions: Where among the values that change those of the canonical request are.
+        canonical: The canonical request, ``%s`` in place of each value and of the
+            payload's hash.
+        positions: Where among all the headers, the signer's own last, those values are.
         signed_headers: As in HeaderPlan.
         own_names: The headers that the signer adds, but for ``Authorization``.
     """
 
-    canonical: str = attrs.field(repr=False)
+    canonical: str
     positions: tuple[int, ...]
     signed_headers: str
     own_names: tuple[str, ...]
@@ -106,12 +106,12 @@ class RequestForm:
         cls,
         method: str,
         target: str,
-        headers: Sequence[tuple[str, str | None]],
+        names: Sequence[str],
         service: str,
         *,
         with_token: bool,
     ) -> RequestForm:
-        """Makes the form of requests.
+        """Makes the form of requests; `SigV4Signer.form` keeps those it made.
 
         Those of the headers that the signer sets itself are left unsigned: they are what
         is left of an earlier signature.
@@ -119,8 +119,7 @@ class RequestForm:
         Args:
             method: The HTTP method, in capitals.
             target: The path, and the query if any, percent-encoded as they are written.
-            headers: The headers as they will be written, ``Host`` among them; None for a
-                value that differs from request to request.
+            names: The names of the headers as they will be written, ``Host`` among them.
             service: The signing name.
             with_token: Whether the credentials have a session token.
         """
@@ -132,9 +131,8 @@ class RequestForm:
             own.append("X-Amz-Content-SHA256")
         lowered = {name.lower() for name in own}
         # No name is empty, so the place in the list stays and nothing is signed for it.
-        kept = ["" if name.lower() in lowered else name for name, _ in headers]
-        known = [*[value for _, value in headers], *[None] * len(own)]
-        plan = HeaderPlan.of([*kept, *own], _is_signed, known)
+        kept = ["" if name.lower() in lowered else name for name in names]
+        plan = HeaderPlan.of([*kept, *own], _is_signed)
         path, _, query = target.partition("?")
         fixed = [
             canonical_path(path, encode_twice=not is_s3, normalize=not is_s3),
@@ -242,11 +240,23 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
             ``X-Amz-Date``, ``X-Amz-Security-Token`` with a token,
             ``X-Amz-Content-SHA256`` for S3, ``Authorization``.
         """
-        names = tuple([(name, None) for name, _ in headers])
-        with_token = bool(credentials.session_token)
-        form = _kept_form(method, target, names, self.service, with_token=with_token)
+        names = tuple([name for name, _ in headers])
+        form = self.form(method, target, names, with_token=bool(credentials.session_token))
         values = [folded(value) for _, value in headers]
         return self.sign_form(form, values, payload_hash, credentials)
+
+    def form(
+        self, method: str, target: str, names: tuple[str, ...], *, with_token: bool
+    ) -> RequestForm:
+        """The form of requests, for `sign_form`; kept, and the same for every signer.
+
+        Args:
+            method: As for `sign`.
+            target: As for `sign`.
+            names: The names of the headers that `sign` takes.
+            with_token: Whether the credentials will have a session token.
+        """
+        return _kept_form(method, target, names, self.service, with_token=with_token)
 
     def sign_form(
         self,
@@ -259,8 +269,7 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
 
         Args:
             form: The request's form, for credentials with a token or without as these are.
-            values: The values that the form leaves open, in the order of its headers, with
-                no blanks around them and single ones inside.
+            values: The headers' values, `folded`.
             payload_hash: As for `sign`.
             credentials: What to sign with.
 
