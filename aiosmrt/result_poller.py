@@ -4,8 +4,9 @@ All that wait for an object below one prefix (the key up to its last slash) shar
 for one object is a GetObject, which has the object in hand if it is there. A look for several
 is a ListObjectsV2 that begins at the first of them and jumps from page to page over keys that
 nobody waits for: it costs no more requests than there are pages, nor than there are objects
-due. Where the caller may not list, each is asked for by itself, so many a second and those
-first that have waited longest: the more there are, the longer are the pauses of each.
+due. Where the caller may not list, or would read whole pages of years for each that is due,
+each is asked for by itself, so many a second and those first that have waited longest: the
+more there are, the longer are the pauses of each.
 """
 
 from __future__ import annotations
@@ -43,9 +44,14 @@ _logger = logging.getLogger("aiosmrt.async_inference")
 _FIRST_PAUSE = 0.05
 _GROWTH = 1.6
 _JITTER = (0.8, 1.2)
-# Of one prefix, without leave to list: looks at once, and looks in vain in a second.
+# Of one prefix, without a listing: looks at once, and looks in vain in a second.
 _BATCH = 64
 _VAIN_LOOKS = 100
+# How many that are due a page must tell of, on average. Pages come one behind the other, some
+# ten in a second: for fewer, looks for each are sooner done, and S3 charges twelve for a page.
+_WORTH_A_PAGE = 10
+# After how long a listing that was not worth it is tried again.
+_UNLISTED_SECONDS = 60.0
 # Looks that may fail in a row where none has succeeded yet: some 10 s of them.
 _FAILURES = 10
 
@@ -176,8 +182,8 @@ class _Directory:
         self._wakes_at = math.inf
         # No look before this, by the loop's clock.
         self._rests_until = 0.0
-        # Whether the caller may list; None when that is not known.
-        self._may_list: bool | None = None
+        # No listing before this, by the loop's clock; for ever where the caller may not list.
+        self._lists_from = 0.0
         # Whether to list for one object too, since GetObject tells too little.
         self._must_list = False
         self._has_answered = False
@@ -229,7 +235,7 @@ class _Directory:
             await self._sleep()
             due = self._due(loop.time())
             try:
-                await self._look(due)
+                due = await self._look(due)
                 failures = 0
             except AiosmrtError as error:
                 failures += 1
@@ -249,7 +255,7 @@ class _Directory:
     def _due(self, now: float) -> list[str]:
         """The keys to look for now: for a listing in its order, else a batch of them."""
         # Ten thousand wait here at times, and the loop with them: hence the plain loops.
-        if self._may_list is False:
+        if now < self._lists_from:
             overdue: list[tuple[float, str]] = []
             for key, watches in self._watches.items():
                 when = min([watch.due for watch in watches])
@@ -282,14 +288,23 @@ class _Directory:
             # Not `wait_for`, which up to Python 3.11 loses a cancellation that comes with it.
             await asyncio.wait({self._hurry}, timeout=pause)
 
-    async def _look(self, due: list[str]) -> None:
+    async def _look(self, due: list[str]) -> list[str]:
+        """Looks for as many as it can, and returns those."""
         alone = len(self._watches) == 1 and not self._must_list
-        if alone or self._may_list is False or not await self._list(due):
-            await self._get_each(due[:_BATCH])
+        lists = not alone and asyncio.get_running_loop().time() >= self._lists_from
+        listed = await self._list(due) if lists else 0
+        if listed == len(due):
+            return due
+        await self._get_each(due[listed : listed + _BATCH])
+        return due[: listed + _BATCH]
 
-    async def _list(self, due: list[str]) -> bool:
-        """Looks by listing; False where that cannot be done."""
-        at = 0
+    async def _list(self, due: list[str]) -> int:
+        """Looks by listing; returns for how many, fewer where it cannot be done or is not worth it.
+
+        Args:
+            due: The keys, in order.
+        """
+        at = pages = 0
         while at < len(due):
             try:
                 page = await self._store.list_page(self._prefix, _just_before(due[at]))
@@ -299,9 +314,10 @@ class _Directory:
                 page = None
             if page is None:
                 _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
-                self._may_list = False
-                return False
-            self._may_list = self._has_answered = True
+                self._lists_from = math.inf
+                return at
+            self._has_answered = True
+            pages += 1
             for key in page:
                 if key in self._watches:
                     self._settle(key, None)
@@ -311,7 +327,11 @@ class _Directory:
             if behind == at:  # a page of keys that `_just_before` did not get past
                 await self._get(due[at])
             at = max(behind, at + 1)
-        return True
+            if at < len(due) and at < pages * _WORTH_A_PAGE and not self._must_list:
+                _logger.debug("too many others lie below %s: asking for each", self._prefix)
+                self._lists_from = asyncio.get_running_loop().time() + _UNLISTED_SECONDS
+                return at
+        return len(due)
 
     async def _get_each(self, keys: list[str]) -> None:
         outcomes = await asyncio.gather(*map(self._get, keys), return_exceptions=True)
@@ -346,7 +366,7 @@ class _Directory:
             return True
         if "is not authorized to perform" in error.message:
             return False
-        if self._may_list is not False:
+        if self._lists_from < math.inf:
             self._must_list = True
             if await self._list([key]):
                 return key in self._watches

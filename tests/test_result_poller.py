@@ -136,24 +136,41 @@ async def test_keys_that_nobody_waits_for_are_jumped_over(s3, poller):
     """A prefix with years of outputs in it: pages between those waited for are not read."""
     for number in range(10_000):
         s3.put(f"s3://b/d/{number:05}", "")
-    wanted = ["00000", "05000", "09999", "10000", "5"]
-    waits = [watch(poller, f"s3://b/d/{name}") for name in wanted]
-    assert await asyncio.gather(*map(outcome, waits[:3])) == [None] * 3
-    assert not waits[3].arrived.done()
-    assert not waits[4].arrived.done()
-    for waiting in waits[3:]:
+    wanted = [f"{number + each:05}" for number in (0, 5000, 9980) for each in range(10)]
+    waits = [watch(poller, f"s3://b/d/{name}") for name in [*wanted, "10000", "5"]]
+    assert await asyncio.gather(*map(outcome, waits[:-2])) == [None] * len(wanted)
+    assert not waits[-2].arrived.done()
+    assert not waits[-1].arrived.done()
+    for waiting in waits[-2:]:
         waiting.close()
     assert s3.counts["ListObjectsV2"] <= 4 * 2
+
+
+async def test_few_among_many_are_asked_for_each(s3, poller):
+    """A prefix with years of outputs in it, and a page of them for each five waited for."""
+    for number in range(20_000):
+        s3.put(f"s3://b/d/{number:05}", "")
+    names = [f"d/{number:05}x" for number in range(0, 20_000, 200)]
+    waits = [watch(poller, f"s3://b/{name}") for name in names]
+    await until(lambda: {seen.key for seen in s3.seen} >= set(names[5:]))
+    assert s3.counts["ListObjectsV2"] == 1  # which told of the first five
+    s3.put(f"s3://b/{names[50]}", "late")
+    assert await outcome(waits.pop(50)) == b"late"
+    for waiting in waits:
+        waiting.close()
 
 
 async def test_a_full_page_of_neighbours_hides_nothing(s3, poller):
     """More keys than a page holds between the text that the listing begins at and the key."""
     for number in range(1500):
         s3.put(f"s3://b/d/k/{number:05}", "")
+        s3.put(f"s3://b/d/a/{number:05}", "")
     s3.put("s3://b/d/k0", "hidden")
+    dense = [watch(poller, f"s3://b/d/a{number}") for number in range(30)]
     waits = [watch(poller, f"s3://b/d/{name}") for name in ("k0", "x")]
     assert await outcome(waits[0]) == b"hidden"
-    waits[1].close()
+    for waiting in [*dense, waits[1]]:
+        waiting.close()
 
 
 @pytest.mark.parametrize(
