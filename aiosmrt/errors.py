@@ -74,6 +74,10 @@ __all__ = [
     "ValidationError",
 ]
 
+_WHO_ANSWERS = (
+    "look at what answers at the endpoint URL, such as a proxy or a load balancer on the way."
+)
+
 
 def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
     """Rebuilds an error from its facts, past the keyword-only ``__init__``."""
@@ -284,9 +288,26 @@ class DeadlineExceededError(TransportError, TimeoutError):
 
 
 class EventStreamError(AiosmrtError):
-    """The bytes of an event stream do not make sense."""
+    """The bytes of an event stream do not make sense.
 
+    Attributes:
+        content_type: The response's own Content-Type without parameters (``text/html``),
+            where it is not an event stream's and no message could be read; else None.
+    """
+
+    content_type: str | None = None
     _advice = "Parts handed out before it are whole and correct; the rest of the response is lost."
+
+    def _where(self) -> list[str]:
+        facts = super()._where()
+        if self.content_type is not None:  # from outside: its beginning, escaped
+            facts.append(f"content type {self.content_type[:80]!r}")
+        return facts
+
+    def _advise(self) -> str:
+        if self.content_type is not None:
+            return f"What came is no event stream: {_WHO_ANSWERS}"
+        return super()._advise()
 
 
 class InvalidMessageError(EventStreamError):
@@ -581,10 +602,7 @@ class UnknownServiceError(ServiceError):
         if advice := _STATUS_ADVICE.get(self.status_code):
             return advice
         if self.request_id is None and self.code == str(self.status_code):
-            return (
-                "Neither an error code nor a request id of AWS came with it: look at what answers "
-                "at the endpoint URL, such as a proxy or a load balancer on the way."
-            )
+            return f"Neither an error code nor a request id of AWS came with it: {_WHO_ANSWERS}"
         return "Look its code up in the AWS documentation; quote the request id to AWS Support."
 
 

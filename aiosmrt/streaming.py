@@ -13,6 +13,7 @@ from aiosmrt import framing
 from aiosmrt.deserialize import carries_part
 from aiosmrt.errors import (
     AiosmrtError,
+    EventStreamError,
     MessageTooLargeError,
     StreamTruncatedError,
     TransportError,
@@ -43,6 +44,9 @@ except ImportError:
     pass
 else:  # a tenth of zlib's time, and typed in part: the extra `speedups`
     _crc32 = zlib_ng.crc32  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+# Of the response itself: what its parts hold, `content_type` tells.
+_CONTENT_TYPE = "application/vnd.amazon.eventstream"
 
 # Half the cost of PayloadPart(payload), whose __init__ of Python does the same by the same.
 _new_part = PayloadPart.__new__
@@ -243,6 +247,10 @@ class ResponseStream:
             return  # the other task goes on
         if isinstance(error, AiosmrtError):
             self._describe(error)
+        if isinstance(error, EventStreamError) and not self._decoded:
+            told = self.metadata.headers.get("Content-Type", "").partition(";")[0].strip()
+            if told and told.lower() != _CONTENT_TYPE:
+                error.content_type = told
         if isinstance(error, StreamTruncatedError):
             error.bytes_received = self._decoder.bytes_received
             error.parts_received = self._parts

@@ -309,6 +309,11 @@ CASES = {
         aiosmrt.ChecksumMismatchError, streamed(DAMAGED),
         "checksum", "the rest of the response is lost", 1, head=True,
     ),
+    "a page in a stream's place": Case(
+        aiosmrt.ChecksumMismatchError,
+        broken(stream, answer(b"<html>Log in, please", headers={"Content-Type": "text/html; a=b"})),
+        "checksum", "content type 'text/html'). What came is no event stream: look at what", 1,
+    ),
     "an endless part": Case(
         aiosmrt.MessageTooLargeError, streamed(ENDLESS),
         "message of 2147483648 bytes, where the limit is 25165824", "raise the limit", 1, head=True,

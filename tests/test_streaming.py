@@ -14,7 +14,7 @@ import pytest
 import zlib_ng.zlib_ng
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import Connection, RawServer, in_use, until
+from raw_server import Connection, RawServer, answer, in_use, serve, until
 
 import aiosmrt
 import aiosmrt.streaming
@@ -151,6 +151,36 @@ async def test_every_fault_in_a_stream_is_typed(
             assert "the-request-id" in str(caught.value)
             if code is not None:
                 assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "told, before, seen",
+    [
+        ("text/html; charset=utf-8", b"", "text/html"),
+        ("x" * 8_000, b"", "x" * 80),
+        ("a\x9bb\xa0c", b"", r"a\x9bb\xa0c"),
+        ("application/vnd.Amazon.eventstream; a=b", b"", None),
+        (";", b"", None),
+        ("text/html", part(b"one"), None),
+    ],
+    ids=["page", "long", "odd", "stream", "empty", "behind a part"],
+)
+async def test_what_is_no_event_stream_is_told_by_its_content_type(
+    told: str, before: bytes, seen: str | None
+) -> None:
+    page = answer(before + b"<html>somebody's secret", headers={"Content-Type": told})
+    options = {"region": "us-east-1", "credentials": KEYS}
+    async with (
+        serve(page) as server,
+        aiosmrt.Session(endpoint_url=server.url, **options) as session,
+    ):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(aiosmrt.EventStreamError) as caught:
+                await collect(stream)
+    text = str(caught.value)
+    assert "secret" not in text
+    assert ("content type" in text) is (seen is not None)
+    assert seen is None or f"content type '{seen}')" in text
 
 
 @pytest.mark.parametrize("how", ["closed", "reset"])
