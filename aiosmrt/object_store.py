@@ -257,6 +257,7 @@ class ObjectStore:
         self._user_agent = user_agent
         self._credentials: Credentials | None = None
         self._regions: dict[str, str] = {}
+        # By URL and region, both of which change when a bucket's region is found.
         self._stores: dict[tuple[str, str, _Client], S3Store] = {}
         self._opening = asyncio.Lock()
         self._slots: dict[_Purpose, asyncio.Semaphore] = {
@@ -450,9 +451,6 @@ class ObjectStore:
             if found is None or found == region:
                 return False
             self._regions[location.bucket] = found
-            self._stores = {
-                key: store for key, store in self._stores.items() if key[0] != location.bucket
-            }
             return True
         if isinstance(failure.error, ExpiredTokenException) and "credentials" not in mended:
             mended.add("credentials")
@@ -505,18 +503,18 @@ class ObjectStore:
 
     async def _open(self, location: S3Location, client: _Client) -> S3Store:
         """The store of obstore's for it; making one takes 30 ms, so a thread does it."""
-        base = location.split()[0]
-        key = (location.bucket, base, client)
+        url = self._bucket_url(location) + quote(location.split()[0])
+        key = url, self._region(location), client
         if (store := self._stores.get(key)) is None:
             async with self._opening:
                 if (store := self._stores.get(key)) is None:
                     if len(self._stores) >= _MAX_STORES:
                         self._stores.clear()
-                    make = asyncio.to_thread(self._make_store, location, base, client)
+                    make = asyncio.to_thread(self._make_store, location, *key)
                     store = self._stores[key] = await make
         return store
 
-    def _make_store(self, location: S3Location, base: str, client: _Client) -> S3Store:
+    def _make_store(self, location: S3Location, url: str, region: str, client: _Client) -> S3Store:
         try:
             from obstore.exceptions import BaseError
             from obstore.store import S3Store
@@ -524,14 +522,13 @@ class ObjectStore:
             raise ConfigurationError(
                 f"S3 is reached through obstore, which is not installed: {_INSTALL}"
             ) from None
-        url = self._bucket_url(location) + quote(base)
         options = self._client_options(url, client)
         retries = 0 if client == "ask" else self._config.retries.max_attempts - 1
         try:
             return S3Store(
                 location.bucket,
                 config={
-                    "region": self._region(location),
+                    "region": region,
                     # The URL is the bucket's already, whichever style it has.
                     "aws_endpoint_url_s3": url,
                     "virtual_hosted_style_request": True,

@@ -6,6 +6,8 @@ import asyncio
 import os
 import ssl
 import sys
+import threading
+import time
 import traceback
 from datetime import datetime, timedelta, timezone
 
@@ -323,6 +325,33 @@ async def test_requests_redirected_together_all_find_the_region(s3, store):
     s3.hook = gather
     assert await asyncio.gather(*[read(store, "s3://b/k") for _ in range(5)]) == [b"found"] * 5
     assert s3.counts["GetObject"] == 10
+
+
+async def test_a_region_found_while_a_client_is_made_is_not_forgotten(s3, store, monkeypatch):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/k", "found")
+    being_made = threading.Event()
+    make = store._make_store
+
+    def make_slowly(*args):
+        made = make(*args)
+        if args[-1] == "upload":
+            being_made.set()
+            while not store._regions:
+                time.sleep(0.01)
+        return made
+
+    async def wait(seen, request):
+        if seen.operation == "GetObject":
+            await until(being_made.is_set)
+
+    monkeypatch.setattr(store, "_make_store", make_slowly)
+    s3.hook = wait
+    reading = asyncio.create_task(read(store, "s3://b/k"))
+    await until(lambda: s3.counts["GetObject"])
+    await store.put(at("s3://b/new"), b"body", content_type=None)
+    assert await reading == b"found"
+    assert s3.objects["b", "new"].body == b"body"
 
 
 async def test_a_region_that_cannot_be_asked_for_leaves_the_redirect(s3, store):
