@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -107,6 +108,18 @@ async def test_a_timer_that_nobody_waits_for_ends_by_itself() -> None:
         (link,) = transport._idle
         await until(lambda: link._timer is None)
         assert link.is_clean
+
+
+async def test_who_forgets_to_close_is_told_and_the_connections_are_closed() -> None:
+    async with serve(ANSWER) as server:
+        transport = Transport(server.url, max_connections=1)
+        await (await begin(transport)).read(70.0, None)
+        (link,) = transport._idle
+        with pytest.warns(ResourceWarning, match="Session was not closed"):  # noqa: PT031
+            del transport
+            gc.collect()
+        await until(lambda: not link.protocol.is_connected())
+        assert link._timer is None
 
 
 async def test_a_connector_of_the_users_gets_each_connection_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -9,7 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -155,7 +157,7 @@ class IdleLinks:
         link.protocol._parser = _silence  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._links.append(link)
         if self._timer is None:
-            self._timer = loop.call_later(KEEPALIVE_SECONDS, self._expire, loop)
+            self._expire_at(link.idle_since + KEEPALIVE_SECONDS, loop)
 
     def take(self, loop: asyncio.AbstractEventLoop) -> Link | None:
         """A connection that is still good, None where there is none."""
@@ -175,11 +177,36 @@ class IdleLinks:
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        oldest = loop.time() - KEEPALIVE_SECONDS
-        while self._links and self._links[0].idle_since <= oldest:
-            self._links.popleft().close()
+    def _expire_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
+        # Weakly: the timer shall not hide from the collector that nobody closes the session.
+        self._timer = loop.call_at(when, _expire, weakref.ref(self))
+
+    def expire(self) -> None:
+        """Closes those that have been idle for too long."""
         self._timer = None
-        if self._links:
-            due = self._links[0].idle_since + KEEPALIVE_SECONDS
-            self._timer = loop.call_at(due, self._expire, loop)
+        while self._links:
+            oldest = self._links[0]
+            due = oldest.idle_since + KEEPALIVE_SECONDS
+            if oldest.loop.time() < due:
+                self._expire_at(due, oldest.loop)
+                return
+            self._links.popleft().close()
+
+    def __del__(self) -> None:
+        if not self._links or self._links[0].loop.is_closed():
+            return  # of a loop that is closed aiohttp tells
+        # The garbage collector may run in any thread; and a warning may be an error.
+        self._links[0].loop.call_soon_threadsafe(_close, self._links)
+        text = "a Session was not closed: enter it with async with, or await its aclose()"
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+
+
+def _expire(dereference: Callable[[], IdleLinks | None]) -> None:
+    idle = dereference()
+    if idle is not None:
+        idle.expire()
+
+
+def _close(links: Iterable[Link]) -> None:
+    for link in links:
+        link.close()
