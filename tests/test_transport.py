@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -212,6 +213,29 @@ async def test_no_further_byte_in_time_is_a_read_timeout() -> None:
         assert await exchange.receive(5.0) == b"ab"
         with pytest.raises(ReadTimeoutError):
             await exchange.receive(0.05)
+
+
+async def test_what_came_while_the_loop_was_busy_came_in_time() -> None:
+    asked = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer(b"abcdef")[:-3])
+        await asked.wait()
+        await connection.send(b"d")
+        time.sleep(0.2)  # noqa: ASYNC251 - the client's loop is the same
+        await until(lambda: exchange.bytes_received == 4)
+        await connection.send(b"ef")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"abc"
+        asked.set()
+        received = await exchange.receive(0.1)
+        while chunk := await exchange.receive(5.0):
+            received += chunk
+        assert received == b"def"
+        exchange.release()
 
 
 async def test_the_deadline_ends_head_and_body() -> None:

@@ -311,19 +311,22 @@ class Exchange:
 
     def _expired(self) -> None:
         """Nothing came in time."""
+        payload = self._payload
+        if payload is not None and (payload.is_eof() or payload.total_bytes > self.bytes_received):
+            return  # the loop was busy: it has come, and whoever waits is about to take it
         error: TransportError
         if self._deadline is not None and self._loop.time() >= self._deadline:
-            what = "head was waited for" if self._payload is None else "body was read"
+            what = "head was waited for" if payload is None else "body was read"
             text = f"Timeouts.total ran out while the response's {what}"
             error = DeadlineExceededError(text, host=self._owner.host)
         else:
             text = "No byte of the response's head came within Timeouts.read"
-            if self._payload is not None:
+            if payload is not None:
                 text = "No further byte of the response came within Timeouts.idle"
             error = ReadTimeoutError(f"{text}={self._limit} s", host=self._owner.host)
         self._protocol.set_exception(error)
-        if self._payload is not None:
-            self._payload.set_exception(error)
+        if payload is not None:
+            payload.set_exception(error)
 
     def _lost(self, error: BaseException) -> BaseException:
         """The error of ours that an exception from the connection stands for."""
