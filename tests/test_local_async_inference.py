@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,6 +12,7 @@ from aiohttp import web
 from local_clients import Stubborn, echo, send_signed, until, with_boto
 
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
+from aiosmrt.local.store import entity_tag
 
 PATH = "/endpoints/model/async-invocations"
 P = "X-Amzn-SageMaker-"
@@ -355,6 +357,25 @@ async def test_a_result_that_the_store_has_no_room_for(caplog):
         local.add_model("model", model)
         text = await failing(local)
         assert text == "the local object store holds 50 bytes at most"
+
+
+async def test_a_long_result_is_hashed_in_a_thread(monkeypatch):
+    hashed = {}
+
+    async def model(request):
+        return bytes(1_000_000) if request.body == b"long" else b"short"
+
+    def note(body):
+        hashed[len(body)] = threading.current_thread() is threading.main_thread()
+        return entity_tag(body)
+
+    monkeypatch.setattr("aiosmrt.local.store.entity_tag", note)
+    async with LocalEndpoint() as local:
+        local.add_model("model", model)
+        for body in (b"short", b"long"):
+            _, output, _ = await invoke(local, body)
+            await result(local, output)
+    assert hashed == {5: True, 1_000_000: False}
 
 
 async def test_what_goes_wrong_inside_is_told_too(monkeypatch, caplog):

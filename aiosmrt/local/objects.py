@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from aiosmrt.errors import AiosmrtError, ConfigurationError
-from aiosmrt.local.store import Location, ObjectStore, StoreFullError
+from aiosmrt.local.store import Location, ObjectStore, StoreFullError, entity_tag_aside
 
 if TYPE_CHECKING:
     from aiosmrt.auth.credentials import Credentials, CredentialsProvider
@@ -75,8 +75,15 @@ class LocalObjects:
         Raises:
             ObjectsError: The store is full.
         """
+        etag = await entity_tag_aside(body)
         try:
-            self.store.put(Location.parse(uri), body, now=self.clock(), content_type=content_type)
+            self.store.put(
+                Location.parse(uri),
+                body,
+                now=self.clock(),
+                content_type=content_type,
+                etag=etag,
+            )
         except StoreFullError as error:
             raise ObjectsError(str(error)) from error
 

@@ -7,7 +7,6 @@ succeed.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import format_datetime
@@ -29,7 +28,13 @@ from aiosmrt.local.s3_documents import (
     read_completion,
     read_deletion,
 )
-from aiosmrt.local.store import Location, ObjectStore, StoredObject, StoreFullError, entity_tag
+from aiosmrt.local.store import (
+    Location,
+    ObjectStore,
+    StoredObject,
+    StoreFullError,
+    entity_tag_aside,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -202,7 +207,7 @@ class ObjectStoreApi:
         return web.Response(status=status, headers=headers, body=_body(stored.body, start, end))
 
     async def _put_object(self, request: S3Request, body: bytes) -> web.Response:
-        etag = await _entity_tag(body)
+        etag = await entity_tag_aside(body)
         if request.headers.get("If-None-Match") == "*" and request.location in self._store:
             raise _precondition_failed()
         wanted = request.headers.get("If-Match")
@@ -241,7 +246,7 @@ class ObjectStoreApi:
         return _document(created_upload(request.location, upload_id))
 
     async def _upload_part(self, request: S3Request, body: bytes) -> web.Response:
-        etag = await _entity_tag(body)
+        etag = await entity_tag_aside(body)
         number = request.query.get("partNumber", "")
         self._uploads.put_part(request.location, request.query["uploadId"], number, body, etag)
         return web.Response(headers={"ETag": etag})
@@ -292,12 +297,6 @@ def _metadata(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     return {
         name: value for name, value in headers.items() if name.lower().startswith("x-amz-meta-")
     }
-
-
-async def _entity_tag(body: bytes) -> str:
-    if len(body) <= _PIECE_LENGTH:
-        return entity_tag(body)
-    return await asyncio.to_thread(entity_tag, body)
 
 
 def _range(value: str | None, length: int) -> tuple[int, int] | None:
