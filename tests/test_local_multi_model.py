@@ -36,7 +36,8 @@ class MultiModelContainer:
         if request.path == "/models":
             return await self._load(await request.json())
         name = request.path.removeprefix("/models/").removesuffix("/invoke")
-        assert name in self.loaded
+        if name not in self.loaded:
+            return web.Response(status=404, text="not loaded")
         return web.Response(text=request.headers["X-Amzn-SageMaker-Target-Model"])
 
     async def _load(self, asked):
@@ -160,6 +161,15 @@ async def test_a_container_that_comes_back_holds_no_models(local, container):
     assert (await ask(local, "a"))[:2] == (429, "ModelNotReadyException")
     container.loaded.clear()
     await container.start(container.port)
+    assert (await ask(local, "a"))[0] == 200
+    assert len(container.loaded) == 1
+
+
+async def test_a_container_that_came_back_unseen_is_given_its_models_again(local, container):
+    for model in ("a", "b"):
+        assert (await ask(local, model))[0] == 200
+    container.loaded.clear()
+    assert (await ask(local, "a"))[:2] == (424, "ModelError")
     assert (await ask(local, "a"))[0] == 200
     assert len(container.loaded) == 1
 

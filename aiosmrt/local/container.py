@@ -79,6 +79,8 @@ class Container:
         except AiosmrtError as error:
             raise _no_answer(request.endpoint_name) from error
         if not 200 <= exchange.status_code < 300:
+            if exchange.status_code == 404 and self._models and request.target_model:
+                self._models.miss(request.target_model)
             text = await _text(exchange)
             raise ModelFailure(exchange.status_code, text)
         headers = exchange.headers

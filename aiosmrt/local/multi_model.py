@@ -51,8 +51,7 @@ class LoadedModels:
         """
         if target_model is None:
             raise target_missing("model")
-        # The service gives the container a name of its own: this one may hold a slash.
-        name = sha256(target_model.encode()).hexdigest()
+        name = _name(target_model)
         if name in self._loaded:
             del self._loaded[name]
             self._loaded[name] = None
@@ -77,6 +76,10 @@ class LoadedModels:
         """The container has gone: another one holds no models."""
         self._loaded.clear()
 
+    def miss(self, target_model: str) -> None:
+        """The container did not find a model: it may have been started anew meanwhile."""
+        self._loaded.pop(_name(target_model), None)
+
     async def aclose(self) -> None:
         """Breaks off what is being loaded."""
         loading = list(self._loading.values())
@@ -96,3 +99,8 @@ class LoadedModels:
             oldest = next(iter(self._loaded))
             del self._loaded[oldest]
             await self._ask("DELETE", f"/models/{oldest}", b"")
+
+
+def _name(target_model: str) -> str:
+    """The name that the container is told, for the call's own may hold a slash."""
+    return sha256(target_model.encode()).hexdigest()
