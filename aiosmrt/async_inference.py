@@ -52,6 +52,7 @@ class AsyncInvocation:
         output_location: The S3 URI at which the output will lie.
         failure_location: The S3 URI at which a failure object would lie, None for none.
         metadata: The accepting response's, None for a handle made from saved facts.
+        endpoint_name: The endpoint that was called, None for such a handle too.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class AsyncInvocation:
         failure_location: str | None,
         metadata: ResponseMetadata | None,
         poller: ResultPoller,
+        endpoint_name: str | None = None,
     ) -> None:
         self.inference_id = inference_id
         self.output_location = output_location
         self.failure_location = failure_location
         self.metadata = metadata
         self._poller = poller
+        self.endpoint_name = endpoint_name
 
     def __repr__(self) -> str:
         return f"<AsyncInvocation {self.inference_id} to {self.output_location}>"
@@ -288,6 +291,7 @@ class _Wait:
     def _describe(self, error: AiosmrtError) -> None:
         """Adds what the call that queued the inference knew."""
         error.operation = INVOKE_ENDPOINT_ASYNC.name
+        error.endpoint_name = self._invocation.endpoint_name
         if self._invocation.metadata is not None:
             error.request_id = self._invocation.metadata.request_id
 

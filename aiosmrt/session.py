@@ -557,6 +557,7 @@ class Session:
             failure_location=output.failure_location,
             metadata=output.metadata,
             poller=self._poller,
+            endpoint_name=endpoint_name,
         )
 
     async def upload_input(

@@ -189,7 +189,8 @@ async def await_a_failed_inference() -> None:
         local.add_model("my-endpoint", fail)
         invocation = await session.invoke_endpoint_async("my-endpoint", body=BODY)
         assert invocation.metadata is not None
-        with pytest.raises(AiosmrtError, match=f"request id {invocation.metadata.request_id}") as e:
+        told = f"endpoint my-endpoint, request id {invocation.metadata.request_id}"
+        with pytest.raises(AiosmrtError, match=told) as e:
             await invocation.result(timeout=30)
         raise e.value
 
