@@ -380,6 +380,9 @@ class StreamTruncatedError(EventStreamError):
         self.leftover = leftover
 
     def _what(self) -> str:
+        if self.bytes_left and not self.bytes_received:
+            # Of a decoder that is fed by hand: it knows of no response.
+            return f"{self.message.rstrip('.')}: bytes left over: {self.bytes_left}"
         text = f"{self.message.rstrip('.')}: {self.bytes_received} bytes had arrived"
         if self.parts_received or self.bytes_left:
             text += f"; parts handed out: {self.parts_received}, bytes left over: {self.bytes_left}"

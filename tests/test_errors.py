@@ -299,6 +299,13 @@ SENTENCES = [
         ),
     ),
     (
+        StreamTruncatedError("The payload ended in the middle of a line", bytes_left=4),
+        (
+            "The payload ended in the middle of a line: bytes left over: 4. The answer is "
+            "incomplete: treat it as failed, and call again if the model may run once more."
+        ),
+    ),
+    (
         StreamTruncatedError("The body is shorter than announced.", bytes_received=20),
         (
             "The body is shorter than announced: 20 bytes had arrived. The answer is "
