@@ -143,6 +143,7 @@ def test_facts_of_a_wrong_type_are_left_out(value, tokens):
         (completion("", "error"), "", None),
         ({"error": {"message": ["x"], "type": 5, "code": "500"}}, "", None),
         ({"error": True}, "", None),
+        ({"error": {"message": "\ud83d no", "type": "\ude00"}}, "?: ? no", None),
     ],
     ids=str,
 )

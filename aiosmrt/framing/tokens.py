@@ -281,14 +281,19 @@ def _model_error(error: Any, chunk: dict[str, Any]) -> ModelError:
         text = error
     else:
         text = facts.get("message")
-    message = text if isinstance(text, str) else ""
-    kind = facts.get("type") or facts.get("error_type")
+    message = _printable(text)
+    kind = _printable(facts.get("type") or facts.get("error_type"))
     return ModelError(
-        f"{kind}: {message}" if isinstance(kind, str) and message else message,
+        f"{kind}: {message}" if kind and message else message,
         status_code=200,
         original_status_code=_integer(facts.get("code", facts.get("http_status_code"))),
         original_message=message or None,
     )
+
+
+def _printable(value: Any) -> str:
+    # JSON can escape half of a surrogate pair, which no log and no terminal takes.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _text(value: Any) -> str:
