@@ -93,7 +93,7 @@ async def answer(
             retryable=isinstance(
                 error, aiosmrt.ModelNotReadyException | aiosmrt.ThrottlingException
             ),
-            request_id=getattr(error, "request_id", None),
+            request_id=error.request_id,
         )
 
 
