@@ -138,7 +138,8 @@ class CallHooks:
         """Headers to add to the request that is about to be written.
 
         They are not signed, as proxies and tracers change them on the way. A name that
-        the request's own headers may have (``host``, ``x-amz-*``, ...) is refused.
+        the request's own headers may have (``host``, ``x-amz-*``, ...) is refused; where
+        several hooks give one name, the last one's value is sent.
 
         Returns:
             Names and values, in ASCII.

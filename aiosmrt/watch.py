@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _logger = logging.getLogger("aiosmrt.instrumentation")
 
 # RFC 9110, 5.1 and 5.5, less what is not ASCII.
-_NAME = re.compile(r"[a-z0-9!#$%&'*+\-.^_`|~]+")
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 # What frames the request, routes it, or stands behind its signature.
 _OWN_NAMES = re.compile(
@@ -174,25 +174,35 @@ class CallWatch:
 
     def header_lines(self) -> str:
         """What the hooks add to the head of the request that is about to be written."""
-        lines: list[str] = []
+        lines: dict[str, str] = {}
         for hooks in self._hooks:
             headers: object = self._guard(hooks.request_headers)
             if isinstance(headers, Mapping):
-                lines += [self._line(hooks, str(name), str(headers[name])) for name in headers]
-        return "".join(lines)
+                # Copied under guard: a mapping may be any code of theirs.
+                for name, value in (self._guard(dict[object, object], headers) or {}).items():
+                    self._add_line(lines, hooks, name, value)
+            elif headers is not None:
+                who, what = type(hooks).__qualname__, type(headers).__qualname__
+                text = "the request headers of the hooks %s are %s, which is no mapping"
+                self._warn_once(f"{who} headers", text, who, what)
+        return "".join(lines.values())
 
-    def _line(self, hooks: CallHooks, name: str, value: str) -> str:
-        lower = name.lower()
-        if not _NAME.fullmatch(lower) or _OWN_NAMES.fullmatch(lower):
+    def _add_line(
+        self, lines: dict[str, str], hooks: CallHooks, name: object, value: object
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            why = "has a name that no header can have"
+        elif _OWN_NAMES.fullmatch(name.lower()):
             why = "is not theirs to set"
-        elif not _VALUE.fullmatch(value):
+        elif not isinstance(value, str) or not _VALUE.fullmatch(value):
             why = "has a value that no header can have"
         else:
-            return f"{name}: {value}\r\n"
+            lines[name.lower()] = f"{name}: {value}\r\n"
+            return
         who = type(hooks).__qualname__
+        shown = name if isinstance(name, str) else type(name)
         text = "the request header %.64r of the hooks %s %s"
-        self._warn_once(f"{who} {name}", text, name, who, why)
-        return ""
+        self._warn_once(f"{who} {shown}", text, shown, who, why)
 
     def responded(self, exchange: Exchange) -> None:
         """The response's head has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import gc
 import json
@@ -520,8 +521,12 @@ async def test_headers_go_with_each_attempt(hooks):
         {"traceparent": "\u00e9"},
         {"traceparent": ""},
         {"traceparent": " x"},
+        {"traceparent": 1},
+        {1: "x"},
+        {"\u212aey": "x"},  # the Kelvin sign, in lower case an ASCII letter
+        [("traceparent", "x")],
     ],
-    ids=str,
+    ids=ascii,
 )
 async def test_headers_that_no_hook_may_set_are_left_out(hooks, headers, caplog):
     class Wrong(hooks):
@@ -537,6 +542,29 @@ async def test_headers_that_no_hook_may_set_are_left_out(hooks, headers, caplog)
     assert set(told.headers) == set(plain.headers)
     (warned,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "Wrong" in warned.getMessage()
+
+
+async def test_a_mapping_of_headers_that_raises_does_no_harm(hooks, caplog):
+    class Lazy(collections.UserDict):
+        def __iter__(self):
+            raise LookupError("headers of no use")
+
+    class Wrong(hooks):
+        def request_headers(self):
+            return Lazy(traceparent="x")
+
+    async with serve(answer()) as server, open_session(server.url, Wrong) as session:
+        assert (await session.invoke_endpoint("e", b"x")).body == b"ok"
+    assert "headers of no use" in caplog.text
+    assert "traceparent" not in server.requests[0].headers
+
+
+async def test_a_header_that_several_hooks_give_is_sent_once(hooks):
+    first = type("First", (hooks,), {"request_headers": lambda self: {"traceparent": "1"}})
+    last = type("Last", (hooks,), {"request_headers": lambda self: {"Traceparent": "2"}})
+    async with serve(answer()) as server, open_session(server.url, [first, last]) as session:
+        await session.invoke_endpoint("e", b"x")
+    assert server.requests[0].headers["traceparent"] == "2"  # the server takes no name twice
 
 
 @pytest.mark.parametrize(
