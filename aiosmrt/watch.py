@@ -103,7 +103,9 @@ class CallWatcher:
         """Calls a hook; what it raises is told once, and is no matter of the call's."""
         try:
             return hook(*arguments)
-        except Exception:  # noqa: BLE001 - whatever it is, the call goes on
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call goes on
+            # Else the log would show the call's own error too, which may quote the container.
+            error.__suppress_context__ = True
             name = getattr(hook, "__qualname__", type(hook).__name__)
             self.warn_once(name, "the instrumentation hook %s failed", name, exc_info=True)
             return None
@@ -149,9 +151,6 @@ class CallWatch:
         """Awaits a call that goes on as a stream, unless it fails."""
         try:
             output = await call
-        except GeneratorExit:
-            self.abandon()
-            raise
         except BaseException as error:
             self.end(error)
             raise
@@ -234,9 +233,11 @@ class CallWatch:
 
         There a hook may meet a lock that the thread already holds.
         """
-        if not self._has_ended and not self._loop.is_closed():
-            end = partial(self.end, None, is_complete=is_complete, parts=parts)
-            self._loop.call_soon_threadsafe(end)
+        if not self._has_ended:
+            self._has_ended = True
+            if not self._loop.is_closed():
+                tell = partial(self._tell_end, None, is_complete=is_complete, parts=parts)
+                self._loop.call_soon_threadsafe(tell)
 
     def end(
         self, error: BaseException | None, *, is_complete: bool = False, parts: int = 0
@@ -248,9 +249,13 @@ class CallWatch:
             is_complete: Whether the answer was received to its end.
             parts: How many parts of a stream were handed out.
         """
-        if self._has_ended:
-            return
-        self._has_ended = True
+        if isinstance(error, GeneratorExit):  # most often by the garbage collector
+            self.abandon(is_complete=is_complete, parts=parts)
+        elif not self._has_ended:
+            self._has_ended = True
+            self._tell_end(error, is_complete=is_complete, parts=parts)
+
+    def _tell_end(self, error: BaseException | None, *, is_complete: bool, parts: int) -> None:
         self._end_attempt(error, None)
         status_code, request = self._answer()
         ended = CallEnded(

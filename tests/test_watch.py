@@ -376,6 +376,19 @@ async def test_a_coroutine_closed_under_way_is_told_by_the_loop(hooks):
     assert (made.end.error, made.end.is_complete) == (None, False)
 
 
+async def test_a_read_closed_under_way_is_told_by_the_loop(hooks):
+    async with streaming(hooks, part(b"one"), hold=True) as session:
+        stream = await session.invoke_endpoint_with_response_stream("e", b"x")
+        await anext(stream)
+        reading = stream.__anext__()
+        reading.send(None)  # as far as the wait for bytes
+        reading.close()  # as the collector does with what a task left
+        (made,) = hooks.made
+        assert not made.all("ended")
+        await until(lambda: made.all("ended"))
+    assert (made.end.error, made.end.is_complete, made.end.parts) == (None, False, 1)
+
+
 def test_a_stream_that_outlives_its_loop_is_let_go(hooks):
     async def leave():
         async with serve(STREAM_HEAD + part(b"one")) as server:
@@ -586,6 +599,22 @@ async def test_hooks_that_raise_do_no_harm_and_are_told_of_once(hooks, method, c
     (warned,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "LookupError" in caplog.text
     assert warned.name == "aiosmrt.instrumentation"
+
+
+@pytest.mark.parametrize("method", ["attempt_ended", "ended"])
+async def test_what_hooks_raise_is_told_without_the_calls_error(hooks, method, caplog):
+    def fail(self, argument):
+        raise LookupError("hooks of no use")
+
+    broken = type("Broken", (hooks,), {method: fail})
+    error = {"x-amzn-errortype": "ModelError"}
+    body = b'{"Message": "sensitive", "OriginalMessage": "sensitive"}'
+    async with serve(answer(body, "424 No", error)) as server:
+        async with open_session(server.url, broken) as session:
+            with pytest.raises(aiosmrt.ModelError, match="sensitive"):
+                await session.invoke_endpoint("e", b"x")
+    assert "hooks of no use" in caplog.text
+    assert "sensitive" not in caplog.text
 
 
 async def test_a_stream_outlasts_hooks_that_raise(hooks, caplog):
