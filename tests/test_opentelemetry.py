@@ -16,7 +16,7 @@ from opentelemetry.propagators.aws import AwsXRayPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
@@ -429,6 +429,20 @@ async def test_a_stream_that_is_cut(telemetry, local):
     assert span.attributes["http.response.status_code"] == 200
 
 
+async def test_a_stream_that_code_of_the_callers_fails(telemetry, local):
+    def require_terminal(part):
+        raise LookupError("sensitive")
+
+    async with local.session(instrumentation=telemetry) as session:
+        async with session.invoke_endpoint_with_response_stream(
+            "words", b"x", require_terminal=require_terminal
+        ) as stream:
+            with pytest.raises(LookupError):
+                await stream.read()
+    assert telemetry.span.attributes["error.type"] == "LookupError"
+    assert "sensitive" not in telemetry.everything()
+
+
 async def test_a_stream_whose_reader_is_cancelled(telemetry, local):
     async def read(session, started):
         async with session.invoke_endpoint_with_response_stream("endless", b"x") as stream:
@@ -607,6 +621,26 @@ async def test_what_is_suppressed_is_not_followed(telemetry, local):
         context.detach(token)
     assert not telemetry.spans
     assert not telemetry.metrics()
+
+
+async def test_what_an_exporter_calls_is_not_followed(telemetry, local):
+    called = []
+
+    class Exporter(SpanExporter):
+        def export(self, spans):
+            async def call():
+                async with local.session(instrumentation=telemetry) as session:
+                    called.append((await session.invoke_endpoint("echo", b"x")).body)
+
+            asyncio.run(call())
+            return SpanExportResult.SUCCESS
+
+    processor = SimpleSpanProcessor(Exporter())
+    with telemetry.tracer.start_as_current_span("exported") as span:
+        pass
+    await asyncio.to_thread(processor.on_end, span)
+    assert called == [b"x"]
+    assert [span.name for span in telemetry.spans] == ["exported"]
 
 
 async def test_nothing_sensitive_is_told(telemetry, local, caplog):

@@ -26,9 +26,9 @@ server.address, server.port         of the endpoint URL
 cloud.region
 aiosmrt.endpoint_name               the SageMaker endpoint
 http.request.body.size              bytes
-http.response.body.size             bytes received; of a stream with its framing
-http.response.status_code           the last response's
-aws.request_id                      the last response's
+http.response.status_code           of the last attempt's response
+aws.request_id                      of the last attempt's response
+http.response.body.size             bytes received of it; of a stream with its framing
 error.type                          the service's code if it is known, else the error's class
 aiosmrt.attempts                    attempts begun
 aiosmrt.pool_wait                   seconds of waiting for one of ``max_connections``
@@ -98,8 +98,12 @@ _SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 _SYSTEM = "aws-api"
 _SERVICE = "SageMaker Runtime"  # the service model's serviceId
 _PROVIDER = "aws.sagemaker"
-# Instrumentations of OpenTelemetry agree on this key: what an exporter does is not traced.
-_SUPPRESS = "suppress_instrumentation"
+# What an exporter does is not traced: instrumentations agree on the first key, the SDK sets one
+# that the API makes up and keeps private.
+_SUPPRESS = [
+    "suppress_instrumentation",
+    getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
+]
 
 # The buckets that the conventions advise; and further ones of calls, since an inference may
 # last a minute, and a stream eight.
@@ -138,7 +142,7 @@ class OpenTelemetry:
 
     def __call__(self, call: CallStarted) -> CallHooks | None:
         """Begins a call's span; None where instrumentation is suppressed."""
-        if context.get_value(_SUPPRESS):
+        if any(map(context.get_value, _SUPPRESS)):
             return None
         return _Traced(call, self._tracer, self._meters)
 
@@ -321,9 +325,9 @@ def _error_type(error: BaseException) -> str:
     if isinstance(error, ServiceError) and error.code in ERROR_CLASSES:
         return error.code
     cls = type(error)
-    return (
-        cls.__name__ if isinstance(error, AiosmrtError) else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    if isinstance(error, AiosmrtError) or cls.__module__ == "builtins":
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _xray_header(span: trace.SpanContext) -> str:
