@@ -84,14 +84,15 @@ class CallEnded:
     Attributes:
         duration: Seconds from its beginning.
         attempts: How many attempts were begun.
-        status_code: The last response's HTTP status; None without a response.
-        request_id: The last response's ``x-amzn-RequestId``; None without one.
-        error: How it failed: an AiosmrtError, or ``asyncio.CancelledError``; None for none.
-            Its text may quote what the service, or the container, said.
+        status_code: The HTTP status of the last attempt's response; None without one.
+        request_id: That response's ``x-amzn-RequestId``; None without one.
+        error: How it failed: an AiosmrtError, ``asyncio.CancelledError``, or what code of
+            the caller's (``require_terminal``, say) raised; None for none. Its text may
+            quote what the service, or the container, said.
         is_complete: Whether the answer was received to its end; False without an error
-            is a stream that was closed early.
-        response_bytes: How many bytes of response bodies were received; of a stream,
-            with its framing.
+            is a call that was left early: a stream closed, a coroutine dropped.
+        response_bytes: How many bytes of that response's body were received; of a
+            stream, with its framing.
         parts: How many parts of a stream were handed out.
         time_to_first_part: Seconds from the beginning to a stream's first part; None
             without one.
@@ -162,6 +163,9 @@ class CallHooks:
 
     def ended(self, end: CallEnded) -> None:
         """The call has ended; the last method to be called.
+
+        It is called once, however the call ended, unless its event loop was closed before:
+        of what is collected later nothing is told.
 
         Args:
             end: How.

@@ -137,6 +137,8 @@ class CallWatch:
         self._attempt_started = 0.0
         self._pool_wait = 0.0
         self._exchange: Exchange | None = None
+        self._status_code: int | None = None
+        self._request_id: str | None = None
         self._first_part: float | None = None
         self._tokens: SeenTokens | None = None
         self._has_ended = False
@@ -163,7 +165,7 @@ class CallWatch:
         self._is_attempting = True
         self._attempt_started = time.perf_counter()
         self._pool_wait = 0.0
-        self._exchange = None
+        self._exchange = self._status_code = self._request_id = None
         for hooks in self._hooks:
             self._guard(hooks.attempt_started, number)
 
@@ -206,6 +208,8 @@ class CallWatch:
     def responded(self, exchange: Exchange) -> None:
         """The response's head has come."""
         self._exchange = exchange
+        self._status_code = exchange.status_code
+        self._request_id = request_id(exchange.headers)
 
     def retry(self, error: BaseException, delay: float) -> None:
         """The attempt has failed, and another follows after a delay in seconds."""
@@ -257,12 +261,11 @@ class CallWatch:
 
     def _tell_end(self, error: BaseException | None, *, is_complete: bool, parts: int) -> None:
         self._end_attempt(error, None)
-        status_code, request = self._answer()
         ended = CallEnded(
             duration=time.perf_counter() - self._started,
             attempts=self._attempt,
-            status_code=status_code,
-            request_id=request,
+            status_code=self._status_code,
+            request_id=self._request_id,
             error=error,
             is_complete=is_complete,
             response_bytes=self._exchange.bytes_received if self._exchange is not None else 0,
@@ -277,25 +280,17 @@ class CallWatch:
         if not self._is_attempting:
             return
         self._is_attempting = False
-        status_code, request = self._answer()
         ended = AttemptEnded(
             number=self._attempt,
             duration=time.perf_counter() - self._attempt_started,
             pool_wait=self._pool_wait,
-            status_code=status_code,
-            request_id=request,
+            status_code=self._status_code,
+            request_id=self._request_id,
             error=error,
             retry_delay=retry_delay,
         )
         for hooks in self._hooks:
             self._guard(hooks.attempt_ended, ended)
-
-    def _answer(self) -> tuple[int | None, str | None]:
-        """Status and request id of the last attempt's response."""
-        exchange = self._exchange
-        if exchange is None:
-            return None, None
-        return exchange.status_code, request_id(exchange.headers)
 
 
 class SeenTokens:
