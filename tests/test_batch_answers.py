@@ -31,7 +31,7 @@ def records(count):
 
 
 def one(body, content_type="application/json"):
-    (line,), (error,) = answer_lines(records(1), item(body, content_type))
+    (line,), (error,) = answer_lines(records(1), item(body, content_type), joined=False)
     assert error is None
     assert line.count(b"\n") == 1
     return json.loads(line)
@@ -81,7 +81,9 @@ def test_an_output_is_json_else_text_else_base64(body, content_type, output):
 
 
 def test_numbers_are_not_touched():
-    (line,), _ = answer_lines(records(1), item(b"[1.10, 1e400, 12345678901234567890123]"))
+    (line,), _ = answer_lines(
+        records(1), item(b"[1.10, 1e400, 12345678901234567890123]"), joined=False
+    )
     assert b'"output": [1.10, 1e400, 12345678901234567890123],' in line
 
 
@@ -97,7 +99,7 @@ def test_numbers_are_not_touched():
 )
 def test_whatever_comes_each_record_has_one_line_of_json(body, content_type, key, count):
     given = [Record(number, key, b"") for number in range(count)]
-    lines, errors = answer_lines(given, item(body, content_type))
+    lines, errors = answer_lines(given, item(body, content_type), joined=count > 1)
     assert len(lines) == len(errors) == count
     for number, line in enumerate(lines):
         assert line.endswith(b"\n")
@@ -121,7 +123,7 @@ def test_whatever_comes_each_record_has_one_line_of_json(body, content_type, key
     ],
 )
 def test_the_answer_to_several_is_told_apart(body, content_type, outputs):
-    lines, errors = answer_lines(records(3), item(body, content_type))
+    lines, errors = answer_lines(records(3), item(body, content_type), joined=True)
     values = [json.loads(line, parse_constant=no_constants) for line in lines]
     assert [value["output"] for value in values] == outputs
     assert [value["key"] for value in values] == ["k0", "k1", "k2"]
@@ -129,11 +131,32 @@ def test_the_answer_to_several_is_told_apart(body, content_type, outputs):
 
 
 @pytest.mark.parametrize(
+    "body, content_type, output",
+    [
+        (b"[3]", "application/json", 3),
+        (b"[[1, 2]]", "application/json", [1, 2]),
+        (b'{"predictions": [3]}', "application/json", 3),
+        (b"[3]\n", "application/jsonlines", [3]),
+        (b'{"predictions": [3]}\n', "application/jsonlines", {"predictions": [3]}),
+        (b"[1, 2]", "application/json", [1, 2]),
+        (b'{"digit": 3}\n', "application/json", {"digit": 3}),
+        (b"1,2\r\n", "text/csv", "1,2"),
+        (b"one\ntwo", "text/plain", "one\ntwo"),
+        (b"", "text/plain", ""),
+    ],
+)
+def test_the_one_left_for_the_last_request_is_told_as_the_others_are(body, content_type, output):
+    (line,), errors = answer_lines(records(1), item(body, content_type), joined=True)
+    assert json.loads(line)["output"] == output
+    assert errors == [None]
+
+
+@pytest.mark.parametrize(
     "body, answers",
     [(b"[1, 2]", "2 answers"), (b"1\n2\n3\n4", "4 answers"), (b'{\n"a":\n1}', "no list")],
 )
 def test_an_answer_of_another_number_fails_all_of_its_records(body, answers):
-    lines, errors = answer_lines(records(3), item(body))
+    lines, errors = answer_lines(records(3), item(body), joined=True)
     assert errors == ["AnswerCountError"] * 3
     for line in lines:
         value = json.loads(line)
@@ -166,7 +189,7 @@ def test_an_answer_of_another_number_fails_all_of_its_records(body, answers):
     ],
 )
 def test_an_error_is_told_by_four_fields(error, told):
-    (line,), errors = answer_lines(records(1), item(error=error))
+    (line,), errors = answer_lines(records(1), item(error=error), joined=False)
     value = json.loads(line)
     assert list(value["error"]) == ["type", "code", "message", "status_code"]
     assert value["error"] == told

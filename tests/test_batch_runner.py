@@ -170,6 +170,19 @@ async def test_every_request_but_the_last_is_full(session, model, tmp_path, leng
     check_each_once(out, 1_300)
 
 
+async def test_a_list_of_answers_is_told_apart_in_the_last_request_too(local, session, tmp_path):
+    async def predict(request: ModelRequest) -> Any:
+        return {"predictions": [json.loads(line)["n"] for line in request.body.splitlines()]}
+
+    local.add_model("predict", predict)
+    source = write_records(tmp_path / "in.jsonl", 9)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "predict", source, out, records_per_request=8)
+    assert {line["index"]: line["output"] for line in check_each_once(out, 9)} == {
+        number: number for number in range(9)
+    }
+
+
 async def test_an_answer_of_another_number_of_records(local, session, tmp_path):
     async def one(request: ModelRequest) -> list[int]:
         return [1]

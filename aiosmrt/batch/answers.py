@@ -47,13 +47,15 @@ class RecordFaultError(AiosmrtError):
 
 
 def answer_lines(
-    records: Sequence[Record], item: BatchItem[InvokeEndpointOutput]
+    records: Sequence[Record], item: BatchItem[InvokeEndpointOutput], *, joined: bool
 ) -> tuple[list[bytes], list[str | None]]:
     """The output lines of the records that one request carried.
 
     Args:
         records: In the order of the request.
         item: The request's end.
+        joined: Whether requests carry several records. The one that is left for the last
+            is answered as the others are, in a list of one.
 
     Returns:
         A line for each, with its line end; and the name of each one's error, None where
@@ -65,7 +67,10 @@ def answer_lines(
         texts = [b"null"] * len(records)
     else:
         try:
-            texts = _outputs(output, len(records))
+            if joined:
+                texts = _outputs(output, len(records))
+            else:
+                texts = [_text(output.body, output.content_type)]
         except AnswerCountError as mismatch:
             error, texts = mismatch, [b"null"] * len(records)
     rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %b}\n' % (
@@ -103,19 +108,22 @@ def _error(error: AiosmrtError) -> bytes:
 def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
     """The JSON texts of the answers to ``count`` records."""
     body, content_type = output.body, output.content_type
-    if count == 1:
-        return [_text(body, content_type)]
     value = _parse(body) if _may_be_json(content_type) else _NOT_JSON
+    lines = body.splitlines()
+    if count == 1 and _is_lines(content_type):
+        value = _NOT_JSON  # the list in its line is the answer, not a list of answers
     if isinstance(value, dict):  # as TensorFlow Serving and the built-in algorithms answer
         value = cast("dict[str, Any]", value).get("predictions")
     if isinstance(value, list):
         answers: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        if len(answers) != count:
+        if len(answers) == count:
+            return [_json(answer) for answer in answers]
+        if count > 1:
             raise AnswerCountError(count, len(answers))
-        return [_json(answer) for answer in answers]
+    if count == 1:
+        return [_text(lines[0] if len(lines) == 1 else body, content_type)]
     if value is not _NOT_JSON:
         raise AnswerCountError(count, None)
-    lines = body.splitlines()
     if len(lines) != count:
         raise AnswerCountError(count, len(lines))
     return [_text(line, content_type) for line in lines]
@@ -135,6 +143,11 @@ def _text(body: bytes, content_type: str | None) -> bytes:
 def _may_be_json(content_type: str | None) -> bool:
     """Whether the type leaves it to the bytes; a line of CSV can look like JSON, and is not."""
     return content_type is None or not content_type.lower().startswith("text/")
+
+
+def _is_lines(content_type: str | None) -> bool:
+    """JSON Lines, by one of their names: application/jsonlines, application/x-ndjson."""
+    return content_type is not None and ("lines" in content_type or "ndjson" in content_type)
 
 
 _NOT_JSON = object()

@@ -103,7 +103,7 @@ class InvokeEndpoint:
         # requests than the session has connections.
         async with self._session.invoke_many(requests=requests, **self._how) as items:
             async for item in items:
-                lines, _ = answer_lines(item.key, item)
+                lines, _ = answer_lines(item.key, item, joined=self._size > 1)
                 for record, line in zip(item.key, lines, strict=True):
                     rows[record.index] = to_row(line)
         yield to_table(rows).drop_columns(["index"])

@@ -246,7 +246,7 @@ class _Run:
             async for item in items:
                 if isinstance(item.error, CredentialsError):
                     raise item.error  # a million lines of it would help nobody
-                lines, errors = answer_lines(item.key, item)
+                lines, errors = answer_lines(item.key, item, joined=self._form.size > 1)
                 self.statistics.add(
                     errors,
                     attempts=item.attempts,
