@@ -33,6 +33,12 @@ def make(maximum=100, rand=lambda: 1.0):
     return AdaptiveConcurrency(maximum, now=0.0, rand=rand)
 
 
+def throttle(adaptive, now):
+    """As often as it takes to say something."""
+    for _ in range(3):
+        adaptive.failed(THROTTLE, now=now)
+
+
 def succeed(adaptive, now, times=1, latency=0.1, in_flight=None):
     for _ in range(times):
         adaptive.succeeded(latency, in_flight=in_flight or adaptive.limit, now=now)
@@ -61,7 +67,7 @@ def test_a_throttle_cuts_it_once_for_all_that_was_sent_before():
 def test_behind_a_cut_it_comes_back_and_stays_a_while():
     adaptive = make()
     succeed(adaptive, 1.0, times=60)
-    adaptive.failed(THROTTLE, now=2.0)
+    throttle(adaptive, 2.0)
     limits = {}
     for tenth in range(21, 200):
         succeed(adaptive, tenth / 10)
@@ -91,7 +97,9 @@ def test_what_says_nothing_of_load_changes_nothing(error):
 
 
 @pytest.mark.parametrize(
-    "error", [FAILURE, ConnectError(), ReadTimeoutError()], ids=lambda error: type(error).__name__
+    "error",
+    [THROTTLE, FAILURE, ConnectError(), ReadTimeoutError()],
+    ids=lambda error: type(error).__name__,
 )
 def test_failures_count_when_they_are_more_than_a_few_in_a_hundred(error):
     adaptive = make(1_000)
@@ -108,7 +116,7 @@ def test_failures_count_when_they_are_more_than_a_few_in_a_hundred(error):
 def test_who_does_not_use_what_it_has_gets_no_more():
     adaptive = make()
     succeed(adaptive, 1.0, times=60)
-    adaptive.failed(THROTTLE, now=2.0)
+    throttle(adaptive, 2.0)
     before = adaptive.limit
     for second in range(3, 60):
         succeed(adaptive, float(second), in_flight=2)

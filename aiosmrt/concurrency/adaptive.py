@@ -11,9 +11,11 @@ growth for all is what makes strangers share fairly: Chiu and Jain, 1989):
 
 The signs are, in the order of their weight:
 
-- A throttle.
-- Connections that fail and answers 500 to 504 and 530, when more than a few in a hundred
-  do: a service of which one answer in a hundred fails for reasons of its own is not full.
+- Throttles, when of the attempts three in some thirty are; connections that fail and
+  answers 500 to 504 and 530, when three in sixteen are. It is the share that tells, as in
+  DCTCP (RFC 8257): a full service throttles whatever is too much, again and again, and
+  one of which an answer in a hundred fails for reasons of its own is not full. To cut at
+  each of those would take 16 calls in flight down to a few, and the more the faster.
 - Latency at twice what it was: by Little's law throughput no longer rises with the calls
   in flight then, and what more of them do is wait. That three cuts to 0.7 do not bring
   it down shows that it is the service's own (longer answers, other clients); then they
@@ -60,8 +62,12 @@ _LATENCY_RISE = 2.0
 # brings latency down by as much, which no chance does.
 _LATENCY_BETA = 0.7
 _LATENCY_CUTS = 3
-# Of failures other than throttles: the weight of the newest attempt, and the share
-# that counts as congestion, which three in sixteen reach and one in a hundred does not.
+# Of throttles: the weight of the newest attempt, and the share that counts as congestion,
+# which three in thirty-two reach and one in a hundred seldom does. Simulated, clients
+# share the less fairly the higher it is.
+_THROTTLED_WEIGHT = 1 / 32
+_THROTTLED_SHARE = 0.07
+# The same of other failures.
 _FAILING_WEIGHT = 1 / 16
 _FAILING_SHARE = 0.15
 # The delay at one call in flight doubles from here; the AWS SDKs' limit.
@@ -99,6 +105,7 @@ class AdaptiveConcurrency:
         "_resume_at",
         "_settled_at",
         "_sum",
+        "_throttled",
         "_updated",
         "_window",
     )
@@ -129,6 +136,7 @@ class AdaptiveConcurrency:
         self._cuts = 0
         self._cut_from = 0.0
         self._cut_latency = 0.0
+        self._throttled = 0.0
         self._failing = 0.0
         self._pauses = 0
         self._resume_at = now
@@ -151,7 +159,11 @@ class AdaptiveConcurrency:
         """
         if not _is_congestion(error):
             return
-        if not (isinstance(error, ServiceError) and error.is_throttling):
+        if isinstance(error, ServiceError) and error.is_throttling:
+            self._throttled += (1.0 - self._throttled) * _THROTTLED_WEIGHT
+            if self._throttled < _THROTTLED_SHARE:
+                return
+        else:
             self._failing += (1.0 - self._failing) * _FAILING_WEIGHT
             if self._failing < _FAILING_SHARE:
                 return
@@ -172,6 +184,7 @@ class AdaptiveConcurrency:
             in_flight: How many calls were under way, this one included.
             now: The time.
         """
+        self._throttled -= self._throttled * _THROTTLED_WEIGHT
         self._failing -= self._failing * _FAILING_WEIGHT
         if self._pauses:
             # The time of an outage is none in which more was borne.

@@ -96,12 +96,14 @@ class Endpoint:
         service: float,
         seconds: int,
         queues: bool,
+        throttled: float,
     ) -> None:
         self._clock = clock
         self._rand = rand
         self.service = service
         self._busy = 0
         self._queues = queues
+        self._throttled = throttled
         self._queue: deque[Callable[[AiosmrtError | None], None]] = deque()
         self.capacity = capacity
         self.is_out = False
@@ -115,9 +117,11 @@ class Endpoint:
         self.attempts[int(self._clock.now)] += 1
         if self.is_out:
             self._clock.after(_ONE_WAY, lambda: done(ConnectError("out")))
-        elif self._busy < self.capacity:
+            return
+        is_throttled = self._throttled > 0.0 and self._rand.random() < self._throttled
+        if self._busy < self.capacity and not is_throttled:
             self._work(done)
-        elif self._queues:
+        elif self._queues and not is_throttled:
             self._queue.append(done)
         else:
             error = ThrottlingException(code="ThrottlingException", status_code=429)
@@ -207,6 +211,7 @@ def simulate(
     halved_at: int | None = None,
     slower_at: int | None = None,
     queues: bool = False,
+    throttled: float = 0.0,
     most: int = 100,
     seed: int = 0,
 ) -> Result:
@@ -221,13 +226,20 @@ def simulate(
         halved_at: When the capacity is halved.
         slower_at: When each request begins to take three times as long.
         queues: Whether requests wait for a place in place of being throttled.
+        throttled: The share of requests that are throttled whatever is under way.
         most: The most that a client has in flight.
         seed: Of all that is random.
     """
     rand = random.Random(seed)
     clock = Clock()
     endpoint = Endpoint(
-        clock, rand, capacity=capacity, service=service, seconds=seconds, queues=queues
+        clock,
+        rand,
+        capacity=capacity,
+        service=service,
+        seconds=seconds,
+        queues=queues,
+        throttled=throttled,
     )
     failed = [0] * (seconds + 1)
     everyone: list[Client] = []

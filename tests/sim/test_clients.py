@@ -67,6 +67,16 @@ def test_where_requests_queue_half_the_capacity_is_given_way_to():
     assert result.goodput(64, 120) > 0.9 / 2
 
 
+@pytest.mark.parametrize("service", [0.05, 0.2])
+def test_one_throttle_in_a_hundred_says_nothing_of_capacity(service):
+    result = simulate(
+        clients=1, capacity=16, service=service, seconds=60, queues=True, throttled=0.01
+    )
+    assert result.goodput(20, 60) > 0.9
+    assert min(result.allowed[20:]) >= 16
+    assert max(result.allowed[20:]) < 6 * 16
+
+
 def test_a_model_that_becomes_slower_is_not_taken_for_a_queue():
     result = simulate(clients=1, capacity=16, service=0.1, seconds=120, queues=True, slower_at=60)
     assert result.goodput(75, 120) > 0.9 / 3
