@@ -100,8 +100,11 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    output.close()
     assert path.read_bytes() == line(0) + line(1)
+    # There is room again, and who has not heard of it writes on.
+    output.append(line(2))
+    output.close()
+    assert path.read_bytes() == line(0) + line(1) + line(2)
     assert caught.value.errno == errno.EFBIG
     assert caught.value.path == path
     assert isinstance(caught.value, (AiosmrtError, OSError))

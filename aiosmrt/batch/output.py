@@ -253,10 +253,11 @@ class OutputFile:
         self._length += len(lines)
 
     def _mend(self, lines: bytes) -> None:
-        """Cuts off the part of a line that a full disk has left."""
+        """Cuts off the part of a line that a full disk has left, and goes back to its place."""
         written = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._length
-        whole = lines.rfind(b"\n", 0, max(written, 0)) + 1
-        os.ftruncate(self._descriptor, self._length + whole)
+        self._length += lines.rfind(b"\n", 0, max(written, 0)) + 1
+        os.ftruncate(self._descriptor, self._length)
+        os.lseek(self._descriptor, self._length, os.SEEK_SET)
 
     def sync(self) -> None:
         """Waits until all lines are on the disk.
