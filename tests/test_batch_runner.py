@@ -6,6 +6,7 @@ import asyncio
 import collections
 import csv
 import json
+import os
 import random
 import signal
 import sys
@@ -381,6 +382,55 @@ async def test_a_changed_input_is_refused(session, tmp_path, change: Callable[[s
     source.write_text(change(source.read_text()))
     with pytest.raises(aiosmrt.ConfigurationError, match="another input"):
         await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", resume=True)
+
+
+@pytest.mark.parametrize("records", [1_500, 900], ids=["longer", "shorter"])
+async def test_an_input_that_changes_under_the_run_is_told_of(session, model, tmp_path, records):
+    line = f'"{"x" * 5_000}"\n'.encode()
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line * 1_000)  # more than is read ahead at once
+    out = tmp_path / "out.jsonl"
+    model.open.clear()
+    running = asyncio.create_task(aiosmrt.batch.run(session, "echo", source, out, concurrency=2))
+    await until(lambda: model.now == 2)
+    os.truncate(source, len(line) * min(records, 1_000))
+    with source.open("ab") as file:
+        file.write(line * (records - 1_000))
+    model.open.set()
+    with pytest.raises(aiosmrt.ConfigurationError, match="input was changed"):
+        await running
+    indices = [line["index"] for line in read_lines(out)]
+    assert len(set(indices)) == len(indices)
+    assert {0, 1} <= set(indices) <= set(range(1_000))
+
+
+async def test_what_is_written_is_synced_before_another_answer_comes(
+    local, session, model, tmp_path, monkeypatch
+):
+    async def hold_the_second(request: ModelRequest) -> bytes:
+        if request.body == b"2":
+            await model.open.wait()
+        return request.body
+
+    local.add_model("hold", hold_the_second)
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("1\n2\n")
+    out.touch()
+    sizes: list[int] = []
+    sync = os.fsync
+
+    def observe(descriptor: int) -> None:
+        sync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), out.stat()):
+            sizes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", observe)
+    model.open.clear()
+    running = asyncio.create_task(aiosmrt.batch.run(session, "hold", source, out))
+    await until(lambda: bool(sizes) and sizes[-1] > 0)
+    assert out.read_bytes().count(b"\n") == 1
+    model.open.set()
+    await running
 
 
 async def test_two_runs_on_one_output_are_refused(session, model, tmp_path):

@@ -92,6 +92,7 @@ class RunFiles:
         self._unwritten: list[bytes] = []
         self._flushing: asyncio.Task[None] | None = None
         self._synced_at = time.monotonic()
+        self._is_unsynced = False
         self._failure: OutputError | None = None
         self.total = 0
 
@@ -177,19 +178,33 @@ class RunFiles:
         if time.monotonic() - self._synced_at < _SYNC_SECONDS and len(data) < _WRITE_OFF_LOOP:
             # Into the system's cache: less than handing it to a thread would take.
             self.lines.append(data)
+            self._is_unsynced = True
             return
         self._unwritten.append(data)
         self._flushing = asyncio.create_task(self._flush())
 
+    def sync_when_due(self) -> None:
+        """Brings what was written onto the disk, soon; to be called now and then.
+
+        Where answers are few the next one, which would do it too, may take minutes.
+        """
+        if self._flushing is None and self._is_sync_due():
+            self._flushing = asyncio.create_task(self._flush())
+
+    def _is_sync_due(self) -> bool:
+        return self._is_unsynced and time.monotonic() - self._synced_at >= _SYNC_SECONDS
+
     async def _flush(self) -> None:
         """Writes what waits; a sync comes due now and then, and writing waits for it."""
         try:
-            while self._unwritten:
+            while self._unwritten or self._is_sync_due():
                 data = b"".join(self._unwritten)
                 self._unwritten = []
                 await self.do(self.lines.append, data)
-                if time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+                self._is_unsynced = True
+                if self._is_sync_due():
                     await self.do(self.lines.sync)
+                    self._is_unsynced = False
                     self._synced_at = time.monotonic()
         except OutputError as error:
             self._failure = error

@@ -191,6 +191,8 @@ class _Run:
         self._is_stopping = False
         self._consuming: asyncio.Future[None] | None = None
         self._is_forced = False
+        # How many records of the input have been passed, those of earlier runs included.
+        self._read = 0
         lines = files.lines
         self.statistics = Statistics(
             files.total, len(lines.done), lines.failed, now=time.monotonic()
@@ -198,8 +200,7 @@ class _Run:
 
     async def requests(self) -> AsyncIterator[tuple[list[Record], bytes]]:
         """The requests: their records in the place of the key, and their bodies."""
-        done = self._files.lines.done
-        records = self._form.records.read(lambda index: index not in done)
+        records = self._form.records.read(self._is_wanted)
         groups = _grouped(records, self._form.size)
         while taken := await self._files.do(_take, groups):
             for group in taken:
@@ -214,6 +215,19 @@ class _Run:
                 sound = [record for record in group if record.fault is None]
                 if sound:
                     yield sound, b"\n".join([record.body for record in sound])
+        if self._read != self._files.total:
+            raise self._changed()
+
+    def _is_wanted(self, index: int) -> bool:
+        self._read = index + 1
+        if index >= self._files.total:
+            raise self._changed()
+        return index not in self._files.lines.done
+
+    def _changed(self) -> ConfigurationError:
+        return ConfigurationError(
+            "the input was changed while it was read: run what it is now with another output"
+        )
 
     def _refuse(self, records: list[Record]) -> None:
         errors: list[str | None] = [RecordFaultError.__name__] * len(records)
@@ -262,6 +276,7 @@ class _Run:
         while True:
             if progress is not None:
                 progress(self._progress(items))
+            self._files.sync_when_due()
             await asyncio.sleep(_PROGRESS_SECONDS)
 
     def _progress(self, items: BatchItems[InvokeEndpointOutput]) -> Progress:
