@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiosmrt.deserialize import (
     parse_invoke_endpoint,
@@ -16,7 +16,7 @@ from aiosmrt.errors import ConfigurationError, ParameterValidationError
 from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
 from aiosmrt.retries import RetryPolicy
-from aiosmrt.serialize import SerializedRequest, no_json
+from aiosmrt.serialize import SerializedRequest, name_call, no_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PayloadPart,
         ResponseMetadata,
     )
+    from aiosmrt.operations import Operation
     from aiosmrt.streaming import ResponseStream
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
@@ -104,7 +105,9 @@ class Client:
 
         started = time.perf_counter()
         if large is not None:
-            request = SerializedRequest(request.head, await encode_in_turns(large))
+            head = request.head
+            body = await encode_in_turns(large, head.operation, head.endpoint_name)
+            request = SerializedRequest(head, body)
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
@@ -186,7 +189,7 @@ def check_type(name: str, value: object, *types: type) -> None:
         raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
-async def encode_in_turns(large: LargeJSON) -> bytes:
+async def encode_in_turns(large: LargeJSON, operation: Operation, endpoint_name: Any) -> bytes:
     """The JSON of a large object, with a turn of the loop for others after each piece.
 
     Raises:
@@ -198,5 +201,7 @@ async def encode_in_turns(large: LargeJSON) -> bytes:
             pieces.append(piece)
             await asyncio.sleep(0)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise no_json(error) from None
+        refusal = no_json(error)
+        name_call(refusal, operation, endpoint_name)
+        raise refusal from None
     return b"".join(pieces)

@@ -30,6 +30,7 @@ __all__ = [
     "choose_body",
     "json_body",
     "make_request",
+    "name_call",
     "serialize",
 ]
 
@@ -159,7 +160,9 @@ def no_json(error: Exception) -> ParameterValidationError:
     return ParameterValidationError("json", rule)
 
 
-def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, str | None]:
+def choose_body(
+    operation: Operation, endpoint_name: Any, body: Any, json: Any, content_type: str | None
+) -> tuple[Any, str | None]:
     """The body and the content type of a call that takes ``body``, or ``json`` in its place.
 
     A large object becomes a LargeJSON, which is encoded when the call is under way.
@@ -167,15 +170,19 @@ def choose_body(body: Any, json: Any, content_type: str | None) -> tuple[Any, st
     Raises:
         ParameterValidationError: Both are given, or neither, or the object has no JSON form.
     """
-    if json is None:
-        if body is None:
-            raise ParameterValidationError("body", "is required, or json in its place")
-        return body, content_type
-    if body is not None:
-        raise ParameterValidationError("json", "must not be given together with body")
-    if content_type is None:
-        content_type = "application/json"
-    return LargeJSON(json) if is_large(json) else json_body(json), content_type
+    try:
+        if json is None:
+            if body is None:
+                raise ParameterValidationError("body", "is required, or json in its place")
+            return body, content_type
+        if body is not None:
+            raise ParameterValidationError("json", "must not be given together with body")
+        if content_type is None:
+            content_type = "application/json"
+        return LargeJSON(json) if is_large(json) else json_body(json), content_type
+    except ParameterValidationError as error:
+        name_call(error, operation, endpoint_name)
+        raise
 
 
 def make_request(
@@ -202,7 +209,7 @@ def make_request(
             raise ParameterValidationError("body", "is required")
         return SerializedRequest(head, body_bytes(body))
     except ParameterValidationError as error:
-        _name_call(error, operation, endpoint_name)
+        name_call(error, operation, endpoint_name)
         raise
 
 
@@ -225,11 +232,12 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
         head = _find_head(operation, *values(parameters))
         return SerializedRequest(head, _async_body(parameters))
     except ParameterValidationError as error:
-        _name_call(error, operation, parameters.endpoint_name)
+        name_call(error, operation, parameters.endpoint_name)
         raise
 
 
-def _name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
+def name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
+    """Tells an error of which call the parameter is."""
     error.operation = operation.name
     if error.parameter != "endpoint_name":
         error.endpoint_name = endpoint_name

@@ -19,7 +19,8 @@ from aiosmrt.config import resolve_config
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.large_json import LargeJSON
 from aiosmrt.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
-from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
+from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
+from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
 from aiosmrt.retries import RetryPolicy
 from aiosmrt.serialize import choose_body, make_request, serialize
 from aiosmrt.transport import Transport, choose_tls, environment_proxy
@@ -242,9 +243,11 @@ class Session:
             TransportError: The answer was not received, or not in time.
             StreamTruncatedError: The answer ended before its announced length.
         """
-        payload, content_type = choose_body(body, json, content_type)
+        payload, content_type = choose_body(
+            INVOKE_ENDPOINT, endpoint_name, body, json, content_type
+        )
         if isinstance(payload, LargeJSON):
-            payload = await encode_in_turns(payload)
+            payload = await encode_in_turns(payload, INVOKE_ENDPOINT, endpoint_name)
         request = make_request(
             INVOKE_ENDPOINT,
             payload,
@@ -304,10 +307,10 @@ class Session:
         """
         from aiosmrt.streaming import ResponseStreamCall
 
-        payload, content_type = choose_body(body, json, content_type)
+        payload, content_type = choose_body(INVOKE_STREAM, endpoint_name, body, json, content_type)
         large = payload if isinstance(payload, LargeJSON) else None
         request = make_request(
-            INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
+            INVOKE_STREAM,
             payload if large is None else b"",
             endpoint_name,
             content_type,
@@ -531,9 +534,11 @@ class Session:
         from aiosmrt.async_inference import AsyncInvocation, choose_input
 
         if body is not None or json is not None:
-            body, content_type = choose_body(body, json, content_type)
+            body, content_type = choose_body(
+                INVOKE_ENDPOINT_ASYNC, endpoint_name, body, json, content_type
+            )
             if isinstance(body, LargeJSON):
-                body = await encode_in_turns(body)
+                body = await encode_in_turns(body, INVOKE_ENDPOINT_ASYNC, endpoint_name)
         parameters = InvokeEndpointAsyncInput(
             endpoint_name=endpoint_name,
             input_location=input_location,

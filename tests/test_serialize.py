@@ -6,6 +6,7 @@ import ctypes
 import math
 import mmap
 from array import array
+from functools import partial
 
 import attrs
 import pytest
@@ -383,13 +384,14 @@ def test_json_reads_back_as_it_was(value):
 
 
 def test_json_in_the_bodys_place():
-    assert choose_body(None, {"a": 1}, None) == (b'{"a":1}', "application/json")
-    assert choose_body(None, [], "application/x-ndjson") == (b"[]", "application/x-ndjson")
-    assert choose_body(b"", None, None) == (b"", None)
-    assert choose_body("a", None, "text/csv") == ("a", "text/csv")
+    choose = partial(choose_body, OPERATIONS[INVOKE], "e")
+    assert choose(None, {"a": 1}, None) == (b'{"a":1}', "application/json")
+    assert choose(None, [], "application/x-ndjson") == (b"[]", "application/x-ndjson")
+    assert choose(b"", None, None) == (b"", None)
+    assert choose("a", None, "text/csv") == ("a", "text/csv")
     for body, value in [(None, None), (b"", {}), ("a", 0)]:
-        with pytest.raises(ParameterValidationError):
-            choose_body(body, value, None)
+        with pytest.raises(ParameterValidationError, match="operation InvokeEndpoint, endpoint e"):
+            choose(body, value, None)
 
 
 def test_neither_a_request_nor_its_head_shows_what_it_carries():

@@ -74,6 +74,7 @@ async def test_a_bad_parameter_sends_nothing(call: Any) -> None:
         with pytest.raises(ParameterValidationError) as caught:
             await call(session)
         assert isinstance(caught.value, ValueError)
+        assert caught.value.operation
         assert server.connections == 0
 
 
