@@ -14,6 +14,7 @@ from aiosmrt.deserialize import carries_part
 from aiosmrt.errors import (
     AiosmrtError,
     EventStreamError,
+    InvalidMessageError,
     MessageTooLargeError,
     StreamTruncatedError,
     TransportError,
@@ -222,6 +223,8 @@ class ResponseStream:
     def _end(self) -> None:
         """The connection has said that this is all: is it?"""
         self._decoder.receive_eof()
+        if not self._decoder.bytes_received and self._other_type() is not None:
+            raise InvalidMessageError("The response is empty")
         required = self._require_terminal
         if required is not None and (self._last is None or not required(PayloadPart(self._last))):
             raise StreamTruncatedError(
@@ -234,6 +237,11 @@ class ResponseStream:
             exchange.release()
         if self._watch is not None and self._read_by in {None, "read"}:
             self.tell_end(None)  # else what decodes the payload may still find it wanting
+
+    def _other_type(self) -> str | None:
+        """The response's own Content-Type, None where it is an event stream's, or not told."""
+        told = self.metadata.headers.get("Content-Type", "").partition(";")[0].strip()
+        return told if told and told.lower() != _CONTENT_TYPE else None
 
     def tell_end(self, error: BaseException | None) -> None:
         """Tells the instrumentation, if there is any and it was not told, how it ended."""
@@ -248,9 +256,7 @@ class ResponseStream:
         if isinstance(error, AiosmrtError):
             self._describe(error)
         if isinstance(error, EventStreamError) and not self._decoded:
-            told = self.metadata.headers.get("Content-Type", "").partition(";")[0].strip()
-            if told and told.lower() != _CONTENT_TYPE:
-                error.content_type = told
+            error.content_type = self._other_type()
         if isinstance(error, StreamTruncatedError):
             error.bytes_received = self._decoder.bytes_received
             error.parts_received = self._parts

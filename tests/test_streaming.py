@@ -183,6 +183,23 @@ async def test_what_is_no_event_stream_is_told_by_its_content_type(
     assert seen is None or f"content type '{seen}')" in text
 
 
+@pytest.mark.parametrize("told", ["text/html", "application/vnd.amazon.eventstream"])
+async def test_an_empty_page_does_not_pass_for_an_empty_answer(told: str) -> None:
+    page = answer(b"", headers={"Content-Type": told})
+    options = {"region": "us-east-1", "credentials": KEYS}
+    async with (
+        serve(page) as server,
+        aiosmrt.Session(endpoint_url=server.url, **options) as session,
+    ):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            if told != "text/html":
+                assert await collect(stream) == []
+                return
+            for _ in range(2):
+                with pytest.raises(aiosmrt.InvalidMessageError, match="type 'text/html'"):
+                    await anext(stream)
+
+
 @pytest.mark.parametrize("how", ["closed", "reset"])
 async def test_a_stream_cut_at_any_byte_never_ends_quietly(how: str) -> None:
     body = chunk(part(b"one")) + chunk(part(b"two"))

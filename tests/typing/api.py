@@ -223,6 +223,7 @@ async def fail(session: aiosmrt.Session) -> None:
         assert_type(error.parts_received, int)
     except (aiosmrt.InvalidMessageError, aiosmrt.EventStreamError) as error:
         assert_type(error.request_id, str | None)
+        assert_type(error.content_type, str | None)
     except aiosmrt.AsyncInferenceError as error:
         assert_type(error.failure_location, str | None)
     except (aiosmrt.ConfigurationError, aiosmrt.CredentialsError) as error:
