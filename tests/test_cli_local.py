@@ -179,6 +179,15 @@ async def test_an_s3_elsewhere(container, moto_url):
             assert (await invocation.result(SECONDS)).body == b"abcd"
 
 
+async def test_an_s3_elsewhere_that_may_not_know_the_key(moto_url):
+    words = ["--s3-endpoint-url", moto_url]
+    async with serving(*words) as (_, _, said):
+        assert "may not know the key below" in said
+    for known in ([*words, *OWN], []):
+        async with serving(*known) as (_, _, said):
+            assert "may not know" not in said
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_it_stops_in_order(number, status):
     async with serving() as (process, exports, said):

@@ -195,6 +195,10 @@ async def _serve(
         say(f"SageMaker Runtime, local edition, answers at {endpoint.url}")
         for container in containers:
             say(f"  {container}")
+        if tells_key and endpoint.s3_url != endpoint.url:
+            # An SDK signs for both with one key.
+            say(f"The S3 at {endpoint.s3_url} may not know the key below: start this with one that")
+            say("it knows, by --access-key-id and --secret-access-key.")
         say("Point an AWS SDK at it:")
         for line in _exports(endpoint, tells_key=tells_key):
             say(f"  {line}")
