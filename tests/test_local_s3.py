@@ -65,11 +65,14 @@ async def test_boto3_puts_and_gets(local):
                 Key=key,
                 Body=key.encode(),
                 ContentType="text/csv",
+                ContentEncoding="made-up",
+                CacheControl="no-cache",
                 Metadata={"made-by": "a test"},
             )
             got = client.get_object(Bucket="bucket", Key=key)
             assert got["Body"].read() == key.encode()
             assert got["ContentType"] == "text/csv"
+            assert (got["ContentEncoding"], got["CacheControl"]) == ("made-up", "no-cache")
             assert got["Metadata"] == {"made-by": "a test"}
             assert got["ETag"] == put["ETag"] == entity_tag(key.encode())
             head = client.head_object(Bucket="bucket", Key=key)
@@ -92,9 +95,11 @@ async def test_boto3_deletes(local):
         client.delete_object(Bucket="bucket", Key="never there")
         assert code_of(client.get_object, Bucket="bucket", Key=KEYS[0]) == (404, "NoSuchKey")
         answer = client.delete_objects(
-            Bucket="bucket", Delete={"Objects": [{"Key": key} for key in KEYS[1:]]}
+            Bucket="bucket", Delete={"Objects": [{"Key": key} for key in KEYS[1:-1]]}
         )
-        assert [deleted["Key"] for deleted in answer["Deleted"]] == KEYS[1:]
+        assert [deleted["Key"] for deleted in answer["Deleted"]] == KEYS[1:-1]
+        last = {"Objects": [{"Key": KEYS[-1]}], "Quiet": True}
+        assert "Deleted" not in client.delete_objects(Bucket="bucket", Delete=last)
         assert client.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
 
     await s3(local, use)
@@ -373,6 +378,8 @@ async def test_a_body_in_aws_chunks(local):
     )
     assert status == 200
     assert local.get_object("s3://bucket/key") == b"abcde"
+    status, answered, _ = await send_signed(local, "/bucket/key", method="GET", service="s3")
+    assert (status, "Content-Encoding" in answered) == (200, False)
     status, _, answer = await send_signed(
         local, "/bucket/key", body[:5], headers, method="PUT", service="s3"
     )

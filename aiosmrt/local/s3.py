@@ -78,6 +78,8 @@ _PARAMETERS = frozenset(
         "x-id",  # the operation's name, which some SDKs add
     }
 )
+# How the headers begin that an object is put with and got with, beside Content-Encoding.
+_METADATA = ("x-amz-meta-", "cache-control", "content-disposition", "content-language", "expires")
 S3_OPERATIONS = frozenset(_OPERATIONS.values())
 """S3's names of what this store does."""
 
@@ -228,10 +230,10 @@ class ObjectStoreApi:
         return web.Response(status=204)
 
     async def _delete_objects(self, request: S3Request, body: bytes) -> web.Response:
-        keys = read_deletion(body)
+        keys, is_quiet = read_deletion(body)
         for key in keys:
             self._store.delete(Location(request.bucket, key))
-        return _document(deleted_objects(keys))
+        return _document(deleted_objects([] if is_quiet else keys))
 
     async def _list_objects(self, request: S3Request, _: bytes) -> web.Response:
         return _document(list_objects(self._store, request.bucket, request.query))
@@ -294,9 +296,18 @@ def _content(headers: CIMultiDictProxy[str], body: bytes) -> bytes:
 
 
 def _metadata(headers: CIMultiDictProxy[str]) -> dict[str, str]:
-    return {
-        name: value for name, value in headers.items() if name.lower().startswith("x-amz-meta-")
-    }
+    metadata: dict[str, str] = {}
+    for name, value in headers.items():
+        kept = value
+        if name.lower() == "content-encoding":
+            # That of the request alone is not the object's.
+            codings = [coding.strip() for coding in value.split(",")]
+            kept = ",".join([coding for coding in codings if coding != "aws-chunked"])
+        elif not name.lower().startswith(_METADATA):
+            continue
+        if kept:
+            metadata[name] = kept
+    return metadata
 
 
 def _range(value: str | None, length: int) -> tuple[int, int] | None:

@@ -187,13 +187,15 @@ def deleted_objects(keys: list[str]) -> bytes:
     )
 
 
-def read_deletion(body: bytes) -> list[str]:
-    """The keys that DeleteObjects names.
+def read_deletion(body: bytes) -> tuple[list[str], bool]:
+    """The keys that DeleteObjects names, and whether it wants to be told of errors only.
 
     Raises:
         S3Refusal: The body is not S3's XML.
     """
-    return [node.findtext("{*}Key", "") for node in _root(body).iterfind("{*}Object")]
+    root = _root(body)
+    keys = [node.findtext("{*}Key", "") for node in root.iterfind("{*}Object")]
+    return keys, root.findtext("{*}Quiet", "").lower() == "true"
 
 
 def read_completion(body: bytes) -> list[tuple[int, str]]:

@@ -82,7 +82,8 @@ class StoredObject:
         content_type: Its MIME type.
         etag: Its entity tag, quoted as on the wire.
         last_modified: When it was written, in UTC.
-        metadata: The ``x-amz-meta-`` headers that it was put with.
+        metadata: The headers that it was put with and is got with: ``x-amz-meta-``,
+            ``Content-Encoding`` and their like.
     """
 
     body: bytes = attrs.field(repr=False)
