@@ -295,9 +295,10 @@ class Session:
 
         Args: As for ``invoke_endpoint``, but that ``timeouts.total`` ends with the head, and
             require_terminal: Called with the last part when the stream ends; whether it
-                is the one that a complete answer ends with (``[DONE]``, say). A
-                connection closed between two parts cannot be told from the end by
-                anything else; False raises StreamTruncatedError.
+                is the one that a complete answer ends with (``[DONE]``, say). Nothing
+                else tells an answer that its container gave up between two parts, or
+                the close there of a response without length and chunks; False raises
+                StreamTruncatedError.
 
         Returns:
             What gives a ResponseStream: await it, or enter it with ``async with``.
