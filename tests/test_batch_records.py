@@ -114,6 +114,30 @@ def test_csv_with_a_header_and_a_key(tmp_path):
     assert survey(path, header=True).count == 3
 
 
+def test_a_csv_field_may_be_long(tmp_path):
+    path = tmp_path / "in.csv"
+    image = b"x" * 200_000
+    path.write_bytes(b'id,image\na,"' + image + b'"\nb,' + image + b"\nc,\n")
+    assert read(path, "id", header=True) == [
+        Record(0, "a", b'"' + image + b'"'),
+        Record(1, "b", image),
+        Record(2, "c", b'""'),
+    ]
+
+
+@given(values=st.lists(st.text('a",\n é'), min_size=2, max_size=4), column=st.integers(0, 3))
+def test_the_keys_column_is_cut_where_the_csv_module_says(tmp_path_factory, values, column):
+    column %= len(values)
+    path = tmp_path_factory.mktemp("csv") / "in.csv"
+    names = [str(number) for number in range(len(values))]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([names, values])
+    (record,) = read(path, str(column), header=True)
+    assert (record.key, record.fault) == (values[column], None)
+    (rest,) = csv.reader(io.StringIO(record.body.decode(), newline=""))
+    assert rest == values[:column] + values[column + 1 :]
+
+
 def test_csv_without_the_keys_column(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text("a,b\n1,2\n")

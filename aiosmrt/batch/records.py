@@ -218,16 +218,15 @@ class CsvFile:
             body = body.removeprefix(_BOM)
         if column is None:
             return Record(index, index, body)
+        fields = _fields(body)
         try:
+            field = fields.pop(column).decode()
             # Given whole, with the newlines that its quotes hold.
-            (values,) = csv.reader(io.StringIO(body.decode(), newline=""))
-            key = values.pop(column)
+            key = "".join(next(csv.reader(io.StringIO(field, newline="")), ()))
         except (ValueError, IndexError, csv.Error):
             return Record(index, index, body, f"line {number} of the input is not such a CSV row")
-        text = io.StringIO()
-        # Only what is in the line's own end is quoted for it, up to Python 3.12.
-        csv.writer(text, lineterminator="\r\n").writerow(values)
-        return Record(index, key, text.getvalue()[:-2].encode())
+        # A row of one empty field is no blank line.
+        return Record(index, key, b'""' if fields == [b""] else b",".join(fields))
 
 
 class ParquetFile:
@@ -368,3 +367,23 @@ def _ends_quoted(line: bytes, is_quoted: bool, *, starts_row: bool) -> bool:  # 
             if at < 2:
                 return False
             is_quoted = True
+
+
+def _fields(row: bytes) -> list[bytes]:
+    """A row's fields as they stand there, quotes and all.
+
+    Not by the csv module, whose fields end at 128 KiB: an image in Base64 is longer.
+    """
+    fields: list[bytes] = []
+    begin = 0
+    while True:
+        at = begin
+        if row.startswith(b'"', begin):
+            at = row.find(b'"', begin + 1)
+            while row.startswith(b'""', at):  # a doubled one, which is in the field
+                at = row.find(b'"', at + 2)
+        end = row.find(b",", at) if at >= 0 else -1
+        if end < 0:
+            return [*fields, row[begin:]]
+        fields.append(row[begin:end])
+        begin = end + 1
