@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile", "drop_failed"]
 
 _FORMAT: Final = 1
+_IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(AiosmrtError, OSError):
@@ -39,15 +40,20 @@ class OutputError(AiosmrtError, OSError):
     What was written before is whole, and can be resumed.
 
     Attributes:
+        errno: Why, as of `OSError`.
         path: The file.
     """
 
-    _advice = "What was written is whole: make room, then run it again with resume (--resume)."
+    errno: int | None = None  # not OSError's own, which a pickle leaves behind
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(f"{path} cannot be written: {error.strerror or error}")
         self.errno = error.errno
         self.path = path
+
+    def _advise(self) -> str:
+        what = "make room" if self.errno in _IS_FULL else "mend that"
+        return f"What was written is whole: {what}, then run it again with resume (--resume)."
 
 
 class IndexSet:
