@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiosmrt import ConfigurationError
-from aiosmrt.batch import OutputError
+from aiosmrt.batch import OutputError, tables
 from aiosmrt.batch.tables import converter
 
 LINES = [
@@ -76,6 +76,15 @@ def test_parquet(tmp_path, journal):
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == NAMES
     assert [list(row.values()) for row in table.to_pylist()] == ROWS
+
+
+@pytest.mark.parametrize("limit", ["_ROWS_AT_ONCE", "_CHARACTERS_AT_ONCE"])
+def test_a_parquet_file_is_written_in_parts(tmp_path, journal, monkeypatch, limit):
+    monkeypatch.setattr(tables, limit, 1)
+    converter(tmp_path / "out.parquet")(journal)
+    with pq.ParquetFile(tmp_path / "out.parquet") as file:
+        assert 1 < file.metadata.num_row_groups <= len(ROWS)
+        assert [list(row.values()) for row in file.read().to_pylist()] == ROWS
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.ndjson", "out.json"])

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import json
 import os
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.batch.arrow import load_pyarrow
@@ -37,7 +36,9 @@ _COLUMNS = (
     "latency",
 )
 _ERROR_FIELDS = ("type", "code", "message", "status_code")
+# Of a row group, which is held in memory until it is written: so many rows, or so long.
 _ROWS_AT_ONCE = 10_000
+_CHARACTERS_AT_ONCE = 33_554_432
 
 
 def converter(output: Path) -> Callable[[Path], None] | None:
@@ -116,8 +117,21 @@ def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:
 def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
     _, pq = load_pyarrow()
     with pq.ParquetWriter(path, to_table([]).schema) as writer:
-        while batch := list(islice(rows, _ROWS_AT_ONCE)):
-            writer.write_table(to_table(batch))
+        for group in _row_groups(rows):
+            writer.write_table(to_table(group))
+
+
+def _row_groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    length = 0
+    for row in rows:
+        group.append(row)
+        length += len(row["output"] or "")
+        if len(group) == _ROWS_AT_ONCE or length >= _CHARACTERS_AT_ONCE:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group
 
 
 def to_table(rows: list[dict[str, Any]]) -> Any:
