@@ -91,7 +91,8 @@ class LocalEndpoint:
             inputs and results of async inferences; needs the extra ``aiosmrt[s3]``. A
             client signs for both with one key: make it one that this S3 knows too.
         s3_credentials: What requests to it are signed with; None is the default chain.
-        max_store_length: Bytes of all objects in the object store together.
+        max_store_length: Bytes of all objects in the object store together, and as many more
+            of those that are being put.
         shutdown_timeout: Seconds that async inferences have to finish when it is closed;
             those that are not done then fail, in writing.
         max_received: How many requests ``received`` keeps.

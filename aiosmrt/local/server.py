@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import contextmanager
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -23,7 +24,7 @@ from aiosmrt.local.s3 import ObjectStoreApi, S3Request
 from aiosmrt.local.s3_documents import S3Refusal, error_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from datetime import datetime
 
     from aiosmrt.local.fault_orders import Faults
@@ -53,7 +54,7 @@ class Limits:
 
     Attributes:
         body_length: Bytes of an invocation's body.
-        object_length: Bytes of an object's body.
+        object_length: Bytes of an object's body, and of all that are being put.
         received: How many requests are remembered.
     """
 
@@ -93,6 +94,7 @@ class LocalServer:
         self._faults = faults
         self._clock = clock
         self._limits = limits
+        self._being_put = 0
         self._answering: dict[asyncio.Task[None], web.BaseRequest] = {}
         self._runner: web.ServerRunner | None = None
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
@@ -201,20 +203,18 @@ class LocalServer:
         self._remember(request, asked.operation, None)
         fault = None
         try:
-            body = await _read_body(request, self._limits.object_length)
-            if body is None:
-                raise S3Refusal(
-                    "EntityTooLarge",
-                    "Your proposed upload exceeds the maximum allowed object size.",
-                    400,
-                )
-            await self._check_signature("s3", request, body)
-            fault = self._faults.strike(asked.operation, None, request.headers)
-            if fault is not None:
-                await asyncio.sleep(fault.latency)
-                if fault.error_status is not None:
-                    raise S3Refusal(fault.error or "", "A fault was ordered.", fault.error_status)
-            response = await self._objects.answer(asked, body)
+            with self._room_for(request):
+                body = await _read_body(request, self._limits.object_length)
+                if body is None:
+                    raise _entity_too_large()
+                await self._check_signature("s3", request, body)
+                fault = self._faults.strike(asked.operation, None, request.headers)
+                if fault is not None:
+                    await asyncio.sleep(fault.latency)
+                    if fault.error_status is not None:
+                        said = "A fault was ordered."
+                        raise S3Refusal(fault.error or "", said, fault.error_status)
+                response = await self._objects.answer(asked, body)
         except (S3Refusal, SignatureRefused) as error:
             response = _s3_refusal(error.code, error.message, error.status_code, request_id)
         except ConfigurationError as error:
@@ -225,6 +225,25 @@ class LocalServer:
         response.headers["x-amz-request-id"] = request_id
         response.headers["Date"] = self._date()
         return response if fault is None else await send_faulty(request, response, fault)
+
+    @contextmanager
+    def _room_for(self, request: web.BaseRequest) -> Generator[None]:
+        """Holds the room that an object's body takes until it is in the store.
+
+        Raises:
+            S3Refusal: It is too long, or others take too much: it can come later.
+        """
+        limit = self._limits.object_length
+        length = _announced_length(request, limit)
+        if length > limit:
+            raise _entity_too_large()
+        if self._being_put + length > limit:
+            raise S3Refusal("SlowDown", "Please reduce your request rate.", 503)
+        self._being_put += length
+        try:
+            yield
+        finally:
+            self._being_put -= length
 
     async def _check_signature(self, service: str, request: web.BaseRequest, body: bytes) -> None:
         if self._signatures is not None:
@@ -279,6 +298,22 @@ def _s3_refusal(code: str, message: str, status_code: int, request_id: str) -> w
         body=error_document(code, message, request_id) if code else None,
         content_type="application/xml",
     )
+
+
+def _entity_too_large() -> S3Refusal:
+    message = "Your proposed upload exceeds the maximum allowed object size."
+    return S3Refusal("EntityTooLarge", message, 400)
+
+
+def _announced_length(request: web.BaseRequest, limit: int) -> int:
+    """How many bytes a body has, or says it has; where it does not say, as many as it may."""
+    if request.content_length is not None:
+        return request.content_length
+    if not request.body_exists:
+        return 0
+    # What an SDK sends in chunks it announces so.
+    announced = request.headers.get("x-amz-decoded-content-length", "")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else limit
 
 
 async def _read_body(request: web.BaseRequest, limit: int) -> bytes | None:
