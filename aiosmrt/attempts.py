@@ -178,11 +178,13 @@ class Caller:
                 output = await self._attempt(call, finish)
             except AiosmrtError as error:
                 _describe(error, call)
+                if watch is not None:
+                    watch.failed(error)
                 if failed is not None:
                     failed(error)
                 delay = await self._next_delay(error, call, retries)
                 if watch is not None:
-                    watch.retry(error, delay)
+                    watch.retry(delay)
                 await self._transport.sleep(delay)
             else:
                 retries.succeeded(now=time.monotonic())

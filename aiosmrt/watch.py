@@ -135,6 +135,8 @@ class CallWatch:
         self._attempt = 0
         self._is_attempting = False
         self._attempt_started = 0.0
+        self._failure: BaseException | None = None
+        self._failed_at = 0.0
         self._pool_wait = 0.0
         self._exchange: Exchange | None = None
         self._status_code: int | None = None
@@ -165,6 +167,7 @@ class CallWatch:
         self._is_attempting = True
         self._attempt_started = time.perf_counter()
         self._pool_wait = 0.0
+        self._failure = None
         self._exchange = self._status_code = self._request_id = None
         for hooks in self._hooks:
             self._guard(hooks.attempt_started, number)
@@ -211,9 +214,14 @@ class CallWatch:
         self._status_code = exchange.status_code
         self._request_id = request_id(exchange.headers)
 
-    def retry(self, error: BaseException, delay: float) -> None:
-        """The attempt has failed, and another follows after a delay in seconds."""
-        self._end_attempt(error, delay)
+    def failed(self, error: BaseException) -> None:
+        """The attempt has failed; whether another follows may take new credentials to know."""
+        self._failure = error
+        self._failed_at = time.perf_counter()
+
+    def retry(self, delay: float) -> None:
+        """Another attempt follows after a delay in seconds."""
+        self._end_attempt(self._failure, delay)
 
     def parts(self, runs: Iterator[_T]) -> Iterator[_T]:
         """The same parts, or runs of them, but that a stream's first one is noted."""
@@ -277,16 +285,18 @@ class CallWatch:
             self._guard(hooks.ended, ended)
 
     def _end_attempt(self, error: BaseException | None, retry_delay: float | None) -> None:
+        failure, self._failure = self._failure, None
         if not self._is_attempting:
             return
         self._is_attempting = False
+        at = time.perf_counter() if failure is None else self._failed_at
         ended = AttemptEnded(
             number=self._attempt,
-            duration=time.perf_counter() - self._attempt_started,
+            duration=at - self._attempt_started,
             pool_wait=self._pool_wait,
             status_code=self._status_code,
             request_id=self._request_id,
-            error=error,
+            error=error if failure is None else failure,
             retry_delay=retry_delay,
         )
         for hooks in self._hooks:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import json
 import logging
+import time
 import warnings
 
 import pytest
@@ -172,6 +173,40 @@ async def test_a_repaired_clock_is_an_attempt_without_a_delay(hooks):
         async with open_session(server.url, hooks) as session:
             await session.invoke_endpoint("e", b"x")
     assert [attempt.retry_delay for attempt in hooks.made[0].attempts] == [0.0, None]
+
+
+async def test_the_renewal_of_credentials_is_not_in_the_attempt(hooks):
+    asked = []
+    renewing = asyncio.Event()
+
+    class Provider:
+        async def get_credentials(self):
+            asked.append(time.perf_counter())
+            if len(asked) > 1:
+                renewing.set()
+                await asyncio.Event().wait()
+            return KEYS
+
+    expired = answer(b"{}", "403 No", {"x-amzn-errortype": "ExpiredTokenException"})
+    async with serve(expired) as server:
+        async with aiosmrt.Session(
+            region="us-east-1",
+            endpoint_url=server.url,
+            credentials=Provider(),
+            instrumentation=hooks,
+        ) as session:
+            began = time.perf_counter()
+            task = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
+            await renewing.wait()
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    (made,) = hooks.made
+    (attempt,) = made.attempts
+    assert isinstance(attempt.error, aiosmrt.ExpiredTokenException)
+    assert isinstance(made.end.error, asyncio.CancelledError)
+    assert attempt.duration <= asked[1] - began
 
 
 async def test_a_call_without_a_response(hooks):
