@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 import aiohttp
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 from raw_server import RawServer, answer, until
 
 import aiosmrt
@@ -320,3 +321,22 @@ async def test_the_bundle_is_read_off_the_event_loop_and_once(pipe, monkeypatch)
         os.write(end, AUTHORITY.cert_pem.bytes())
         os.close(end)
         assert await asyncio.gather(*calls) == [b"ok"] * 5
+
+
+async def test_when_a_session_is_closed_its_idle_connections_are_gone(monkeypatch):
+    lost = []
+    told = ResponseHandler.connection_lost
+
+    def connection_lost(protocol, error):
+        lost.append(protocol)
+        told(protocol, error)
+
+    monkeypatch.setattr(ResponseHandler, "connection_lost", connection_lost)
+    async with https(serving("127.0.0.1")) as server:
+        async with open_session(server, ssl=trusting()) as session:
+            await asyncio.gather(call(session), call(session))
+            idle = {link.protocol for link in session._transport._idle}
+            assert len(idle) == 2
+            assert not lost
+        # Not in a turn of the loop to come: there may be none.
+        assert idle <= set(lost)

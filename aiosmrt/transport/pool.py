@@ -382,9 +382,11 @@ class Transport:
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
         if self._owns_connector and self._connector is not None:
-            closing = self._connector.close()
-            self._idle.clear()  # now that the connector would not ask a loop that is gone
-            await closing
+            try:
+                # Of it the idle ones are in use: it closes them too, and waits until they are.
+                await self._connector.close()
+            finally:
+                self._idle.clear()
 
 
 def _reason(error: BaseException) -> str:
