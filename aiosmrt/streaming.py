@@ -199,7 +199,7 @@ class ResponseStream:
     async def _fill(self) -> None:
         """Waits for the next bytes and hands them to the decoder."""
         if self._ended is not None:
-            raise self._ended
+            raise self._ended.with_traceback(None)  # else each raise would add to it
         if self._reading:
             raise RuntimeError("This stream is already being read by another task")
         assert self._exchange is not None  # noqa: S101 - for the type checker: see _ended

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import traceback
 import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -255,8 +256,15 @@ async def test_a_stall_is_a_read_timeout() -> None:
         async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
             async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
                 assert (await anext(stream)).bytes == b"one"
-                with pytest.raises(aiosmrt.ReadTimeoutError):
+                with pytest.raises(aiosmrt.ReadTimeoutError) as caught:
                     await anext(stream)
+                frames = []
+                for _ in range(3):
+                    with pytest.raises(aiosmrt.ReadTimeoutError) as again:
+                        await anext(stream)
+                    assert again.value is caught.value
+                    frames.append(len(list(traceback.walk_tb(again.value.__traceback__))))
+                assert len(set(frames)) == 1, "each raise adds to the traceback of the last"
 
 
 async def test_total_ends_with_the_head() -> None:
