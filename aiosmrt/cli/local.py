@@ -11,6 +11,7 @@ import attrs
 import click
 
 from aiosmrt.cli.terminal import run_async, say
+from aiosmrt.errors import ConfigurationError, ParameterValidationError
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,11 +57,18 @@ class _Container:
         return self.endpoint_name, frozenset(named.items())
 
     def add_to(self, endpoint: LocalEndpoint) -> None:
-        """Puts it behind its endpoint."""
+        """Puts it behind its endpoint.
+
+        Raises:
+            click.BadParameter: A name, the URL or the weight is none.
+        """
         keywords: dict[str, Any] = {}
         for name, value in self.options.items():
             keywords[name.replace("-", "_")] = _CONTAINER_OPTIONS[name](value)
-        endpoint.add_container(self.endpoint_name, self.url, **keywords)
+        try:
+            endpoint.add_container(self.endpoint_name, self.url, **keywords)
+        except (ConfigurationError, ParameterValidationError) as error:
+            raise click.BadParameter(str(error), param_hint="--container") from None
 
 
 def _container(value: str) -> _Container:
