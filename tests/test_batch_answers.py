@@ -137,6 +137,7 @@ def test_the_answer_to_several_is_told_apart(body, content_type, outputs):
         (b"[[1, 2]]", "application/json", [1, 2]),
         (b'{"predictions": [3]}', "application/json", 3),
         (b"[3]\n", "application/jsonlines", [3]),
+        (b"[3]\n", "application/x-NDJSON", [3]),
         (b'{"predictions": [3]}\n', "application/jsonlines", {"predictions": [3]}),
         (b"[1, 2]", "application/json", [1, 2]),
         (b'{"digit": 3}\n', "application/json", {"digit": 3}),

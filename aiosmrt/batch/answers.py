@@ -147,7 +147,8 @@ def _may_be_json(content_type: str | None) -> bool:
 
 def _is_lines(content_type: str | None) -> bool:
     """JSON Lines, by one of their names: application/jsonlines, application/x-ndjson."""
-    return content_type is not None and ("lines" in content_type or "ndjson" in content_type)
+    name = (content_type or "").lower()
+    return "lines" in name or "ndjson" in name
 
 
 _NOT_JSON = object()
