@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -226,7 +227,9 @@ def browser(session: nox.Session) -> None:
 def ray(session: nox.Session) -> None:
     """Ray Data on this machine, with two workers; Ray is larger than all else together."""
     install_wheel(session, *PYPROJECT["project"]["optional-dependencies"]["ray"], *group("test"))
-    session.run("pytest", "-m", "ray", "--timeout=600", *session.posargs)
+    # Ray's workers end where their directory is below that of the environment, as nox's own is.
+    env = {"TMPDIR": gettempdir()}
+    session.run("pytest", "-m", "ray", "--timeout=600", *session.posargs, env=env)
 
 
 @nox.session
