@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import httpx
 import pytest
 from framing_corpus import SSE, SSE_DONE, bytewise, check_case, cut, outcome, taken
@@ -134,3 +136,38 @@ def test_an_event_in_many_parts_is_not_copied_for_each():
         return taken(SSEDecoder(), [b"data: ", *[b"x" * 1024] * (length // 1024), b"\n\n"])
 
     assert work(1 << 20) < 3 * work(1 << 19)
+
+
+@pytest.mark.parametrize("lines", [1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("end", [b"\n", b"data: last\n\n", b": hm\nid: 7\n\n", b""])
+def test_an_event_of_many_lines_is_whole(lines, end):
+    wire = b"".join(b"data: %d\nid\nevent: %d\n" % (number, number) for number in range(lines))
+    data = "\n".join(map(str, range(lines)))
+    for size in (1, 1000, len(wire) + len(end)):
+        whole = wire + end
+        chunks = [whole[start : start + size] for start in range(0, len(whole), size)]
+        found = outcome(SSEDecoder(), chunks)
+        if not end:
+            assert not found.items
+            assert found.error.leftover == wire
+            continue
+        more, last_id = ("\nlast" if b"last" in end else ""), ("7" if b"7" in end else "")
+        assert found == ([ServerSentEvent(str(lines - 1), data + more, last_id)], None)
+
+
+@pytest.mark.parametrize("line", [b"a\n", b"data\n", b"data: 1\n"])
+def test_short_lines_take_little_more_memory_than_they_have(line):
+    decoder = SSEDecoder(1 << 20)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            decoder.receive_data(line * 1000)
+            assert list(decoder) == []
+        kept = tracemalloc.get_traced_memory()[0]
+        decoder.receive_data(b"\n")
+        list(decoder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept < 200_000 + 2 * 100_000 * len(line)
+    assert peak < 400_000 + 5 * 100_000 * len(line)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,12 +31,16 @@ from aiosmrt.framing.lines import LineSplitter
 from aiosmrt.framing.text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["SSEDecoder", "ServerSentEvent"]
 
 # More digits make no time that anyone waits, and past 4,300 int() refuses.
 _MAX_RETRY_DIGITS = 18
+
+# So many lines of an event are kept as they are, then they are packed into one piece: an
+# object of its own takes many times what a short line has.
+_MANY = 1024
 
 
 def _hide(data: str) -> str:
@@ -88,6 +93,7 @@ class SSEDecoder:
         "_lines",
         "_max_event_length",
         "_number",
+        "_packed",
         "_retry",
         "_splitter",
     )
@@ -100,7 +106,7 @@ class SSEDecoder:
         Args:
             max_event_length: The most bytes that the lines of one event may have, their
                 ends and comments not counted; 64 MiB by default. It bounds what the
-                decoder buffers, where lines of two bytes take 25 times their length.
+                decoder buffers.
             done_marker: Data that is no event: ``[DONE]``, with which OpenAI's and
                 compatible servers end a stream. It is left out, and needs no empty
                 line behind it. None hands out every event.
@@ -112,8 +118,11 @@ class SSEDecoder:
         self._lines: deque[bytes] = deque()
         self._max_event_length = max_event_length
         self._done_marker = done_marker
-        self._block: list[bytes] = []  # the lines of the unfinished event
-        self._length = 0  # of those lines
+        # The lines of the unfinished event: the first of many in pieces, each with LF, and the
+        # last.
+        self._packed: list[bytes] = []
+        self._block: list[bytes] = []
+        self._length = 0  # of those lines without LF
         self._number = 0  # of events so far
         self._id = ""
         self._retry: int | None = None
@@ -169,6 +178,8 @@ class SSEDecoder:
         """Adds a line that is not empty to the unfinished event."""
         if line.startswith(b":"):
             return
+        if len(self._block) == _MANY:
+            _pack(self._block, self._packed)
         self._block.append(line)
         self._length += len(line)
         limit = self._max_event_length
@@ -177,17 +188,22 @@ class SSEDecoder:
 
     def _finish(self) -> ServerSentEvent | None:
         """Makes an event of the lines taken, or None of those that make none."""
-        block = self._block
-        self._block = []
+        lines: Iterable[bytes] = (
+            chain(_unpack(self._packed), self._block) if self._packed else self._block
+        )
+        self._packed, self._block = [], []
         self._length = 0
         number = self._number + 1
+        packed: list[bytes] = []
         data: list[bytes] = []
         name = "message"
-        for line in block:
+        for line in lines:
             field, _, value = line.partition(b":")
             if value.startswith(b" "):
                 value = value[1:]
             if field == b"data":
+                if len(data) == _MANY:
+                    _pack(data, packed)
                 data.append(value)
             elif field == b"event":
                 name = decode_utf8(value, "event", number) or "message"
@@ -201,7 +217,10 @@ class SSEDecoder:
                 self._ignored = True
         if not data:
             return None
-        text = decode_utf8(b"\n".join(data), "event", number)
+        joined = b"\n".join(data)
+        if packed:
+            joined = b"".join((*packed, joined))
+        text = decode_utf8(joined, "event", number)
         return ServerSentEvent(name, text, self._id, self._retry)
 
     def _end(self) -> None:
@@ -213,7 +232,7 @@ class SSEDecoder:
             if self._ignored and not self._number:
                 self._fail(InvalidMessageError("The payload has lines, but no server-sent event"))
             return
-        leftover = b"\n".join(self._block) + (b"" if rest else b"\n")
+        leftover = b"".join(self._packed) + b"\n".join(self._block) + (b"" if rest else b"\n")
         try:
             event = self._finish()
         except InvalidMessageError:
@@ -224,4 +243,15 @@ class SSEDecoder:
     def _fail(self, fault: EventStreamError) -> None:
         self._splitter.fail(fault)
         self._lines.clear()
-        self._block = []
+        self._packed, self._block = [], []
+
+
+def _pack(lines: list[bytes], packed: list[bytes]) -> None:
+    """Moves lines to what is packed, as one piece."""
+    packed.append(b"\n".join(lines) + b"\n")
+    lines.clear()
+
+
+def _unpack(packed: list[bytes]) -> Iterator[bytes]:
+    for piece in packed:
+        yield from piece.split(b"\n")[:-1]
