@@ -263,6 +263,7 @@ class ObjectStore:
         self._slots: dict[_Purpose, asyncio.Semaphore] = {
             purpose: asyncio.Semaphore(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
         }
+        self._readings: set[asyncio.Future[list[str] | None]] = set()
 
     async def get(
         self, location: S3Location, *, etag: str | None = None, purpose: _Purpose = "look"
@@ -328,12 +329,22 @@ class ObjectStore:
 
             untyped: Any = store  # its annotations here want those of arrow, which is not needed
             pages = untyped.list(path or None, offset=after, chunk_size=LIST_PAGE_LENGTH)
-            try:
-                return [entry["path"] for entry in await anext(pages)]
-            except StopAsyncIteration:
-                return []
-            except InvalidPathError:
-                return None
+
+            async def read() -> list[str] | None:
+                try:
+                    return [entry["path"] for entry in await anext(pages)]
+                except StopAsyncIteration:
+                    return []
+                except InvalidPathError:
+                    return None
+
+            # Read to its end even where nobody waits for it any more: pages that are dropped
+            # under way give their connection back outside of obstore's own runtime, which can
+            # panic, and leave the client's pool unusable.
+            reading = asyncio.ensure_future(read())
+            self._readings.add(reading)
+            reading.add_done_callback(self._readings.discard)
+            return await asyncio.shield(reading)
 
         async with self._slots["list"]:
             return await self._ask("ListObjectsV2", directory, "ask", ask)
@@ -387,6 +398,14 @@ class ObjectStore:
                 if parts.error is not None:
                     raise parts.error from None
                 raise
+
+    async def aclose(self) -> None:
+        """Ends the listings that nobody waits for any more, after a second to end by themselves."""
+        if self._readings:
+            _, pending = await asyncio.wait(self._readings, timeout=1.0)
+            for reading in pending:
+                reading.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def _ask(
         self,

@@ -163,6 +163,7 @@ class ResultPoller:
             directory.close(TransportError("The session was closed while a result was awaited"))
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self.store.aclose()
 
 
 class _Directory:

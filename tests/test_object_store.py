@@ -892,3 +892,25 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
             await session._poller.store.put(at("s3://b/k"), large, content_type=None)
     assert not s3.objects
     assert not s3.parts
+
+
+async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
+    async def begun():
+        while not store._readings:
+            await asyncio.sleep(0)  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+
+    s3.put("s3://b/d/k", "x")
+    for _ in range(20):
+        waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+        await begun()
+        [reading] = store._readings
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await reading == ["d/k"]
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+    await begun()
+    waiting.cancel()
+    await store.aclose()
+    assert not store._readings
