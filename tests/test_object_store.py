@@ -896,8 +896,8 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
 
 async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
     async def begun():
-        while not store._readings:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+        while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+            await asyncio.sleep(0)
 
     s3.put("s3://b/d/k", "x")
     for _ in range(20):
