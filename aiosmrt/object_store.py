@@ -328,13 +328,12 @@ class ObjectStore:
             from obstore.exceptions import InvalidPathError
 
             untyped: Any = store  # its annotations here want those of arrow, which is not needed
+            nothing: list[dict[str, Any]] = []
             pages = untyped.list(path or None, offset=after, chunk_size=LIST_PAGE_LENGTH)
 
             async def read() -> list[str] | None:
                 try:
-                    return [entry["path"] for entry in await anext(pages)]
-                except StopAsyncIteration:
-                    return []
+                    return [entry["path"] for entry in await anext(pages, nothing)]
                 except InvalidPathError:
                     return None
 
@@ -344,6 +343,8 @@ class ObjectStore:
             reading = asyncio.ensure_future(read())
             self._readings.add(reading)
             reading.add_done_callback(self._readings.discard)
+            # Retrieved, should nobody be there to whom it could be raised.
+            reading.add_done_callback(lambda done: done.cancelled() or done.exception())
             return await asyncio.shield(reading)
 
         async with self._slots["list"]:

@@ -914,3 +914,13 @@ async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, s
     waiting.cancel()
     await store.aclose()
     assert not store._readings
+
+
+async def test_what_becomes_of_a_listing_that_nobody_waits_for_is_not_reported(s3, store):
+    s3.may_list = False
+    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+    while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+        await asyncio.sleep(0)
+    waiting.cancel()
+    # The fixture of every test looks for exceptions that nobody retrieved.
+    await until(lambda: not store._readings)
