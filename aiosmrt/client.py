@@ -169,8 +169,7 @@ class Client:
         if self._max_body_length is not None and length > self._max_body_length:
             rule = f"must be at most max_body_length={self._max_body_length} bytes"
             error = ParameterValidationError("body", rule, length=length)
-            error.operation = request.head.operation.name
-            error.endpoint_name = request.head.endpoint_name
+            name_call(error, request.head.operation, request.head.endpoint_name)
             raise error
         if length > SYNC_BODY_LENGTH and not self._warned_of_length:
             self._warned_of_length = True

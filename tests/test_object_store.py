@@ -894,15 +894,16 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
     assert not s3.parts
 
 
-async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
-    async def begun():
-        while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
-            await asyncio.sleep(0)
+async def listing_began(store):
+    while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+        await asyncio.sleep(0)
 
+
+async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
     s3.put("s3://b/d/k", "x")
     for _ in range(20):
         waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-        await begun()
+        await listing_began(store)
         [reading] = store._readings
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -910,7 +911,7 @@ async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, s
         assert await reading == ["d/k"]
     assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
     waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    await begun()
+    await listing_began(store)
     waiting.cancel()
     await store.aclose()
     assert not store._readings
@@ -919,8 +920,7 @@ async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, s
 async def test_what_becomes_of_a_listing_that_nobody_waits_for_is_not_reported(s3, store):
     s3.may_list = False
     waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
-        await asyncio.sleep(0)
+    await listing_began(store)
     waiting.cancel()
     # The fixture of every test looks for exceptions that nobody retrieved.
     await until(lambda: not store._readings)
