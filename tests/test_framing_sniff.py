@@ -84,6 +84,8 @@ def test_the_content_type_decides_what_the_first_byte_leaves_open(content_type, 
         Case(b" \r\n\t", []),
         Case(b"\xef\xbb\xbf", []),
         Case(b"\xef\xbb", [], StreamTruncatedError, b"\xef\xbb"),
+        Case(b"\r\xef", [], InvalidMessageError),  # a mark is one at the start only
+        Case(b"\xef\xbb\xbf\xef\xbb", [], InvalidMessageError),
         Case(b"\xff", [], InvalidMessageError),
         Case(b"data:\n\ndata: \n\ndata:  \t\ndata:\n\ndata: 1\n\n", [1]),
         Case(b"data: {\ndata: }\n\n", [{}]),

@@ -142,7 +142,7 @@ class JSONStreamDecoder:
             as_bytes(data)  # dropped
         elif self._decoder is None:
             head = self._head + as_bytes(data)
-            if len(head) < len(BOM) and BOM.startswith(head):
+            if self._at_start and len(head) < len(BOM) and BOM.startswith(head):
                 self._head = head
             else:
                 self._begin(head)

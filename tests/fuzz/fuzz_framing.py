@@ -6,8 +6,9 @@
     python tests/fuzz/fuzz_framing.py --runs 20000 --seed 7
     python tests/fuzz/fuzz_framing.py --atheris -max_total_time=60
 
-The first form mutates the corpus at random; without a seed it takes a new one and prints
-it. The second is led by coverage, needs atheris, and hands what follows to it.
+The first form tries every pair of pieces of syntax, then mutates the corpus at random;
+without a seed it takes a new one and prints it. The second is led by coverage, needs
+atheris, and hands what follows to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -41,6 +44,9 @@ from aiosmrt.framing import (
     TokenDecoder,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PAYLOADS = [
     case.data
     for corpus in (TEXT, LINES, SSE, SSE_DONE, JSON_LINES, JSON_VALUES, TOKENS)
@@ -49,7 +55,8 @@ PAYLOADS = [
 TOKENS_OF_SYNTAX = [
     *(b"\r", b"\n", b"\r\n", b"\n\n", b"data:", b"data: ", b"id:", b"retry:", b"event:", b":"),
     *(b"{", b"}", b"[", b"]", b'"', b"\\", b",", b" ", b"1", b"-", b"true", b"null", b"[DONE]"),
-    *(b"\xff", b"\xe2\x82", b"\xef\xbb\xbf", b"\x00", "é".encode(), "😀".encode()),
+    *(b"\xff", b"\xe2\x82", b"\xef\xbb\xbf", b"\xef", b"\xbb", b"\x00"),
+    *("é".encode(), "😀".encode()),
 ]
 
 
@@ -102,10 +109,16 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(damaged)
 
 
-def run(runs: int, seed: int) -> None:
+def payloads(runs: int, seed: int) -> Iterator[bytes]:
+    for first, second in product(TOKENS_OF_SYNTAX, repeat=2):
+        yield first + second
     rng = random.Random(seed)
     for _ in range(runs):
-        data = mutated(rng, b"".join(rng.choices(PAYLOADS, k=rng.randrange(1, 4))))
+        yield mutated(rng, b"".join(rng.choices(PAYLOADS, k=rng.randrange(1, 4))))
+
+
+def run(runs: int, seed: int) -> None:
+    for data in payloads(runs, seed):
         try:
             check(data)
         except BaseException:
