@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiosmrt.deserialize import (
-    parse_invoke_endpoint,
-    parse_invoke_endpoint_async,
-    parse_stream_head,
-)
+from aiosmrt.deserialize import parse_stream_head
 from aiosmrt.errors import ConfigurationError, ParameterValidationError
 from aiosmrt.models import Timeouts
 from aiosmrt.operations import SYNC_BODY_LENGTH
@@ -24,18 +20,15 @@ if TYPE_CHECKING:
     from aiosmrt.attempts import Caller
     from aiosmrt.errors import AiosmrtError
     from aiosmrt.large_json import LargeJSON
-    from aiosmrt.models import (
-        InvokeEndpointAsyncOutput,
-        InvokeEndpointOutput,
-        PayloadPart,
-        ResponseMetadata,
-    )
+    from aiosmrt.models import PayloadPart, ResponseMetadata
     from aiosmrt.operations import Operation
     from aiosmrt.streaming import ResponseStream
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
 
 __all__ = ["Client", "check_type", "encode_in_turns"]
+
+_T = TypeVar("_T")
 
 _logger = logging.getLogger("aiosmrt")
 
@@ -67,21 +60,25 @@ class Client:
         self._watcher = watcher
         self._warned_of_length = False
 
-    async def invoke_endpoint(
+    async def invoke(
         self,
         request: SerializedRequest,
+        parse: Callable[[bytes, ResponseMetadata], _T],
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
         *,
         failed: Callable[[AiosmrtError], None] | None = None,
-    ) -> InvokeEndpointOutput:
-        """InvokeEndpoint; see `Session.invoke_endpoint`, and `Caller.call` for ``failed``."""
+    ) -> _T:
+        """A call whose answer is read whole and made an output by ``parse``.
+
+        See `Session.invoke_endpoint` and `invoke_endpoint_async`, and `Caller.call` for
+        ``failed``.
+        """
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
-        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> InvokeEndpointOutput:
-            body = await exchange.read(limits.idle, self._max_body_length)
-            return parse_invoke_endpoint(body, metadata)
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> _T:
+            return parse(await exchange.read(limits.idle, self._max_body_length), metadata)
 
         watch = None if self._watcher is None else self._watcher.begin(request)
         call = self._caller.call(
@@ -129,26 +126,6 @@ class Client:
             request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
         )
         return await (call if watch is None else watch.until_head(call))
-
-    async def invoke_endpoint_async(
-        self,
-        request: SerializedRequest,
-        timeouts: Timeouts | None = None,
-        retries: RetryPolicy | None = None,
-    ) -> InvokeEndpointAsyncOutput:
-        """InvokeEndpointAsync; see `Session.invoke_endpoint_async`."""
-        self._check_length(request)
-        limits, policy = self._choose(timeouts, retries)
-
-        async def finish(
-            exchange: Exchange, metadata: ResponseMetadata
-        ) -> InvokeEndpointAsyncOutput:
-            body = await exchange.read(limits.idle, self._max_body_length)
-            return parse_invoke_endpoint_async(body, metadata)
-
-        watch = None if self._watcher is None else self._watcher.begin(request)
-        call = self._caller.call(request, finish, timeouts=limits, policy=policy, watch=watch)
-        return await (call if watch is None else watch.until_end(call))
 
     def _choose(
         self, timeouts: Timeouts | None, retries: RetryPolicy | None

@@ -16,6 +16,7 @@ from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
 from aiosmrt.client import Client, check_type, encode_in_turns
 from aiosmrt.config import resolve_config
+from aiosmrt.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.large_json import LargeJSON
 from aiosmrt.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
@@ -264,7 +265,7 @@ class Session:
             session_id,
             prefix_aware_id,
         )
-        return await self._client.invoke_endpoint(request, timeouts, retries)
+        return await self._client.invoke(request, parse_invoke_endpoint, timeouts, retries)
 
     def invoke_endpoint_with_response_stream(
         self,
@@ -556,7 +557,9 @@ class Session:
         if input is not None or isinstance(body, os.PathLike):
             choice = choose_input(self._poller.store, input, body, parameters)
             parameters = await self._transport.wait_for(choice, None)
-        output = await self._client.invoke_endpoint_async(serialize(parameters), timeouts, retries)
+        output = await self._client.invoke(
+            serialize(parameters), parse_invoke_endpoint_async, timeouts, retries
+        )
         return AsyncInvocation(
             inference_id=output.inference_id,
             output_location=output.output_location,

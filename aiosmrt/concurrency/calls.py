@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.concurrency.items import CollectedStream
+from aiosmrt.deserialize import parse_invoke_endpoint
 from aiosmrt.models import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput
 from aiosmrt.serialize import serialize
 
@@ -52,8 +53,12 @@ class InvokeCall:
         """Makes one call; ``failed`` is told of every attempt that fails."""
         if not isinstance(request, InvokeEndpointInput):
             request = InvokeEndpointInput(body=request, **self._parameters)
-        return await self._client.invoke_endpoint(
-            serialize(request), self._timeouts, self._retries, failed=failed
+        return await self._client.invoke(
+            serialize(request),
+            parse_invoke_endpoint,
+            self._timeouts,
+            self._retries,
+            failed=failed,
         )
 
 
