@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiosmrt.transport import Exchange
     from aiosmrt.watch import CallWatcher
 
-__all__ = ["Client", "check_type", "encode_in_turns"]
+__all__ = ["Client", "check_count", "check_type", "encode_in_turns"]
 
 _T = TypeVar("_T")
 
@@ -163,6 +163,12 @@ def check_type(name: str, value: object, *types: type) -> None:
     if not isinstance(value, types):
         wanted = " or ".join("None" if cls is type(None) else cls.__name__ for cls in types)
         raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raises ConfigurationError for an option that is no integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
 
 
 async def encode_in_turns(large: LargeJSON, operation: Operation, endpoint_name: Any) -> bytes:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiosmrt import __version__
 from aiosmrt.attempts import Caller
 from aiosmrt.auth.chain import as_provider, default_provider
-from aiosmrt.client import Client, check_type, encode_in_turns
+from aiosmrt.client import Client, check_count, check_type, encode_in_turns
 from aiosmrt.config import resolve_config
 from aiosmrt.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
-from aiosmrt.errors import ConfigurationError
 from aiosmrt.large_json import LargeJSON
 from aiosmrt.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
 from aiosmrt.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
@@ -109,10 +108,10 @@ class Session:
         user_agent_extra: str | None = None,
         instrumentation: MakeHooks | Iterable[MakeHooks] | None = None,
     ) -> None:
-        _check_count("max_connections", max_connections)
+        check_count("max_connections", max_connections)
         self._max_connections = max_connections
         if max_body_length is not None:
-            _check_count("max_body_length", max_body_length)
+            check_count("max_body_length", max_body_length)
         timeouts = Timeouts() if timeouts is None else timeouts
         check_type("timeouts", timeouts, Timeouts)
         check_type("retries", retries, RetryPolicy, NoneType)
@@ -660,8 +659,3 @@ def _make_watcher(
     from aiosmrt.watch import CallWatcher
 
     return CallWatcher(instrumentation, region=config.region, endpoint_url=config.endpoint_url)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")

@@ -23,6 +23,7 @@ from aiosmrt.batch.answers import answer_lines, fault_line
 from aiosmrt.batch.arrow import load_pyarrow
 from aiosmrt.batch.records import row_record
 from aiosmrt.batch.tables import to_row, to_table
+from aiosmrt.client import check_count
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.models import InvokeEndpointInput
 from aiosmrt.serialize import serialize
@@ -80,8 +81,7 @@ class InvokeEndpoint:
     ) -> None:
         self._pyarrow, _ = load_pyarrow()
         size = records_per_request
-        if type(size) is not int or size < 1:
-            raise ConfigurationError("records_per_request must be an integer of at least 1")
+        check_count("records_per_request", size)
         parameters.setdefault("content_type", "application/json" + ("lines" if size > 1 else ""))
         serialize(InvokeEndpointInput(endpoint_name=endpoint_name, body=b"", **parameters))
         self._key_field = key_field

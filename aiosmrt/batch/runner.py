@@ -16,6 +16,7 @@ from aiosmrt.batch.answers import RecordFaultError, answer_lines, fault_line
 from aiosmrt.batch.files import Paths, RunFiles
 from aiosmrt.batch.records import RecordFile, open_records
 from aiosmrt.batch.statistics import Statistics
+from aiosmrt.client import check_count
 from aiosmrt.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
@@ -174,8 +175,7 @@ class _Form:
     size: int
 
     def __attrs_post_init__(self) -> None:
-        if type(self.size) is not int or self.size < 1:
-            raise ConfigurationError("records_per_request must be an integer of at least 1")
+        check_count("records_per_request", self.size)
 
     def content_type(self) -> str:
         """Of a request."""
