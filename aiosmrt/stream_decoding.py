@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from aiosmrt.streaming import ResponseStream
 
 __all__ = ["BytesDecoder", "DecodedStream", "Decoder"]
+
+# Some milliseconds of short lines. A part may hold a million: the rest waits while the
+# loop's other tasks have their turn.
+_TURN_LENGTH = 32_768
+_NOTHING = memoryview(b"")
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -55,12 +61,21 @@ class DecodedStream(Generic[_T]):
     """Iterates over a stream's payload in units of its own: text, lines, events, values.
 
     It holds nothing: the connection is its stream's, which ``async with`` closes.
+
+    Args:
+        stream: Gives the payload.
+        decoder: Makes units of it.
+        turn_length: The most bytes that are decoded in one turn of the loop.
     """
 
-    def __init__(self, stream: ResponseStream, decoder: Decoder[_T]) -> None:
+    def __init__(
+        self, stream: ResponseStream, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
+    ) -> None:
         self._stream = stream
         self._decoder = decoder
         self._items = iter(decoder)
+        self._turn_length = turn_length
+        self._left = _NOTHING  # of what has come, for later turns
         self._at_end = False
 
     def __aiter__(self) -> DecodedStream[_T]:
@@ -81,15 +96,32 @@ class DecodedStream(Generic[_T]):
                 if self._at_end:
                     self._stream.tell_end(None)
                     raise StopAsyncIteration
-                payload = await self._stream.receive_payload()
-                if payload is None:
+                data = await self._receive()
+                if data is None:
                     self._at_end = True
                     self._decoder.receive_eof()
                 else:
-                    self._decoder.receive_data(payload)
+                    self._decoder.receive_data(data)
                 self._items = iter(self._decoder)
         except AiosmrtError as error:
             # Asked again, it raises again: at the stream's end that would else pass for the end.
             self._items = iter(self._decoder)
             self._stream.fail(error)
             raise
+
+    async def _receive(self) -> bytes | None:
+        """What to decode next; None at the end."""
+        if self._left:
+            try:
+                await asyncio.sleep(0)
+            except BaseException as error:  # a wait for bytes that is cancelled closes it too
+                self._stream.fail(error)
+                raise
+        else:
+            payload = await self._stream.receive_payload()
+            if payload is None or len(payload) <= self._turn_length:
+                return payload
+            self._left = memoryview(payload)
+        data = bytes(self._left[: self._turn_length])
+        self._left = self._left[self._turn_length :] or _NOTHING
+        return data

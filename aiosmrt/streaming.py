@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import warnings
 import zlib
 from collections.abc import Coroutine
@@ -308,7 +309,7 @@ class ResponseStream:
                 every ``iter_`` method.
         """
         self._claim("iter_bytes")
-        return DecodedStream(self, BytesDecoder())
+        return DecodedStream(self, BytesDecoder(), turn_length=sys.maxsize)  # nothing to decode
 
     def iter_text(self) -> DecodedStream[str]:
         """Iterates over the payload as text: UTF-8, no character split.

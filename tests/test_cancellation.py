@@ -98,6 +98,11 @@ async def stream_and_leave(session: aiosmrt.Session) -> None:
             break
 
 
+async def stream_a_large_part(session: aiosmrt.Session) -> None:
+    async with session.invoke_endpoint_with_response_stream("large", b"x") as parts:
+        assert [len(line) async for line in parts.iter_lines()] == [999] * 100
+
+
 CASES: dict[str, tuple[Callable[[aiosmrt.Session], Awaitable[None]], dict[str, Any]]] = {
     "invoke": (invoke, {}),
     "invoke-on-a-kept-connection": (invoke_twice, {}),
@@ -110,6 +115,7 @@ CASES: dict[str, tuple[Callable[[aiosmrt.Session], Awaitable[None]], dict[str, A
     "wait-for-a-slot": (invoke_behind_another, {"max_connections": 1}),
     "stream": (stream, {}),
     "stream-and-leave": (stream_and_leave, {}),
+    "stream-a-part-of-several-turns": (stream_a_large_part, {}),
 }
 
 
@@ -126,7 +132,9 @@ async def serving(*, failures: int, closing: bool) -> AsyncIterator[RawServer]:
                 left -= 1
                 await connection.send(answer(b"{}", "500 Error"))
                 continue
-            if "response-stream" in request.path:
+            if "/large/" in request.path:
+                pieces = [HEAD, chunk(part((b"x" * 999 + b"\n") * 100)), END]
+            elif "response-stream" in request.path:
                 pieces = [HEAD, *(chunk(part(p)) for p in (b"one", b"two", b"three")), END]
             else:
                 whole = answer(b"abc")

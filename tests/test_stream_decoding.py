@@ -235,3 +235,56 @@ async def test_many_parts_in_one_arrival_are_one_payload() -> None:
             received = [line async for line in stream.iter_lines()]
             assert received == lines
             assert stream.stats.parts == 500
+
+
+LARGE = b"1234567\n" * 65_536
+
+
+@pytest.mark.parametrize(
+    "read,expected",
+    [
+        (lambda s: s.iter_lines(), ["1234567"] * 65_536),
+        (lambda s: s.iter_text(), LARGE.decode()),
+        (lambda s: s.iter_json(), [1234567] * 65_536),
+    ],
+    ids=["lines", "text", "json"],
+)
+async def test_other_tasks_have_their_turn_while_a_large_part_is_decoded(
+    read: Any, expected: Any
+) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with streaming(part(LARGE)) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            units = read(stream)
+            items = [await anext(units)]  # the part has arrived, and nothing is waited for
+            task = asyncio.create_task(others())
+            items += [item async for item in units]
+            task.cancel()
+    assert (items if isinstance(expected, list) else joined(items)) == expected
+    assert turns >= 10
+
+
+async def test_a_read_that_is_cancelled_between_two_turns_closes_the_stream() -> None:
+    async def read(units: Any) -> None:
+        async for _ in units:
+            pass
+
+    async with streaming(part(LARGE)) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            units = stream.iter_lines()
+            await anext(units)
+            task = asyncio.create_task(read(units))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not task.done()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert "closed" in repr(stream)
