@@ -141,6 +141,7 @@ async def test_ctrl_c_is_130_and_what_was_stopped_can_be_resumed(local, files):
 
 
 async def test_every_parameter_is_an_option_and_arrives(local, model, files):
+    local.add_model("double", model, container_hostname="second", multi_model=True)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in PARAMETERS.items()]
     assert (await run(*files, *options, env=environment(local))).status == 0
     for call in model.calls:
