@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 from datetime import datetime, timezone
@@ -340,25 +339,6 @@ async def test_a_full_store():
             return full, too_long
 
         assert await s3(local, use) == ((400, "EntityTooLarge"), (400, "EntityTooLarge"))
-
-
-async def test_what_is_being_put_is_bounded_too():
-    async with LocalEndpoint(max_store_length=10, verify=False) as local:
-        _, writer = await asyncio.open_connection(local.host, local.port)
-        writer.write(b"PUT /b/a HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n1234")
-        await writer.drain()
-
-        async def put_until(wanted):
-            for _ in range(500):
-                status, *_ = await send_signed(local, "/b/b", b"123", method="PUT", service="s3")
-                if status == wanted:
-                    return
-                await asyncio.sleep(0.01)
-            pytest.fail(f"{status}, and never {wanted}")
-
-        await put_until(503)  # once the other has begun
-        writer.close()
-        await put_until(200)  # once the other has been given up
 
 
 async def test_obstore_puts_gets_lists_and_deletes(local):

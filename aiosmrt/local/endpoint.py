@@ -80,6 +80,8 @@ class LocalEndpoint:
         output_bucket: Where async inferences write their results.
         max_body_length: Bytes of a request's body; the service's own limit unless your
             account has another.
+        max_bodies_length: Bytes of the bodies of all requests that are being answered; a
+            caller who goes beyond is throttled.
         model_timeout: Seconds in which a model must answer, 60 in the service.
         stream_timeout: Seconds in which a streamed answer must be at its end, 8 minutes
             in the service.
@@ -126,6 +128,7 @@ class LocalEndpoint:
         verify: bool = True,
         output_bucket: str = "aiosmrt-local",
         max_body_length: int = SYNC_BODY_LENGTH,
+        max_bodies_length: int = 1_073_741_824,
         model_timeout: float = 60.0,
         stream_timeout: float = 480.0,
         async_concurrency: int = 4,
@@ -141,12 +144,10 @@ class LocalEndpoint:
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.host, self.port = host, port
-        self.region = region
+        self.region, self.output_bucket = region, output_bucket
         self.credentials = _CREDENTIALS if credentials is None else credentials
-        self.output_bucket = output_bucket
         self._s3_endpoint_url = s3_endpoint_url
-        self._clock = clock
-        self._shutdown_timeout = shutdown_timeout
+        self._clock, self._shutdown_timeout = clock, shutdown_timeout
         self._is_started = False
         self._thread: BackgroundThread | None = None
         self._signatures = SignatureCheck(region, clock, self.credentials)
@@ -171,7 +172,10 @@ class LocalEndpoint:
             stream_timeout=stream_timeout,
         )
         limits = Limits(
-            body_length=max_body_length, object_length=max_store_length, received=max_received
+            body_length=max_body_length,
+            bodies_length=max_bodies_length,
+            object_length=max_store_length,
+            received=max_received,
         )
         self._server = self._make_server(invocations, limits, verify=verify)
 

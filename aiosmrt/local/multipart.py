@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import attrs
 
-from aiosmrt.local.s3_documents import S3Refusal
+from aiosmrt.local.s3_documents import S3Refusal, slow_down
 from aiosmrt.local.store import Location, ObjectStore, StoredObject
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MultipartUploads:
             S3Refusal: Too many are under way.
         """
         if len(self._uploads) >= _MAX_UPLOADS:
-            raise S3Refusal("SlowDown", "Please reduce your request rate.", 503)
+            raise slow_down()
         upload_id = uuid4().hex
         self._uploads[upload_id] = _Upload(location, content_type, metadata, {})
         return upload_id

@@ -23,6 +23,7 @@ __all__ = [
     "list_objects",
     "read_completion",
     "read_deletion",
+    "slow_down",
 ]
 
 _MAX_KEYS = 1000
@@ -42,6 +43,11 @@ class S3Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
         self.code = code
         self.message = message
         self.status_code = status_code
+
+
+def slow_down() -> S3Refusal:
+    """More than there is room for now; S3's clients try again."""
+    return S3Refusal("SlowDown", "Please reduce your request rate.", 503)
 
 
 def _xml(name: str, content: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import contextmanager
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,12 +18,20 @@ from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.faulty_responses import send_faulty
 from aiosmrt.local.models import ReceivedRequest
 from aiosmrt.local.parameters import read_call, route
-from aiosmrt.local.refusals import Refusal, internal_failure, invalid_request, ordered, too_long
+from aiosmrt.local.refusals import (
+    Refusal,
+    internal_failure,
+    invalid_request,
+    ordered,
+    too_long,
+    too_many_requests,
+)
+from aiosmrt.local.request_bodies import RequestBodies
 from aiosmrt.local.s3 import ObjectStoreApi, S3Request
-from aiosmrt.local.s3_documents import S3Refusal, error_document
+from aiosmrt.local.s3_documents import S3Refusal, error_document, slow_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from datetime import datetime
 
     from aiosmrt.local.fault_orders import Faults
@@ -54,11 +61,13 @@ class Limits:
 
     Attributes:
         body_length: Bytes of an invocation's body.
+        bodies_length: Bytes of the bodies of all invocations that are being answered.
         object_length: Bytes of an object's body, and of all that are being put.
         received: How many requests are remembered.
     """
 
     body_length: int
+    bodies_length: int
     object_length: int
     received: int
 
@@ -93,8 +102,18 @@ class LocalServer:
         self._signatures = signatures
         self._faults = faults
         self._clock = clock
-        self._limits = limits
-        self._being_put = 0
+        self._bodies = RequestBodies(
+            each=limits.body_length,
+            together=limits.bodies_length,
+            too_long=lambda: too_long(limits.body_length),
+            too_many=too_many_requests,
+        )
+        self._object_bodies = RequestBodies(
+            each=limits.object_length,
+            together=limits.object_length,
+            too_long=_entity_too_large,
+            too_many=slow_down,
+        )
         self._answering: dict[asyncio.Task[None], web.BaseRequest] = {}
         self._runner: web.ServerRunner | None = None
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
@@ -172,18 +191,16 @@ class LocalServer:
         self._remember(request, name, endpoint_name)
         fault = None
         try:
-            limit = self._limits.body_length
-            body = await _read_body(request, limit)
-            if body is None:
-                raise too_long(limit)
-            await self._check_signature("sagemaker", request, body)
-            call = read_call(operation, endpoint_name, request.headers, body)
-            fault = self._faults.strike(name, endpoint_name, request.headers)
-            if fault is not None:
-                await asyncio.sleep(fault.latency)
-                if fault.error_status is not None:
-                    raise ordered(fault.error, fault.error_status)
-            response = await self._invocations.answer(request, call, headers, fault)
+            with self._bodies.room_for(request):
+                body = await self._bodies.read(request)
+                await self._check_signature("sagemaker", request, body)
+                call = read_call(operation, endpoint_name, request.headers, body)
+                fault = self._faults.strike(name, endpoint_name, request.headers)
+                if fault is not None:
+                    await asyncio.sleep(fault.latency)
+                    if fault.error_status is not None:
+                        raise ordered(fault.error, fault.error_status)
+                response = await self._invocations.answer(request, call, headers, fault)
         except Refusal as error:
             response = _refusal(error, headers)
         except SignatureRefused as error:
@@ -203,10 +220,8 @@ class LocalServer:
         self._remember(request, asked.operation, None)
         fault = None
         try:
-            with self._room_for(request):
-                body = await _read_body(request, self._limits.object_length)
-                if body is None:
-                    raise _entity_too_large()
+            with self._object_bodies.room_for(request):
+                body = await self._object_bodies.read(request)
                 await self._check_signature("s3", request, body)
                 fault = self._faults.strike(asked.operation, None, request.headers)
                 if fault is not None:
@@ -226,25 +241,6 @@ class LocalServer:
         response.headers["Date"] = self._date()
         return response if fault is None else await send_faulty(request, response, fault)
 
-    @contextmanager
-    def _room_for(self, request: web.BaseRequest) -> Generator[None]:
-        """Holds the room that an object's body takes until it is in the store.
-
-        Raises:
-            S3Refusal: It is too long, or others take too much: it can come later.
-        """
-        limit = self._limits.object_length
-        length = _announced_length(request, limit)
-        if length > limit:
-            raise _entity_too_large()
-        if self._being_put + length > limit:
-            raise S3Refusal("SlowDown", "Please reduce your request rate.", 503)
-        self._being_put += length
-        try:
-            yield
-        finally:
-            self._being_put -= length
-
     async def _check_signature(self, service: str, request: web.BaseRequest, body: bytes) -> None:
         if self._signatures is not None:
             headers = tuple(request.headers.items())
@@ -256,7 +252,7 @@ class LocalServer:
     def _remember(
         self, request: web.BaseRequest, operation: str, endpoint_name: str | None
     ) -> None:
-        if not self._limits.received:
+        if not self.received.maxlen:
             return
         headers = CIMultiDict(request.headers)
         for name in _CREDENTIAL_HEADERS:
@@ -303,31 +299,3 @@ def _s3_refusal(code: str, message: str, status_code: int, request_id: str) -> w
 def _entity_too_large() -> S3Refusal:
     message = "Your proposed upload exceeds the maximum allowed object size."
     return S3Refusal("EntityTooLarge", message, 400)
-
-
-def _announced_length(request: web.BaseRequest, limit: int) -> int:
-    """How many bytes a body has, or says it has; where it does not say, as many as it may."""
-    if request.content_length is not None:
-        return request.content_length
-    if not request.body_exists:
-        return 0
-    # What an SDK sends in chunks it announces so.
-    announced = request.headers.get("x-amz-decoded-content-length", "")
-    return int(announced) if announced.isdecimal() and len(announced) < 20 else limit
-
-
-async def _read_body(request: web.BaseRequest, limit: int) -> bytes | None:
-    """The request's body as it was on the wire; None for one over the limit, which stays unread."""
-    length = request.content_length
-    if length is not None and length > limit:
-        return None
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    if length is not None:
-        return await request.content.read()
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return None
-    return bytes(body)
