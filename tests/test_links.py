@@ -104,7 +104,7 @@ async def test_a_timer_serves_all_exchanges_of_its_connection() -> None:
 
 async def test_a_timer_that_nobody_waits_for_ends_by_itself() -> None:
     async with serve(ANSWER) as server, open_transport(server.url) as transport:
-        await (await begin(transport, read=0.05)).read(0.05, None)
+        await (await begin(transport, read=0.5)).read(0.5, None)
         (link,) = transport._idle
         await until(lambda: link._timer is None)
         assert link.is_clean

@@ -325,7 +325,7 @@ async def test_a_container_that_streams_for_too_long():
         await asyncio.Event().wait()
 
     container = FakeContainer(streaming(parts))
-    async with container, LocalEndpoint(stream_timeout=0.1) as local:
+    async with container, LocalEndpoint(stream_timeout=0.5) as local:
         local.add_container("c", container.url)
         _, _, body = await send_signed(local, STREAM.format("c"), b"x")
     part, message = decoded(body)

@@ -126,7 +126,7 @@ async def test_a_stream_that_takes_too_long():
         yield b"part"
         await asyncio.Event().wait()
 
-    async with LocalEndpoint(stream_timeout=0.05) as local:
+    async with LocalEndpoint(stream_timeout=0.5) as local:
         local.add_model("llm", model)
         _, _, body = await send_signed(local, STREAM.format("llm"))
     _, message = decoded(body)

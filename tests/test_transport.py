@@ -381,8 +381,8 @@ async def test_waiting_for_a_users_connector_is_a_pool_timeout() -> None:
         with pytest.raises(PoolTimeoutError):
             await second.acquire(deadline=loop.time() + 0.05, connect=5.0)
         # Queued for longer than `connect` is no failure to connect.
-        waiting = asyncio.ensure_future(fetch(second, connect=0.01))
-        loop.call_later(0.1, exchange.close)
+        waiting = asyncio.ensure_future(fetch(second, connect=0.5))
+        loop.call_later(0.7, exchange.close)
         assert await waiting == b"ok"
 
 
