@@ -203,6 +203,11 @@ SSE = {
     "a byte order mark later": Case(b"\n\xef\xbb\xbfdata: a\n\ndata: b\n\n", [E(data="b")]),
     "no event's lines": Case(b"<p>no\n\nevent</p>\n\n", [], InvalidMessageError),
     "JSON Lines": Case(b'{"data": 1}\n\n{"data": 2}\n\n', [], InvalidMessageError),
+    "JSON, no line end": Case(b'{"data": 1}', [], InvalidMessageError),
+    "JSON, no empty line": Case(b'{"data": 1}\n', [], InvalidMessageError),
+    "JSON behind an event": Case(
+        b'data: a\n\n{"data": 1}', [E(data="a")], StreamTruncatedError, b'{"data": 1}'
+    ),
     "fields of no event": Case(b"retry: 1\n\nevent: a\n\nid\n\n", []),
     "comments": Case(b":\n: hi\ndata: a\n:data: b\n\n:\n\n", [E(data="a")]),
     "a comment at the end": Case(b"data: a\n\n: bye", [E(data="a")]),
@@ -240,6 +245,8 @@ SSE = {
         b"data: a\n\ndata: b\n", [E(data="a")], StreamTruncatedError, b"data: b\n"
     ),
     "the end in a field's name": Case(b"data: a\n\nda", [E(data="a")], StreamTruncatedError, b"da"),
+    "the end in the first field's name": Case(b"dat", [], StreamTruncatedError, b"dat"),
+    "the end before the first data": Case(b"event: a\n", [], StreamTruncatedError, b"event: a\n"),
     "the end in a character": Case(b"data: \xe2\x82", [], StreamTruncatedError, b"data: \xe2\x82"),
     "the end after a comment": Case(b"data: a\n: b", [], StreamTruncatedError, b"data: a"),
 }

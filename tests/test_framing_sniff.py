@@ -66,7 +66,7 @@ def test_json_lines_are_what_the_content_type_says():
     "content_type,data,case",
     [
         ("text/event-stream", b"foo: 1\ndata: 1\n\n", Case(b"", [1])),
-        ("text/event-stream", b"123", Case(b"", [], StreamTruncatedError)),
+        ("text/event-stream", b"123", Case(b"", [], InvalidMessageError)),
         (None, b"1 2", Case(b"", [1, 2])),
         ("application/jsonlines", b"1\n2", Case(b"", [1, 2])),
         ("application/jsonlines", b"1 2\n", Case(b"", [], InvalidMessageError)),

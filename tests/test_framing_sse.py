@@ -121,6 +121,13 @@ def test_an_event_past_the_limit_is_refused(data, part, end):
         assert (found.error.part, found.error.limit) == (part, 14)
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\n", b""])
+def test_the_limit_is_told_before_lines_that_are_no_events(end):
+    data = b"foo: 1\n\ndata: a\ndata: b\ndata" + end
+    for chunks in ([data], bytewise(data)):
+        assert type(outcome(SSEDecoder(14), chunks).error) is MessageTooLargeError
+
+
 def test_comments_do_not_fill_memory():
     decoder = SSEDecoder(100)
     decoder.receive_data(b"data: a\n")

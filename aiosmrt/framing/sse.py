@@ -38,6 +38,8 @@ __all__ = ["SSEDecoder", "ServerSentEvent"]
 # More digits make no time that anyone waits, and past 4,300 int() refuses.
 _MAX_RETRY_DIGITS = 18
 
+_FIELDS = (b"data", b"event", b"id", b"retry")
+
 # So many lines of an event are kept as they are, then they are packed into one piece: an
 # object of its own takes many times what a short line has.
 _MANY = 1024
@@ -228,17 +230,27 @@ class SSEDecoder:
         rest = self._splitter.take_rest()
         if rest:
             self._take(rest)
+            if self._splitter.fault is not None:
+                return
         if not self._block:
-            if self._ignored and not self._number:
-                self._fail(InvalidMessageError("The payload has lines, but no server-sent event"))
+            self._refuse_no_event()
             return
         leftover = b"".join(self._packed) + b"\n".join(self._block) + (b"" if rest else b"\n")
         try:
             event = self._finish()
         except InvalidMessageError:
-            event = None
-        if event is None or event.data != self._done_marker:
+            pass
+        else:
+            if event is not None and event.data == self._done_marker:
+                return
+            if event is None and not (rest and any(name.startswith(rest) for name in _FIELDS)):
+                self._refuse_no_event()  # an answer in one line of JSON, say, is whole
+        if self._splitter.fault is None:
             self._fail(unfinished("an event", leftover))
+
+    def _refuse_no_event(self) -> None:
+        if self._ignored and not self._number:
+            self._fail(InvalidMessageError("The payload has lines, but no server-sent event"))
 
     def _fail(self, fault: EventStreamError) -> None:
         self._splitter.fail(fault)

@@ -329,4 +329,6 @@ def _unknown(what: str, seen: object) -> InvalidMessageError:
         keys = _object(next(iter(_array(seen) or ()), None))
     if keys is not None and ("message" in keys or "generated_text" in keys):
         shape += ', which is a whole answer: does the request say "stream": true'
+    else:
+        shape += "; iter_json() reads values of any form"
     return InvalidMessageError(f"No token can be read from {what} of the stream: it is {shape}")
