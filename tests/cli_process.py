@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -14,6 +15,11 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
 SECONDS = 50.0
+
+# A shell's background job ignores Ctrl-C (POSIX, "Signals and Error Handling"), and so would
+# all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Ended(NamedTuple):
