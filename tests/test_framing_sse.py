@@ -109,6 +109,12 @@ def test_an_event_may_be_as_long_as_the_limit():
         assert outcome(SSEDecoder(16), chunks) == ([ServerSentEvent(data="a\nb")] * 2, None)
 
 
+def test_a_byte_order_mark_is_not_of_the_limit():
+    data = b"\xef\xbb\xbfdata: 12345678\n\n"
+    for chunks in ([data], [data[:-2], b"\n\n"], bytewise(data)):
+        assert outcome(SSEDecoder(14), chunks) == ([ServerSentEvent(data="12345678")], None)
+
+
 @pytest.mark.parametrize(
     "data,part", [(b"data: a\ndata: b\ndata", "event"), (b"data: 1234567890", "line")]
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
 from aiosmrt.framing.text import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LineDecoder", "LineSplitter"]
 
 _LF, _CR = b"\n\r"
+_Line = TypeVar("_Line", bytes, bytearray)
 
 
 class LineSplitter:
@@ -91,6 +92,8 @@ class LineSplitter:
             if self._at_start:
                 lines[0] = self._without_bom(lines[0])
         self._rest += rest
+        if self._at_start and len(self._rest) >= len(BOM):  # else it would count as the line's
+            self._rest = self._without_bom(self._rest)
         if may_be_long:
             self._check(lines)
         return lines
@@ -108,7 +111,7 @@ class LineSplitter:
         self.fault = copy(fault)
         self._rest.clear()
 
-    def _without_bom(self, line: bytes) -> bytes:
+    def _without_bom(self, line: _Line) -> _Line:
         self._at_start = False
         return line.removeprefix(BOM)
 
