@@ -108,7 +108,7 @@ async def test_every_record_has_its_line(session, tmp_path):
         assert 0 < line["latency"] < 60
     assert (summary.total, summary.succeeded, summary.failed) == (200, 200, 0)
     assert summary.requests == 200
-    assert summary.is_complete
+    assert (summary.is_complete, summary.signal) == (True, None)
     assert "200 of 200 records" in str(summary)
 
 
@@ -665,7 +665,7 @@ async def test_a_signal_drains_what_is_under_way(local, model, tmp_path, number)
         model.open.set()
         summary = await outcome(process)
     sent = sum(model.seen.values())
-    assert not summary["is_complete"]
+    assert (summary["is_complete"], summary["signal"]) == (False, number)
     assert len(read_lines(out)) == sent == summary["succeeded"]
     assert sent < 300
     async with child(local, **given) as process:

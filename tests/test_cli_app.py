@@ -32,6 +32,7 @@ async def test_help_lists_the_commands_and_the_exit_statuses():
     listed = ended.stdout.decode().partition("Commands:")[2].splitlines()
     assert [line.split()[0] for line in listed[1:6]] == COMMANDS
     assert b"130 interrupted" in ended.stdout
+    assert b"143 ended by SIGTERM" in ended.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

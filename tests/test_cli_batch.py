@@ -121,16 +121,19 @@ async def test_what_is_there_is_refused_but_to_resume(local, model, files):
     assert len(model.calls) == 10
 
 
-async def test_ctrl_c_is_130_and_what_was_stopped_can_be_resumed(local, files):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_has_its_status_and_what_it_stopped_can_be_resumed(
+    local, files, number, status
+):
     model = Doubler(hold_from=4)
     local.add_model("double", model)
     words = [*files, "--concurrency", "2"]
     async with running(*words, env=environment(local)) as process:
         await asyncio.wait_for(model.held.wait(), SECONDS)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         model.go.set()
         _, stderr = await asyncio.wait_for(process.communicate(), SECONDS)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert stderr.decode().splitlines()[-1].endswith("(--resume)")
     done = outputs(files)
     assert 3 <= len(done) < 10

@@ -222,8 +222,15 @@ class RunFiles:
         if self._failure is not None:
             raise self._failure
 
-    async def finish(self, statistics: Statistics) -> BatchSummary:
+    async def finish(self, statistics: Statistics, signal: int | None) -> BatchSummary:
         """Brings the lines onto the disk, and makes of them what is made of them.
+
+        Args:
+            statistics: The run's.
+            signal: What ended it, None for its own end.
+
+        Returns:
+            How it ended.
 
         Raises:
             OutputError: It cannot be written.
@@ -231,7 +238,7 @@ class RunFiles:
         paths = self._paths
         await self.flush()
         await self.do(self.lines.close)
-        summary = statistics.summary(now=time.monotonic())
+        summary = statistics.summary(now=time.monotonic(), signal=signal)
         if paths.convert is not None and summary.is_complete:
             await self.do(self._convert, paths.convert, summary.failed)
         if paths.report is not None:

@@ -157,7 +157,7 @@ async def run(
         items = session.invoke_many(endpoint_name, batch.requests(), **how, **parameters)
         with batch.drain_on_signals(drain_timeout) if handle_signals else nullcontext():
             await batch.consume(items, progress)
-        return await files.finish(batch.statistics)
+        return await files.finish(batch.statistics, batch.signal)
     finally:
         await files.close()
 
@@ -188,7 +188,8 @@ class _Run:
     def __init__(self, files: RunFiles, form: _Form) -> None:
         self._files = files
         self._form = form
-        self._is_stopping = False
+        #: That which came, and stops it.
+        self.signal: int | None = None
         self._consuming: asyncio.Future[None] | None = None
         self._is_forced = False
         # How many records of the input have been passed, those of earlier runs included.
@@ -204,7 +205,7 @@ class _Run:
         groups = _grouped(records, self._form.size)
         while taken := await self._files.do(_take, groups):
             for group in taken:
-                if self._is_stopping:
+                if self.signal is not None:
                     return
                 faulty = [record for record in group if record.fault is not None]
                 if faulty:
@@ -283,7 +284,7 @@ class _Run:
         return self.statistics.progress(
             concurrency=items.concurrency,
             in_flight=items.in_flight,
-            is_stopping=self._is_stopping,
+            is_stopping=self.signal is not None,
             now=time.monotonic(),
         )
 
@@ -293,14 +294,15 @@ class _Run:
         loop = asyncio.get_running_loop()
         timers: list[asyncio.TimerHandle] = []
 
-        def stop() -> None:
-            if self._is_stopping:
+        def stop(number: int) -> None:
+            if self.signal is not None:
                 self._force()
-            self._is_stopping = True
+                return
+            self.signal = number
             timers.append(loop.call_later(timeout, self._force))
 
-        def on_signal(_number: int, _frame: object) -> None:
-            loop.call_soon_threadsafe(stop)
+        def on_signal(number: int, _frame: object) -> None:
+            loop.call_soon_threadsafe(stop, number)
 
         # Not the loop's own handlers: those are not on Windows, and could not give back
         # the ones that were there.

@@ -132,6 +132,7 @@ class BatchSummary:
         largest: The longest.
         errors: How often each error (its type's name) came in this run.
         is_complete: Whether every record has its line; False after a signal.
+        signal: The first signal that came (``signal.SIGTERM``), None without one.
     """
 
     total: int
@@ -145,6 +146,7 @@ class BatchSummary:
     largest: float
     errors: dict[str, int]
     is_complete: bool
+    signal: int | None = None
 
     def __str__(self) -> str:
         done = self.succeeded + sum(self.errors.values())
@@ -268,7 +270,7 @@ class Statistics:
             is_stopping=is_stopping,
         )
 
-    def summary(self, *, now: float) -> BatchSummary:
+    def summary(self, *, now: float, signal: int | None = None) -> BatchSummary:
         """Tells how the run ended."""
         failed = sum(self._errors.values())
         return BatchSummary(
@@ -283,4 +285,5 @@ class Statistics:
             largest=self._latencies.largest,
             errors=dict(self._errors),
             is_complete=self._skipped + self._succeeded + failed == self._total,
+            signal=signal,
         )

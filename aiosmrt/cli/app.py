@@ -30,7 +30,7 @@ _INTERRUPTED = 128 + signal.SIGINT
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
         "Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted by Ctrl-C, "
-        "141 stdout was closed by its reader."
+        "141 stdout was closed by its reader, 143 ended by SIGTERM."
     ),
 )
 @click.version_option(__version__, prog_name="aiosmrt", message="%(prog)s %(version)s")

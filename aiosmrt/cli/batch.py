@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,7 @@ async def _batch(call: Call, source: Path, output: Path, how: dict[str, Any]) ->
                 **call.parameters,
             )
     say(str(summary))
-    if not summary.is_complete:
-        raise click.exceptions.Exit(128 + signal.SIGINT)
+    if not summary.is_complete and summary.signal is not None:
+        raise click.exceptions.Exit(128 + summary.signal)
     if summary.failed:
         raise click.exceptions.Exit(1)
