@@ -3,10 +3,10 @@
 The clients are the library's own policies, unchanged: `AdaptiveConcurrency` steers how
 many calls are in flight, `CallRetries` with a `RetryQuota` a client decides what is tried
 again and when. Only the wire is made up: an endpoint works on ``capacity`` requests at
-once, each for a random time around ``service`` seconds, and throttles the rest, or lets
-them queue; while it is out, it refuses every connection. A heap of events stands for the
-clock, so that minutes of thousands of clients take seconds, and every run of a seed is
-the same.
+once, each for a random time around ``service`` seconds or of any length, and throttles the
+rest, or lets them queue; while it is out, it refuses every connection. A heap of events
+stands for the clock, so that minutes of thousands of clients take seconds, and every run
+of a seed is the same.
 """
 
 from __future__ import annotations
@@ -97,10 +97,12 @@ class Endpoint:
         seconds: int,
         queues: bool,
         throttled: float,
+        spread: float,
     ) -> None:
         self._clock = clock
         self._rand = rand
         self.service = service
+        self._spread = spread
         self._busy = 0
         self._queues = queues
         self._throttled = throttled
@@ -129,9 +131,11 @@ class Endpoint:
 
     def _work(self, done: Callable[[AiosmrtError | None], None]) -> None:
         self._busy += 1
-        # A sum of two: never none, seldom twice as long.
-        seconds = self.service * (0.5 + self._rand.random() / 2 + self._rand.random() / 2)
-        self._clock.after(seconds, lambda: self._answer(done))
+        if self._spread:
+            share = self._rand.lognormvariate(-(self._spread**2) / 2, self._spread)
+        else:  # a sum of two: never none, seldom twice as long
+            share = 0.5 + self._rand.random() / 2 + self._rand.random() / 2
+        self._clock.after(self.service * share, lambda: self._answer(done))
 
     def _answer(self, done: Callable[[AiosmrtError | None], None]) -> None:
         self._busy -= 1
@@ -212,6 +216,7 @@ def simulate(
     slower_at: int | None = None,
     queues: bool = False,
     throttled: float = 0.0,
+    spread: float = 0.0,
     most: int = 100,
     seed: int = 0,
 ) -> Result:
@@ -227,6 +232,9 @@ def simulate(
         slower_at: When each request begins to take three times as long.
         queues: Whether requests wait for a place in place of being throttled.
         throttled: The share of requests that are throttled whatever is under way.
+        spread: How much requests differ in length: the standard deviation of the logarithm
+            of their seconds. At 1.0 one in ten takes 2.2 times the mean or longer, one in two
+            0.6 of it or less.
         most: The most that a client has in flight.
         seed: Of all that is random.
     """
@@ -240,6 +248,7 @@ def simulate(
         seconds=seconds,
         queues=queues,
         throttled=throttled,
+        spread=spread,
     )
     failed = [0] * (seconds + 1)
     everyone: list[Client] = []

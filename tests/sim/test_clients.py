@@ -80,3 +80,12 @@ def test_one_throttle_in_a_hundred_says_nothing_of_capacity(service):
 def test_a_model_that_becomes_slower_is_not_taken_for_a_queue():
     result = simulate(clients=1, capacity=16, service=0.1, seconds=120, queues=True, slower_at=60)
     assert result.goodput(75, 120) > 0.9 / 3
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0, 1.5])
+def test_answers_of_all_lengths_are_not_taken_for_a_queue(spread):
+    result = simulate(clients=1, capacity=100, service=0.5, seconds=150, queues=True, spread=spread)
+    assert sum(result.allowed[30:]) / 120 > 80
+    result = simulate(clients=1, capacity=16, service=0.5, seconds=150, queues=True, spread=spread)
+    assert result.goodput(30, 150) > 0.85
+    assert sum(result.allowed[30:]) / 120 < 4.5 * 16
