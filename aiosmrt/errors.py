@@ -152,7 +152,7 @@ class AiosmrtError(Exception):
 class ConfigurationError(AiosmrtError):
     """A setting is missing, contradictory or malformed. Raised before any request."""
 
-    _advice = "Correct the argument, environment variable or profile that it names."
+    _advice = "Correct what it names."
 
 
 class CredentialsError(AiosmrtError):

@@ -506,6 +506,7 @@ async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
         ({"input": "in.txt"}, "in.txt"),
         ({"output": "out.xml"}, "out.xml"),
         ({"output": "in.jsonl"}, "must not be the input"),
+        ({"output": "missing/out.jsonl"}, "missing does not exist"),
         ({"input": "missing.jsonl"}, "missing.jsonl"),
         ({"records_per_request": 0}, "records_per_request"),
         ({"header": True}, "CSV"),

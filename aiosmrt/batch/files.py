@@ -43,8 +43,8 @@ class Paths:
         report: The report, None for none.
 
     Raises:
-        ConfigurationError: Two are one file, a format is not known, or what it needs is
-            not installed.
+        ConfigurationError: Two are one file, a directory does not exist, a format is not
+            known, or what it needs is not installed.
     """
 
     def __init__(
@@ -63,15 +63,13 @@ class Paths:
             self.lines = self.output.with_name(self.output.name + ".jsonl")
         if _are_one(self.output, self.input) or _are_one(self.lines, self.input):
             raise ConfigurationError("the output must not be the input")
+        _check_directory("output", self.output)
         if self.report is not None:
             # All that can be told of it before the work.
             require_matplotlib()
             if any(_are_one(self.report, path) for path in (self.input, self.output, self.lines)):
                 raise ConfigurationError("the report must be neither the input nor the output")
-            if not self.report.parent.is_dir():
-                raise ConfigurationError(
-                    f"the report's directory {self.report.parent} does not exist"
-                )
+            _check_directory("report", self.report)
 
 
 class RunFiles:
@@ -267,6 +265,11 @@ class RunFiles:
         finally:
             if self._run_file is not None:
                 self._run_file.close()
+
+
+def _check_directory(name: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the {name}'s directory {path.parent} does not exist")
 
 
 def _has_content(path: Path) -> bool:

@@ -171,7 +171,8 @@ class CsvFile:
     def __init__(self, path: Path, key_field: str | None, *, header: bool) -> None:
         if key_field is not None and not header:
             raise ConfigurationError(
-                "key_field names a column: the CSV file needs a header line, and header=True"
+                "key_field names a column: the CSV file must have a header line that names it, "
+                "and header be given (--header)"
             )
         self._path = path
         self._key_field = key_field
