@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from aiosmrt import ConfigurationError
+from aiosmrt import ConfigurationError, ModelError
 from aiosmrt.batch import OutputError
 from aiosmrt.batch.report import require_matplotlib, write_report
 from aiosmrt.batch.statistics import Statistics
@@ -17,7 +17,7 @@ def run(seconds):
     statistics = Statistics(1_000, 0, 0, now=0.0)
     for second in range(seconds):
         for number in range(5):
-            errors = ["ModelError<>"] if number == 4 else [None]
+            errors = [ModelError("out of <memory>")] if number == 4 else [None]
             statistics.add(
                 errors, attempts=1, latency=0.01 * (number + 1), concurrency=8, now=second + 0.5
             )
@@ -33,7 +33,7 @@ def test_a_page_holds_all_it_needs(tmp_path, seconds):
     assert "Batch inference of &lt;in&gt;.jsonl" in text
     assert f"{5 * seconds:,} of 1,000" in text
     assert ("<svg" in text) == (seconds > 0)
-    assert ("ModelError&lt;&gt;" in text) == (seconds > 0)
+    assert ("ModelError<td>" in text and "out of &lt;memory&gt;" in text) == (seconds > 0)
     assert "<script" not in text
     assert "can be resumed" in text
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiosmrt import ModelError
+from aiosmrt.batch import RecordFaultError
 from aiosmrt.batch.statistics import Histogram, Statistics
 
 
@@ -53,7 +55,7 @@ def add(statistics, now, errors=(None,), latency=0.1, attempts=1):
 def test_a_long_run_has_as_many_intervals_as_fit():
     statistics = Statistics(100_000, 0, 0, now=0.0)
     for second in range(5_000):
-        add(statistics, float(second), (None, "ModelError"))
+        add(statistics, float(second), (None, ModelError()))
     assert 300 <= len(statistics.intervals) <= 600
     assert statistics.width == 16.0
     assert sum(interval.succeeded for interval in statistics.intervals) == 5_000
@@ -69,7 +71,7 @@ def test_the_progress_is_of_the_last_ten_seconds():
     for tenth in range(1, 301):
         now = tenth / 10
         for _ in range(1 if now <= 10 else 2):
-            add(statistics, now, ("ModelError",) if tenth % 100 == 0 else (None,), latency=now)
+            add(statistics, now, (ModelError(),) if tenth % 100 == 0 else (None,), latency=now)
         told = statistics.progress(concurrency=8, in_flight=3, is_stopping=True, now=now)
     assert told.rate == pytest.approx(20, rel=0.02)
     assert told.done == 100 + 500
@@ -84,8 +86,8 @@ def test_the_progress_is_of_the_last_ten_seconds():
 def test_the_summary():
     statistics = Statistics(10, 4, 1, now=5.0)
     add(statistics, 6.0, (None, None), attempts=3)
-    add(statistics, 6.0, ("ModelError", "ModelError"), attempts=1)
-    add(statistics, 6.0, ("RecordFaultError",), attempts=0, latency=None)
+    add(statistics, 6.0, (ModelError("\x1b[31mno\n" + "x" * 400), ModelError("b")), attempts=1)
+    add(statistics, 6.0, (RecordFaultError("line 2"),), attempts=0, latency=None)
     summary = statistics.summary(now=7.0)
     assert summary.succeeded == 2
     assert summary.failed == 4
@@ -95,7 +97,9 @@ def test_the_summary():
     text = str(summary)
     assert "5 of 10 records in 2.0 s" in text
     assert "2.5 records/s" in text
-    assert "4 failed: ModelError 2, RecordFaultError 1" in text
+    assert "\n4 failed: ModelError 2, RecordFaultError 1\n" in text
+    # No control character reaches a terminal, and no line is without an end.
+    assert f"\n  ModelError: [31mno {'x' * 292}\n  RecordFaultError: line 2\n" in text
     assert "4 were done before" in text
     assert "run it again with resume" in text
     add(statistics, 7.0)

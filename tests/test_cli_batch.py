@@ -95,7 +95,11 @@ async def test_a_failed_record_is_status_1_after_all_were_tried(local, model, fi
     ended = await run(*files, env=environment(local))
     assert ended[:2] == (1, b"")
     assert outputs(files) == {0: 2, 1: None, 2: 6}
-    assert ended.stderr.splitlines()[-1] == "1 failed: ModelError 1"
+    *_, count, first = ended.stderr.splitlines()
+    assert count == "1 failed: ModelError 1"
+    assert first.startswith(
+        '  ModelError: Received client error (400) from primary with message "neg'
+    )
 
 
 async def test_what_failed_is_tried_again_when_asked_for(local, model, files):

@@ -48,7 +48,7 @@ class RecordFaultError(AiosmrtError):
 
 def answer_lines(
     records: Sequence[Record], item: BatchItem[InvokeEndpointOutput], *, joined: bool
-) -> tuple[list[bytes], list[str | None]]:
+) -> tuple[list[bytes], list[AiosmrtError | None]]:
     """The output lines of the records that one request carried.
 
     Args:
@@ -58,8 +58,7 @@ def answer_lines(
             is answered as the others are, in a list of one.
 
     Returns:
-        A line for each, with its line end; and the name of each one's error, None where
-        it has none.
+        A line for each, with its line end; and each one's error, None where it has none.
     """
     error = item.error
     output = item.output
@@ -83,7 +82,7 @@ def answer_lines(
         b'{"key": %b, "index": %d, "output": %b%b' % (_json(record.key), record.index, text, rest)
         for record, text in zip(records, texts, strict=True)
     ]
-    return lines, [None if error is None else type(error).__name__] * len(records)
+    return lines, [error] * len(records)
 
 
 def fault_line(record: Record) -> bytes:

@@ -80,15 +80,17 @@ def write_report(path: Path, statistics: Statistics, summary: BatchSummary, name
     if summary.skipped:
         figures["done before"] = f"{summary.skipped:,}"
     errors = "".join(
-        f"<tr><td>{html.escape(kind)}<td>{count:,}"
+        f"\n<tr><td>{html.escape(kind)}<td>{count:,}<td>{html.escape(summary.messages[kind])}"
         for kind, count in sorted(summary.errors.items())
     )
+    if errors:
+        errors = f"<table><tr><th>error<th>records<th>the first said{errors}</table>"
     notice = "" if summary.is_complete else "<p>Stopped before the end; it can be resumed."
     page = _PAGE.format(
         title=f"Batch inference of {html.escape(name)}",
         notice=notice,
         figures="".join(f"<div><dt>{key}<dd>{value}</div>" for key, value in figures.items()),
-        errors=f"<table><tr><th>error<th>records{errors}</table>" if errors else "",
+        errors=errors,
         plots=_plots(statistics, summary.elapsed) if statistics.intervals else "",
     )
     try:

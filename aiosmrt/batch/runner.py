@@ -231,7 +231,7 @@ class _Run:
         )
 
     def _refuse(self, records: list[Record]) -> None:
-        errors: list[str | None] = [RecordFaultError.__name__] * len(records)
+        errors = [RecordFaultError(record.fault or "") for record in records]
         self.statistics.add(errors, attempts=0, latency=None, concurrency=0, now=time.monotonic())
         self._files.append([fault_line(record) for record in records])
 

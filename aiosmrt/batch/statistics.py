@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from aiosmrt.errors import AiosmrtError
 
 __all__ = ["BatchSummary", "Histogram", "Interval", "Progress", "Statistics"]
 
@@ -22,6 +24,7 @@ _MOST_INTERVALS = 600
 # What "now" is in the figures on the way.
 _RECENT_SECONDS = 10.0
 _RECENT_LATENCIES = 1_000
+_MESSAGE_LENGTH = 300
 
 
 class Histogram:
@@ -131,6 +134,7 @@ class BatchSummary:
         p99: The 99th percentile.
         largest: The longest.
         errors: How often each error (its type's name) came in this run.
+        messages: What the first of each said, up to 300 characters.
         is_complete: Whether every record has its line; False after a signal.
         signal: The first signal that came (``signal.SIGTERM``), None without one.
     """
@@ -145,6 +149,7 @@ class BatchSummary:
     p99: float | None
     largest: float
     errors: dict[str, int]
+    messages: dict[str, str]
     is_complete: bool
     signal: int | None = None
 
@@ -163,6 +168,7 @@ class BatchSummary:
         if self.failed:
             kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.errors.items()))
             text += f"\n{self.failed} failed" + (f": {kinds}" if kinds else "")
+            text += "".join(f"\n  {name}: {said}" for name, said in sorted(self.messages.items()))
         if not self.is_complete:
             text += "\nstopped before the end: run it again with resume (--resume)"
         return text
@@ -186,6 +192,7 @@ class Statistics:
         self._succeeded = 0
         self._requests = 0
         self._errors: Counter[str] = Counter()
+        self._messages: dict[str, str] = {}
         self._latencies = Histogram()
         self._recent: deque[float] = deque(maxlen=_RECENT_LATENCIES)
         # (time, records done) of the last ten seconds, for the rate.
@@ -201,7 +208,7 @@ class Statistics:
 
     def add(
         self,
-        errors: list[str | None],
+        errors: Sequence[AiosmrtError | None],
         *,
         attempts: int,
         latency: float | None,
@@ -229,7 +236,10 @@ class Statistics:
                 self._succeeded += 1
                 interval.succeeded += 1
             else:
-                self._errors[error] += 1
+                name = type(error).__name__
+                if name not in self._errors:
+                    self._messages[name] = _shown(error.message or str(error))
+                self._errors[name] += 1
                 interval.failed += 1
 
     def _interval(self, now: float) -> Interval:
@@ -284,6 +294,13 @@ class Statistics:
             p99=self._latencies.quantile(0.99),
             largest=self._latencies.largest,
             errors=dict(self._errors),
+            messages=dict(self._messages),
             is_complete=self._skipped + self._succeeded + failed == self._total,
             signal=signal,
         )
+
+
+def _shown(message: str) -> str:
+    """A message, part of it a container's, as it may appear in a line on a terminal."""
+    text = message[:_MESSAGE_LENGTH]
+    return "".join([each if each.isprintable() else " " for each in text]).strip()
