@@ -106,6 +106,36 @@ def test_with_blocking_clients(tmp_path):
     assert_passed(run(tmp_path, BLOCKING_TESTS, "-p", "no:asyncio"), 2)
 
 
+RUN_TWICE = """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        runtestprotocol(item, nextitem=None, log=False)  # and once more, by pytest itself
+"""
+
+
+def test_a_test_that_is_run_again(tmp_path):
+    (tmp_path / "conftest.py").write_text(textwrap.dedent(RUN_TWICE), encoding="utf-8")
+    tests = """
+        tests = []
+
+        @pytest.mark.asyncio
+        async def test_one(sagemaker_local, sagemaker_session, request):
+            tests.append(request.node.obj)
+            sagemaker_local.add_model("e", model)
+            assert await call(sagemaker_session) == b"ABC"
+
+        def test_that_nothing_is_left():
+            depths = []
+            for test in tests:
+                depths.append(0)
+                while test := getattr(test, "__wrapped__", None):
+                    depths[-1] += 1
+            assert depths[0] == depths[1]
+    """
+    assert_passed(run(tmp_path, tests, config=f"asyncio_mode = strict\n{LOOP_SCOPE}"), 2)
+
+
 def test_the_plugin_loads_next_to_nothing():
     code = "import aiosmrt.local.pytest_plugin, sys; print('aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from aiosmrt.local.endpoint import LocalEndpoint
     from aiosmrt.session import Session
@@ -54,17 +54,16 @@ def sagemaker_session(sagemaker_local: LocalEndpoint) -> Session:
     return sagemaker_local.session()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Closes the session in the test's own event loop, whichever plugin runs it.
 
     A fixture could not: each of those plugins wants async fixtures declared in its own way.
     """
     session = getattr(item, "funcargs", {}).get("sagemaker_session")
-    if session is None or not isinstance(item, pytest.Function):
-        return
-    test = item.obj
-    if not inspect.iscoroutinefunction(test):
+    test = item.obj if isinstance(item, pytest.Function) else None
+    if session is None or not inspect.iscoroutinefunction(test):
+        yield
         return
 
     @functools.wraps(test)
@@ -72,4 +71,6 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         async with session:
             await test(*args, **keywords)
 
-    item.obj = closing
+    with pytest.MonkeyPatch.context() as patch:  # a test that is run again has another session
+        patch.setattr(item, "obj", closing)
+        yield
