@@ -180,11 +180,12 @@ def resolve_endpoint(region: str, *, use_fips: bool = False, use_dualstack: bool
     return f"https://{host}.{region}.{partition.dns_suffix}"
 
 
-def check_endpoint_url(url: str) -> str:
+def check_endpoint_url(url: str, called: str = "endpoint URL") -> str:
     """Checks an endpoint URL of the user's own.
 
     Args:
         url: The URL.
+        called: What it is called in the error.
 
     Returns:
         The URL, without a slash at its end.
@@ -195,7 +196,7 @@ def check_endpoint_url(url: str) -> str:
     """
     if problem := _url_problem(url):
         shown = re.sub(r"[?#].*", "", url, flags=re.DOTALL).rpartition("@")[2]
-        raise ConfigurationError(f"The endpoint URL {shown!r} {problem}")
+        raise ConfigurationError(f"The {called} {shown!r} {problem}")
     return url.rstrip("/")
 
 

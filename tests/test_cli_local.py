@@ -254,7 +254,10 @@ async def test_a_port_in_use_is_one_line_and_status_1():
         (["--container", "digits=http://127.0.0.1:1,multi-model=1"], 2, "is none of"),
         (["--container", "digits=http://127.0.0.1:1,weight=-1"], 2, "weight"),
         (["--container", "d=http://a,weight=1", "--container", "d=http://b"], 2, "alike"),
+        (["--container", "digits=http://[::1"], 2, "no valid host and port"),
+        (["--container", "digits=http://me:secret@a"], 2, "credentials are not part of a URL"),
         (["--s3-endpoint-url", "elsewhere"], 1, "s3_endpoint_url"),
+        (["--access-key-id", "", "--secret-access-key", ""], 1, "access_key_id"),
         (["--access-key-id", "ME"], 2, "go together"),
         (["--secret-access-key", "KEY"], 2, "go together"),
         (["--port", "65536"], 2, "--port"),
@@ -265,4 +268,6 @@ async def test_a_port_in_use_is_one_line_and_status_1():
 async def test_wrong_usage(words, status, said):
     ended = await run("local", *words, env=environment())
     assert ended[:2] == (status, b"")
-    assert said in ended.stderr
+    assert said in ended.stderr.splitlines()[-1]
+    assert ended.stderr.splitlines()[-1].startswith("Error: ")
+    assert "secret@" not in ended.stderr

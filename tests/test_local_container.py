@@ -126,6 +126,15 @@ async def test_no_traffic_before_ping(caplog):
         assert container.pings == 3
 
 
+async def test_a_container_that_is_not_there(caplog):
+    async with LocalEndpoint() as local:
+        local.add_container("c", "http://127.0.0.1:1")
+        await not_ready(local)
+    (record,) = caplog.records
+    text = "the container at 127.0.0.1:1 is not ready: Cannot connect to 127.0.0.1:1"
+    assert record.getMessage().rpartition(":")[0] == text  # and nothing of regions or proxies
+
+
 async def test_one_ping_for_however_many_calls():
     release = asyncio.Event()
     container = FakeContainer(fine, ping=release.wait)
@@ -443,7 +452,13 @@ async def test_a_container_answers_async_inferences():
         assert await until(partial(look, output)) == b"fine"
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://a", "http://", "/a"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "127.0.0.1:8080", "ftp://a", "http://", "/a", "http://[::1", "http://a:x"),
+        *("http://a:65536", "http://a?b", "http://a b", "http://a\n", "http://me:secret@a"),
+    ],
+)
 def test_what_is_no_containers_url(url):
-    with pytest.raises(ConfigurationError, match="http://HOST:PORT"):
+    with pytest.raises(ConfigurationError, match=r"^The container's URL '[^@]*' (has|does not) "):
         LocalEndpoint().add_container("c", url)

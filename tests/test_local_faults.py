@@ -276,6 +276,11 @@ async def test_a_header_that_is_added_behind_the_signature_as_boto3_retries(loca
     assert await asyncio.to_thread(call) == 2
 
 
+async def test_an_order_that_makes_no_sense_is_told_in_its_own_words(local):
+    _, _, body = await ask(local, headers={"x-aiosmrt-fault": "latency=x"})
+    assert json.loads(body)["Message"] == "'x' is no value of the fault latency"
+
+
 async def test_a_fault_in_the_object_stores_header(local):
     for wrong in ("nothing=1", "error=Own"):
         status, _, body = await send_signed(

@@ -68,7 +68,7 @@ class _Container:
         try:
             endpoint.add_container(self.endpoint_name, self.url, **keywords)
         except (ConfigurationError, ParameterValidationError) as error:
-            raise click.BadParameter(str(error), param_hint="--container") from None
+            raise click.BadParameter(error.message, param_hint="--container") from None
 
 
 def _container(value: str) -> _Container:
@@ -160,24 +160,26 @@ def local(
     from aiosmrt.auth.credentials import Credentials
     from aiosmrt.local import LocalEndpoint
 
+    def make() -> LocalEndpoint:
+        credentials = None
+        if access_key_id is not None and secret_access_key is not None:
+            credentials = Credentials(access_key_id, secret_access_key)
+        return LocalEndpoint(
+            host,
+            port,
+            region=region,
+            credentials=credentials,
+            verify=not no_verify,
+            output_bucket=output_bucket,
+            s3_endpoint_url=s3_endpoint_url,
+            s3_credentials=credentials,
+            fault_header=faults,
+            max_received=0,  # nobody can ask it
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+
     _allow_many_connections()
-    credentials = None
-    if access_key_id is not None and secret_access_key is not None:
-        credentials = Credentials(access_key_id, secret_access_key)
-    endpoint = LocalEndpoint(
-        host,
-        port,
-        region=region,
-        credentials=credentials,
-        verify=not no_verify,
-        output_bucket=output_bucket,
-        s3_endpoint_url=s3_endpoint_url,
-        s3_credentials=credentials,
-        fault_header=faults,
-        max_received=0,  # nobody can ask it
-        shutdown_timeout=_SHUTDOWN_SECONDS,
-    )
-    run_async(_serve(endpoint, containers, tells_key=credentials is None))
+    run_async(_serve(make, containers, tells_key=access_key_id is None))
 
 
 def _allow_many_connections() -> None:
@@ -194,8 +196,9 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(
-    endpoint: LocalEndpoint, containers: tuple[_Container, ...], *, tells_key: bool
+    make: Callable[[], LocalEndpoint], containers: tuple[_Container, ...], *, tells_key: bool
 ) -> None:
+    endpoint = make()  # here, where what is wrong with a setting becomes one line
     for container in containers:
         container.add_to(endpoint)
     async with endpoint:

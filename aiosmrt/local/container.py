@@ -122,7 +122,7 @@ class Container:
                 self._exchange("GET", "/ping", {}, b""), _PING_SECONDS
             )
         except AiosmrtError as error:
-            complaint = str(error)
+            complaint = error.message
         except asyncio.TimeoutError:
             complaint = f"it did not answer GET /ping in {_PING_SECONDS:g} seconds"
         else:
@@ -198,7 +198,7 @@ class _Received:
             try:
                 self._chunks.extend(await self._exchange.receive_chunks(None))
             except AiosmrtError as error:
-                raise ModelFailure(0, str(error)) from error
+                raise ModelFailure(0, error.message) from error
         if not self._chunks:
             self._exchange.release()
             raise StopAsyncIteration

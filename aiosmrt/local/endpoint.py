@@ -8,9 +8,9 @@ import random
 import warnings
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from aiosmrt.auth.credentials import Credentials
+from aiosmrt.endpoints import check_endpoint_url
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.async_inference import AsyncInference, AsyncInferences
 from aiosmrt.local.container import Container
@@ -394,16 +394,15 @@ class LocalEndpoint:
                 until it is, callers get ModelNotReadyException.
 
         Raises:
-            ConfigurationError: The URL is none of http or https.
+            ConfigurationError: The URL is not ``http://`` or ``https://`` with a host, or has
+                a user name, a password, a query or a fragment.
             ParameterValidationError: A name is not one that the service takes.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"{url!r} is not the URL of a container: http://HOST:PORT")
+        checked_url = check_endpoint_url(url, "container's URL")
         self._deploy(
             endpoint_name,
             Deployment(
-                backend=Container(url, multi_model=multi_model),
+                backend=Container(checked_url, multi_model=multi_model),
                 variant=variant,
                 weight=weight,
                 container_hostname=container_hostname,

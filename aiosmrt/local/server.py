@@ -207,7 +207,7 @@ class LocalServer:
             refusal = Refusal(error.code, error.status_code, {"message": error.message})
             response = _refusal(refusal, headers)
         except ConfigurationError as error:
-            response = _refusal(invalid_request(str(error)), headers)
+            response = _refusal(invalid_request(error.message), headers)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets the service's form
             _log.exception("request %s was not answered", request_id)
             response = _refusal(internal_failure(), headers)
@@ -233,7 +233,7 @@ class LocalServer:
         except (S3Refusal, SignatureRefused) as error:
             response = _s3_refusal(error.code, error.message, error.status_code, request_id)
         except ConfigurationError as error:
-            response = _s3_refusal("InvalidArgument", str(error), 400, request_id)
+            response = _s3_refusal("InvalidArgument", error.message, 400, request_id)
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets S3's form
             _log.exception("request %s was not answered", request_id)
             response = _s3_refusal("InternalError", _S3_INTERNAL, 500, request_id)
