@@ -200,7 +200,7 @@ async def test_an_answer_whose_headers_the_service_does_not_take():
             assert json.loads(body)["OriginalMessage"] == text
 
 
-async def test_a_container_that_dies_before_it_answers():
+async def test_a_container_that_dies_before_it_answers(caplog):
     async def die(request):
         request.transport.abort()
         return web.Response()
@@ -211,6 +211,9 @@ async def test_a_container_that_dies_before_it_answers():
     facts = json.loads(body)
     assert (status, facts["OriginalStatusCode"]) == (424, 0)
     assert facts["OriginalMessage"].startswith("Amazon SageMaker could not get a response")
+    (record,) = caplog.records
+    said = f"the container at 127.0.0.1:{container.port} gave no answer: "
+    assert record.getMessage().startswith(said)
 
 
 async def test_a_container_that_takes_too_long():

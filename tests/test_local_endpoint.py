@@ -174,6 +174,17 @@ async def test_what_goes_wrong_inside_the_store_has_s3s_form(monkeypatch, caplog
     assert "a defect" in caplog.text
 
 
+async def test_a_request_that_is_no_http_is_logged_without_its_bytes(caplog):
+    async with LocalEndpoint() as local:
+        reader, writer = await asyncio.open_connection(local.host, local.port)
+        writer.write(f"POST {PATH} HTTP/1.1\r\nAuthorization: secret\x01\r\n\r\n".encode())
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Error handling request")
+    assert "secret" not in caplog.text
+
+
 async def test_session_calls_this_endpoint():
     async with LocalEndpoint(region="eu-central-1") as local:
         local.add_model("echo", echo)

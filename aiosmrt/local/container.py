@@ -78,6 +78,9 @@ class Container:
                 self._models.forget()
             raise model_not_ready(request.endpoint_name) from None
         except AiosmrtError as error:
+            _log.warning(
+                "the container at %s gave no answer: %s", self._transport.host, error.message
+            )
             raise _no_answer(request.endpoint_name) from error
         if not 200 <= exchange.status_code < 300:
             if exchange.status_code == 404 and self._models and request.target_model:

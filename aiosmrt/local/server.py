@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "LocalServer"]
 
 _log = logging.getLogger("aiosmrt.local")
+_http_log = logging.getLogger("aiosmrt.local.http")
 
 _CREDENTIAL_HEADERS = ("Authorization", "X-Amz-Security-Token")
 # What the service closes an idle connection after.
@@ -53,6 +54,17 @@ _CANCEL_SECONDS = 5.0
 # How long connections whose last request is answered have to end by themselves.
 _LINGER_SECONDS = 0.1
 _S3_INTERNAL = "We encountered an internal error. Please try again."
+
+
+def _without_its_bytes(record: logging.LogRecord) -> bool:
+    """Cuts what aiohttp says of a request that is no HTTP down to that: it quotes headers."""
+    kind = record.exc_info[0] if record.exc_info else None
+    if kind is not None and kind.__module__ == "aiohttp.http_exceptions":
+        record.msg, record.exc_info = f"{record.msg}: {kind.__name__}", None
+    return True
+
+
+_http_log.addFilter(_without_its_bytes)
 
 
 @attrs.frozen(kw_only=True)
@@ -139,7 +151,7 @@ class LocalServer:
             auto_decompress=False,
             access_log=None,
             keepalive_timeout=_KEEPALIVE_SECONDS,
-            logger=_log,
+            logger=_http_log,
         )
         # By then nothing is being answered: see aclose.
         self._runner = web.ServerRunner(server, shutdown_timeout=_LINGER_SECONDS)
