@@ -258,6 +258,7 @@ async def test_a_port_in_use_is_one_line_and_status_1():
         (["--container", "digits=http://me:secret@a"], 2, "credentials are not part of a URL"),
         (["--s3-endpoint-url", "elsewhere"], 1, "s3_endpoint_url"),
         (["--access-key-id", "", "--secret-access-key", ""], 1, "access_key_id"),
+        (["--output-bucket", ""], 1, "bucket's name"),
         (["--access-key-id", "ME"], 2, "go together"),
         (["--secret-access-key", "KEY"], 2, "go together"),
         (["--port", "65536"], 2, "--port"),

@@ -108,6 +108,19 @@ async def test_a_model_that_does_not_heed_its_cancellation_is_given_up(monkeypat
     await asyncio.gather(call, return_exceptions=True)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"region": name} for name in ("", "us east 1", "us-east-1\n", "é")),
+        *({"output_bucket": name} for name in ("", "ab", "a b", "a/b", "abc\n", "Abc", "a" * 64)),
+    ],
+    ids=str,
+)
+def test_what_is_no_region_or_bucket(wrong):
+    with pytest.raises(ConfigurationError, match=r"is not a (region|bucket)'s name: "):
+        LocalEndpoint(**wrong)
+
+
 def test_objects_by_plain_functions():
     local = LocalEndpoint()
     local.put_object("s3://bucket/a key/ä?#%", "é", "text/plain")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import math
 import random
+import re
 import warnings
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.auth.credentials import Credentials
-from aiosmrt.endpoints import check_endpoint_url
+from aiosmrt.endpoints import check_endpoint_url, resolve_endpoint
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.async_inference import AsyncInference, AsyncInferences
 from aiosmrt.local.container import Container
@@ -43,11 +44,25 @@ __all__ = ["LocalEndpoint"]
 # Known to everyone, so worth nothing; it only has to be the same on both sides.
 _CREDENTIALS = Credentials("aiosmrt-local-development", "not-a-secret-for-local-development-only")
 
+# Source: "General purpose bucket naming rules" of the S3 User Guide.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
 _CONSTRAINTS = {binding.parameter: binding.constraint for binding in INVOKE_ENDPOINT.inputs}
 
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def _checked(region: str, bucket: str) -> tuple[str, str]:
+    """Both as they are, if they are what SDKs sign for and S3 takes."""
+    resolve_endpoint(region)  # which refuses what is no region's name
+    if not _BUCKET.fullmatch(bucket):
+        raise ConfigurationError(
+            f"The output bucket {bucket!r} is not a bucket's name: 3 to 63 lower-case letters, "
+            "digits, dots and hyphens"
+        )
+    return region, bucket
 
 
 def _is_loopback(host: str) -> bool:
@@ -108,7 +123,8 @@ class LocalEndpoint:
             headers and the expiry of sessions.
 
     Raises:
-        ConfigurationError: ``s3_endpoint_url`` is no URL, or the extra is not installed.
+        ConfigurationError: ``region`` or ``output_bucket`` is no name of one,
+            ``s3_endpoint_url`` is no URL, or the extra is not installed.
 
     Attributes:
         host: The address it listens on.
@@ -144,7 +160,7 @@ class LocalEndpoint:
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.host, self.port = host, port
-        self.region, self.output_bucket = region, output_bucket
+        self.region, self.output_bucket = _checked(region, output_bucket)
         self.credentials = _CREDENTIALS if credentials is None else credentials
         self._s3_endpoint_url = s3_endpoint_url
         self._clock, self._shutdown_timeout = clock, shutdown_timeout
