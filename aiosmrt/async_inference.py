@@ -297,8 +297,9 @@ class _Wait:
 
     def too_late(self, timeout: float | None) -> DeadlineExceededError:
         """The error for a wait that took too long."""
+        name = self._invocation.inference_id
         text = (
-            f"Neither output nor failure object of the inference {self._invocation.inference_id} "
+            f"Neither output nor failure object of the inference {f'{name} ' if name else ''}"
             f"came within {timeout} s, and result() can be awaited again: {self._output}"
         )
         if any(watch.is_ambiguous for watch in self._watches.values()):

@@ -244,7 +244,9 @@ class _Directory:
                 if lasting or not is_passing(error):
                     self._fail(error)
                 else:
-                    _logger.warning("looking below %s failed: %s", self._prefix, error)
+                    # An outage is told once, and not at each of its looks.
+                    level = logging.WARNING if failures == 1 else logging.DEBUG
+                    _logger.log(level, "looking below %s failed: %s", self._prefix, error)
             except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
                 self._fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
             now, jitter = loop.time(), _jitter()

@@ -204,15 +204,16 @@ async def test_a_timeout_leaves_the_handle_usable(s3, invocation):
     assert (await result(invocation)).body == b"late"
 
 
-async def test_a_timeout_bounds_the_reading_too(s3, invocation):
+async def test_a_timeout_bounds_the_reading_too(s3, session):
     s3.put(OUTPUT, "found")
+    invocation = session.async_invocation(output_location=OUTPUT)
 
     async def stall(seen, request):
         if seen.key == "output/id.out":
             await asyncio.Event().wait()
 
     s3.hook = stall
-    with pytest.raises(DeadlineExceededError):
+    with pytest.raises(DeadlineExceededError, match="object of the inference came within"):
         await result(invocation, 0.2)
 
 

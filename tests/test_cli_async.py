@@ -141,13 +141,12 @@ async def test_an_output_that_does_not_come_in_time_is_status_1(local, slow):
     assert error.startswith("Error: ")
 
 
-async def test_a_file_that_cannot_be_written_is_one_line_and_status_1(local, tmp_path):
-    file = tmp_path / "missing" / "out"
-    words = ["async", "echo", "s3://bucket/in", "--wait", "-o", str(file)]
+async def test_a_file_that_cannot_be_written_is_one_line_and_status_1(local):
+    words = ["async", "echo", "s3://bucket/in", "--wait", "-o", "/dev/full"]
     ended = await run(*words, env=environment(local))
     assert ended[:2] == (1, b"")
     _, error = ended.stderr.splitlines()
-    assert error.startswith("Error: [Errno 2] No such file or directory")
+    assert error.startswith("Error: [Errno 22] not a regular file")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +160,7 @@ async def test_a_file_that_cannot_be_written_is_one_line_and_status_1(local, tmp
         (["echo", "s3://b/k", "--request-ttl-seconds", "59"], "an integer from 60 to 21600"),
         (["echo", "s3://b/k", "--request-ttl-seconds", "1e3"], "an integer from 60 to 21600"),
         (["echo", "s3://b/k", "-o", "out"], "with --wait only"),
+        (["echo", "s3://b/k", "--wait", "-o", "missing/out"], "'missing' of -o does not exist"),
         (["echo", "s3://b/k", "--wait-timeout", "3"], "with --wait only"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",

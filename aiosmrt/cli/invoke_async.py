@@ -86,6 +86,9 @@ def invoke_async(
     """
     if not wait and (output is not None or wait_timeout is not None):
         raise click.UsageError("-o and --wait-timeout are of use with --wait only.")
+    if output is not None and not output.parent.is_dir():
+        # Not behind the wait: the model would have worked for nobody.
+        raise click.UsageError(f"The directory {str(output.parent)!r} of -o does not exist.")
     keywords: dict[str, Any] = dict(call.parameters)
     if isinstance(source, str):
         keywords["input_location"] = source
