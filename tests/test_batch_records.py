@@ -189,6 +189,32 @@ def test_a_parquet_row_without_a_json_form(tmp_path):
     assert "row 1" in bad.fault
 
 
+def test_a_parquet_value_that_python_has_no_type_for_costs_its_row_alone(tmp_path):
+    path = tmp_path / "in.parquet"
+    longest = 10**18  # microseconds: the year 33658
+    pq.write_table(pa.table({"x": pa.array([0, longest, None], pa.timestamp("us"))}), path)
+    first, bad, last = read(path)
+    assert (first.body, last.body) == (b'{"x": "1970-01-01T00:00:00"}', b'{"x": null}')
+    assert "row 1" in bad.fault
+
+
+def test_a_damaged_parquet_file_is_told_with_the_row(tmp_path):
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"x": [f"{n}" * 9 for n in range(4_000)]}), path, row_group_size=1_000)
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 1_000)
+    data[middle] = b"\xff" * 1_000
+    path.write_bytes(data)
+    records = iter(open_records(path, None, header=False).read(lambda _: True))
+    read = 0
+    with pytest.raises(ConfigurationError, match=r"in\.parquet is damaged") as caught:
+        for record in records:
+            assert (record.index, record.fault) == (read, None)
+            read += 1
+    assert 1_000 <= read < 3_000
+    assert f"behind its row {read}: " in str(caught.value)
+
+
 def test_what_is_not_parquet_or_has_no_such_column(tmp_path):
     path = tmp_path / "in.parquet"
     path.write_bytes(b"no")

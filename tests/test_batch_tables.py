@@ -41,7 +41,7 @@ LINES = [
         "key": None,
         "index": 2,
         "output": "text \ud800",
-        "content_type": "text/plain",
+        "content_type": "text/\udce9",
         "error": None,
         "attempts": 1,
         "latency": 0.25,
@@ -50,7 +50,7 @@ LINES = [
 ROWS = [
     ['a,\n"b"', 0, '{"x": [1, "é"]}', "application/json", None, None, None, None, 1, 0.5],
     ["7", 1, None, None, "ModelError", "ModelError", "two\nlines", 424, 3, 1.5],
-    [None, 2, "text \\ud800", "text/plain", None, None, None, None, 1, 0.25],
+    [None, 2, "text \\ud800", "text/\\udce9", None, None, None, None, 1, 0.25],
 ]
 NAMES = ["key", "index", "output", "content_type"]
 NAMES += ["error_type", "error_code", "error_message", "error_status_code", "attempts", "latency"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmrt.batch.answers import answer_lines, fault_line
 from aiosmrt.batch.arrow import load_pyarrow
-from aiosmrt.batch.records import row_record
+from aiosmrt.batch.records import row_record, table_rows
 from aiosmrt.batch.tables import to_row, to_table
 from aiosmrt.client import check_count
 from aiosmrt.errors import ConfigurationError
@@ -112,7 +112,7 @@ class InvokeEndpoint:
         self, batch: Any, rows: list[dict[str, Any]]
     ) -> Iterator[tuple[list[Record], bytes]]:
         for first in range(0, batch.num_rows, self._size):
-            part = batch.slice(first, self._size).to_pylist()
+            part = table_rows(batch.slice(first, self._size))
             group: list[Record] = []
             for index, row in enumerate(part, start=first):
                 record = row_record(index, row, self._key_field)

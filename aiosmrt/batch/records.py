@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
-__all__ = ["Record", "RecordFile", "Survey", "open_records", "row_record"]
+__all__ = ["Record", "RecordFile", "Survey", "open_records", "row_record", "table_rows"]
 
 # Ten times what the service takes. A longer line is a file of another format, read
 # whole into memory.
@@ -238,7 +238,7 @@ class ParquetFile:
 
     def __init__(self, path: Path, key_field: str | None) -> None:
         pyarrow, self._parquet = load_pyarrow()
-        self._invalid: type[Exception] = pyarrow.ArrowInvalid
+        self._invalid: type[Exception] = pyarrow.ArrowException
         self._path = path
         self._key_field = key_field
 
@@ -264,21 +264,50 @@ class ParquetFile:
         """The records whose index is wanted."""
         index = -1
         with self._parquet.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
+            for batch in self._batches(file):
+                for row in table_rows(batch):
                     index += 1
                     if wanted(index):
                         yield row_record(index, row, self._key_field)
 
+    def _batches(self, file: Any) -> Iterator[Any]:
+        read = 0
+        try:
+            for batch in file.iter_batches(batch_size=256):
+                yield batch
+                read += batch.num_rows
+        except (self._invalid, OSError) as error:
+            raise ConfigurationError(
+                f"{self._path.name} is damaged behind its row {read}: {error}"
+            ) from error
 
-def row_record(index: int, row: dict[str, Any], key_field: str | None) -> Record:
+
+def table_rows(table: Any) -> list[dict[str, Any] | None]:
+    """The rows of an Arrow table, or a batch, as Python values by column.
+
+    Returns:
+        None for a row that holds what Python's types cannot: nanoseconds, the year 10000.
+    """
+    try:
+        rows: list[dict[str, Any] | None] = table.to_pylist()
+    except (ValueError, OverflowError, NotImplementedError):  # Arrow's own are these too
+        if table.num_rows == 1:
+            return [None]
+        parts = [table.slice(number, 1) for number in range(table.num_rows)]
+        rows = [row for part in parts for row in table_rows(part)]
+    return rows
+
+
+def row_record(index: int, row: dict[str, Any] | None, key_field: str | None) -> Record:
     """A table's row as a record: a JSON object of its columns.
 
     Args:
         index: The record's.
-        row: By column, what Arrow gives as Python values.
+        row: By column, what Arrow gives as Python values; None where it cannot.
         key_field: The column of the key; None is the index.
     """
+    if row is None:
+        return Record(index, index, b"", f"row {index} of the input has no form in Python")
     try:
         key = index if key_field is None else _json_default(row[key_field])
         text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)

@@ -36,6 +36,8 @@ _COLUMNS = (
     "latency",
 )
 _ERROR_FIELDS = ("type", "code", "message", "status_code")
+# Of any text: a model's answers, and what its container's headers say.
+_TEXTS = ("key", "output", "content_type", "error_message")
 # Of a row group, which is held in memory until it is written: so many rows, or so long.
 _ROWS_AT_ONCE = 10_000
 _CHARACTERS_AT_ONCE = 33_554_432
@@ -93,8 +95,8 @@ def to_row(line: bytes) -> dict[str, Any]:
     row: dict[str, Any] = json.loads(line)
     error: dict[str, Any] = row.pop("error") or {}
     row |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
-    row["key"] = _text(row["key"])
-    row["output"] = _text(row["output"])
+    for name in _TEXTS:
+        row[name] = _text(row[name])
     return row
 
 
@@ -103,7 +105,7 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # Half of a surrogate pair, which JSON can name and no file can hold.
+    # Half of a surrogate pair, which JSON and bad headers can name and no file can hold.
     return text.encode(errors="backslashreplace").decode()
 
 
