@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import csv
 import json
 import os
@@ -22,6 +23,7 @@ from raw_server import until
 
 import aiosmrt
 import aiosmrt.batch
+from aiosmrt.batch.output import OutputFile
 from aiosmrt.batch.records import JsonLinesFile
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
@@ -310,6 +312,62 @@ async def test_cancelled_while_it_reads_its_files_it_gives_the_lock_back(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await aiosmrt.batch.run(*given)).is_complete
+
+
+async def test_cancelled_while_it_passes_what_is_done_it_reads_no_further(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    await aiosmrt.batch.run(*given)
+    begun = threading.Event()
+
+    def endless(self, wanted):
+        while True:
+            begun.set()
+            assert not wanted(0)
+        yield
+
+    monkeypatch.setattr(JsonLinesFile, "read", endless)
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given, resume=True))
+    await until(begun.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_cancelled_twice_while_it_writes_it_gives_the_lock_back(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    begun, go_on = threading.Event(), threading.Event()
+    sync = OutputFile.sync
+
+    def slow(self):
+        begun.set()
+        assert go_on.wait(30)
+        sync(self)
+
+    monkeypatch.setattr(OutputFile, "sync", slow)
+    monkeypatch.setattr("aiosmrt.batch.files._SYNC_SECONDS", 0.0)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given))
+    await until(begun.is_set)
+    task.cancel()
+    await asyncio.wait([task], timeout=0.1)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    summary = None
+    for _ in range(3_000):  # until the thread is through
+        with contextlib.suppress(aiosmrt.ConfigurationError):
+            summary = await aiosmrt.batch.run(*given, resume=True)
+            break
+        await asyncio.sleep(0.01)
+    assert summary is not None
+    assert summary.is_complete
 
 
 async def test_what_progress_raises_ends_the_run(session, model, tmp_path):

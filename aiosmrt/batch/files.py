@@ -100,6 +100,11 @@ class RunFiles:
         assert self._lines is not None  # noqa: S101 - for the type checker: after `open`
         return self._lines
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nobody waits any more for what is being read."""
+        return self._is_closing.is_set()
+
     async def do(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Calls a function that blocks."""
         loop = asyncio.get_running_loop()
@@ -250,8 +255,11 @@ class RunFiles:
             self._paths.lines.unlink()
 
     async def close(self) -> None:
-        """Closes what is open, and gives the lock back."""
+        """Closes what is open, and gives the lock back: soon, where it is cancelled meanwhile."""
         self._is_closing.set()
+        await asyncio.shield(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
         await asyncio.to_thread(self._close)

@@ -220,6 +220,8 @@ class _Run:
             raise self._changed()
 
     def _is_wanted(self, index: int) -> bool:
+        if self._files.is_closing:  # of a long input all but the end may be done
+            raise InterruptedError
         self._read = index + 1
         if index >= self._files.total:
             raise self._changed()
