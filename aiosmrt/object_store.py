@@ -60,6 +60,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST_LABEL_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 # Of each purpose: a look must not wait for uploads, nor a result for what is being saved.
 _CONCURRENT_REQUESTS = 64
+# Of uploads in parts, each of which holds 30 MiB and more: 64 of them took 1.9 GB.
+_CONCURRENT_MULTIPART = 4
 # Each has connections of its own.
 _MAX_STORES = 64
 # S3 closes an idle connection after some 20 s.
@@ -263,6 +265,7 @@ class ObjectStore:
         self._slots: dict[_Purpose, asyncio.Semaphore] = {
             purpose: asyncio.Semaphore(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
         }
+        self._multipart = asyncio.Semaphore(_CONCURRENT_MULTIPART)
         self._readings: set[asyncio.Future[list[str] | None]] = set()
 
     async def get(
@@ -359,9 +362,10 @@ class ObjectStore:
     ) -> None:
         """Writes an object: a longer one part by part, as it is read from the disk.
 
-        Nobody sees it before it is whole. What fails is tried again part by part; when that
-        fails too, or the task is cancelled, S3 is told to forget the parts. (obstore 0.11, the
-        last one for Python 3.10, does not tell it when one of the last parts has failed.)
+        Nobody sees it before it is whole, and four go in parts at a time. What fails is tried
+        again part by part; when that fails too, or the task is cancelled, S3 is told to forget
+        the parts. (obstore 0.11, the last one for Python 3.10, does not tell it when one of the
+        last parts has failed.)
 
         Args:
             location: Where.
@@ -384,14 +388,12 @@ class ObjectStore:
                     whole = await anext(parts, b"")
                     await store.put_async(path, whole, attributes=attributes, use_multipart=False)
                     return
-                upload = store.put_async(
-                    path,
-                    parts,
-                    attributes=attributes,
-                    chunk_size=parts.part_length,
-                    max_concurrency=_CONCURRENT_PARTS,
-                )
-                await parts.finish(asyncio.ensure_future(upload))
+                length, most = parts.part_length, _CONCURRENT_PARTS
+                async with self._multipart:
+                    upload = store.put_async(
+                        path, parts, attributes=attributes, chunk_size=length, max_concurrency=most
+                    )
+                    await parts.finish(asyncio.ensure_future(upload))
 
             try:
                 await self._ask("PutObject", location, "upload", ask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import re
 from collections import Counter
 from datetime import datetime, timezone
@@ -56,6 +57,7 @@ class FakeS3:
         self.objects: dict[tuple[str, str], Stored] = {}
         self.seen: list[Seen] = []
         self.parts: dict[str, dict[int, bytes]] = {}
+        self._uploads = itertools.count()
         self.may_list = True
         self.may_read = True
         self.explains = False  # whether a 403 names the action, as S3 does since 2024
@@ -161,7 +163,7 @@ class FakeS3:
             self.objects[at] = Stored(body, content_type)
             return web.Response(headers={"ETag": self.objects[at].etag})
         if seen.operation == "CreateMultipartUpload":
-            upload_id = f"{content_type}#{len(self.parts)}"
+            upload_id = f"{content_type}#{next(self._uploads)}"
             self.parts[upload_id] = {}
             return document(
                 "<InitiateMultipartUploadResult><UploadId>"

@@ -199,7 +199,7 @@ async def test_a_timeout_leaves_the_handle_usable(s3, invocation):
     said = r"within 1\.0 s, and result\(\) can be awaited again: s3://bucket/output/id\.out"
     with pytest.raises(DeadlineExceededError, match=said):
         await result(invocation, 1.0)
-    assert s3.counts["GetObject"] >= 4
+    assert s3.counts["GetObject"] >= 2
     s3.put(OUTPUT, "late")
     assert (await result(invocation)).body == b"late"
 
@@ -230,7 +230,7 @@ async def test_an_s3_that_never_answers_is_told_as_that(s3):
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
     s3.may_list = False
     with pytest.raises(DeadlineExceededError, match=r"S3 answered 403 each time.*s3:ListBucket"):
-        await result(invocation, 1.5)
+        await result(invocation, 3.0)
     s3.put(OUTPUT, "late")
     assert (await result(invocation)).body == b"late"
 

@@ -741,6 +741,28 @@ async def test_uploads_do_not_hold_up_looks(s3):
         await asyncio.gather(*uploads)
 
 
+async def test_so_many_uploads_in_parts_at_once_as_memory_bears(s3, store):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == "CreateMultipartUpload":
+            await held.wait()
+
+    s3.hook = hold
+    body = LARGE[:8_388_609]
+    uploads = [
+        asyncio.create_task(store.put(at(f"s3://b/{number}"), body, content_type=None))
+        for number in range(6)
+    ]
+    await until(lambda: s3.counts["CreateMultipartUpload"] == 4)
+    # What is put whole goes past them.
+    await store.put(at("s3://b/small"), b"x", content_type=None)
+    assert s3.counts["CreateMultipartUpload"] == 4
+    held.set()
+    await asyncio.gather(*uploads)
+    assert [len(s3.objects["b", str(number)][0]) for number in range(6)] == [8_388_609] * 6
+
+
 async def test_an_object_is_read_once(s3, store):
     s3.put("s3://b/k", b"found")
     found = await store.get(at("s3://b/k"))
