@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from local_clients import Stubborn, echo, send_signed, until, with_boto
 
+from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
 from aiosmrt.local.store import entity_tag
 
@@ -39,6 +40,12 @@ async def result(local, *uris):
         return None
 
     return await until(look)
+
+
+@pytest.mark.parametrize("wrong", [{"async_concurrency": 0}, {"async_queue_length": -1}], ids=str)
+def test_a_queue_that_would_never_run(wrong):
+    with pytest.raises(ConfigurationError, match="async_concurrency must be at least 1 and async"):
+        LocalEndpoint(**wrong)
 
 
 async def test_the_output_lies_where_it_was_announced():

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import attrs
 
+from aiosmrt.errors import ConfigurationError
 from aiosmrt.local.model_calls import whole_answer
 from aiosmrt.local.objects import ObjectsError
 from aiosmrt.local.refusals import Refusal, too_many_requests
@@ -74,6 +75,9 @@ class AsyncInferences:
         writes_failures: Whether failure objects are written and announced.
         concurrency: How many run at once.
         max_queued: How many may wait.
+
+    Raises:
+        ConfigurationError: None may run, or less than none may wait.
     """
 
     def __init__(
@@ -92,6 +96,11 @@ class AsyncInferences:
         self._region = region
         self._output_path = output_path
         self._writes_failures = writes_failures
+        if concurrency < 1 or max_queued < 0:
+            raise ConfigurationError(
+                "async_concurrency must be at least 1 and async_queue_length at least 0, not "
+                f"{concurrency} and {max_queued}"
+            )
         self._slots = asyncio.Semaphore(concurrency)
         self._max_unfinished = max_queued + concurrency
         self._unfinished: dict[asyncio.Task[None], AsyncInference] = {}

@@ -123,8 +123,8 @@ class LocalEndpoint:
             headers and the expiry of sessions.
 
     Raises:
-        ConfigurationError: ``region`` or ``output_bucket`` is no name of one,
-            ``s3_endpoint_url`` is no URL, or the extra is not installed.
+        ConfigurationError: ``region`` or ``output_bucket`` is no name of one, no async
+            inference may run, ``s3_endpoint_url`` is no URL, or the extra is not installed.
 
     Attributes:
         host: The address it listens on.
