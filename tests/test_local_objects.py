@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from datetime import datetime, timedelta, timezone
 
 import botocore.session
 import pytest
 from local_clients import echo, send_signed, until
 
-from aiosmrt import ConfigurationError, Credentials
+from aiosmrt import CachingProvider, ConfigurationError, Credentials
 from aiosmrt.local import LocalEndpoint
 
 PATH = "/endpoints/model/async-invocations"
@@ -43,7 +45,7 @@ async def local(moto_url):
 async def finished(local, location):
     headers = {"X-Amzn-SageMaker-InputLocation": location, "X-Amzn-SageMaker-Content-Type": "a/b"}
     _, answered, _ = await send_signed(local, PATH, b"", headers)
-    (inference,) = local.async_inferences
+    inference = local.async_inferences[-1]
     await until(lambda: inference.status in ("completed", "failed"))
     return inference, answered
 
@@ -98,12 +100,45 @@ async def test_a_session_finds_the_results_there(moto_url, bucket):
     assert json.loads(result.body)["body"] == "1,2"
 
 
-async def test_an_input_longer_than_the_service_takes(local, bucket, monkeypatch):
+async def test_inputs_longer_than_the_service_takes(moto_url, bucket, monkeypatch):
     monkeypatch.setattr("aiosmrt.local.objects._MAX_INPUT_LENGTH", 2)
+    monkeypatch.setattr("aiosmrt.object_store._CONCURRENT_REQUESTS", 1)
     bucket.put_object(Bucket="local-objects", Key="long", Body=b"1,2")
-    inference, _ = await finished(local, "s3://local-objects/long")
-    body, _ = read(bucket, inference.failure_location)
-    assert body == b"the input at s3://local-objects/long is longer than 2 bytes"
+    bucket.put_object(Bucket="local-objects", Key="short", Body=b"1")
+    async with LocalEndpoint(
+        s3_endpoint_url=moto_url, s3_credentials=KEYS, output_bucket="local-objects"
+    ) as local:
+        local.add_model("model", echo)
+        for _ in range(2):
+            inference, _ = await finished(local, "s3://local-objects/long")
+            body, _ = read(bucket, inference.failure_location)
+            assert body == b"the input at s3://local-objects/long is longer than 2 bytes"
+        inference, _ = await finished(local, "s3://local-objects/short")
+        assert inference.status == "completed"  # they hold nothing up
+
+
+async def test_a_fetch_of_credentials_under_way_ends_with_it(moto_url, bucket):
+    fetches = []
+
+    class Provider:
+        async def get_credentials(self):
+            fetches.append(asyncio.current_task())
+            if len(fetches) > 1:
+                await asyncio.Event().wait()
+            soon = datetime.now(timezone.utc) + timedelta(minutes=12)
+            return Credentials(KEYS.access_key_id, KEYS.secret_access_key, expiry=soon)
+
+    bucket.put_object(Bucket="local-objects", Key="in", Body=b"1,2")
+    async with LocalEndpoint(
+        s3_endpoint_url=moto_url,
+        s3_credentials=CachingProvider(Provider()),
+        output_bucket="local-objects",
+    ) as local:
+        local.add_model("model", echo)
+        inference, _ = await finished(local, "s3://local-objects/in")
+        assert inference.status == "completed"
+        assert not fetches[1].done()
+    assert fetches[1].cancelled()
 
 
 def test_the_extra_is_asked_for_at_once(monkeypatch):

@@ -178,6 +178,7 @@ class AsyncInferences:
                 task.cancel()
             if late:
                 _log.error("failure objects that were not written in time: %d", len(late))
+        await self._objects.aclose()
 
     async def _run(self, inference: AsyncInference, call: Call, deployment: Deployment) -> None:
         seconds = _NOT_READY_SECONDS

@@ -45,6 +45,10 @@ class Objects(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Frees what it holds."""
+        ...
+
 
 @attrs.frozen
 class LocalObjects:
@@ -87,6 +91,9 @@ class LocalObjects:
         except StoreFullError as error:
             raise ObjectsError(str(error)) from error
 
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
 
 class RemoteObjects:
     """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
@@ -121,6 +128,7 @@ class RemoteObjects:
             )
         config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
         provider = default_provider(config) if credentials is None else as_provider(credentials)
+        self._provider = provider
         self._location = object_store.S3Location
         self._store = object_store.ObjectStore(
             config,
@@ -143,6 +151,7 @@ class RemoteObjects:
                 self._location(location.bucket, location.key), purpose="download"
             )
             if found.size > _MAX_INPUT_LENGTH:
+                found.close()
                 raise ObjectsError(f"the input at {uri} is longer than {_MAX_INPUT_LENGTH} bytes")
             return await found.read()
         except (AiosmrtError, ValueError) as error:
@@ -161,3 +170,8 @@ class RemoteObjects:
             )
         except (AiosmrtError, ValueError) as error:
             raise ObjectsError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Ends a fetch of credentials in the background."""
+        await self._store.aclose()
+        await self._provider.aclose()
