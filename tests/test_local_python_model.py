@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
+import sys
 
 import pytest
-from local_clients import send_signed
+from local_clients import send_signed, until
+from local_stream import decoded
 
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
@@ -113,6 +116,35 @@ async def test_what_a_handler_raises(error, status_code, message):
         f'Received {kind} error ({status_code}) from primary with message "{message}". See https://'
     )
     assert "logEventViewer:group=/aws/sagemaker/Endpoints/model in account 123" in facts["Message"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell who is cancelled")
+async def test_a_model_that_awaits_what_is_cancelled_has_failed():
+    async def model(request):
+        inner = asyncio.create_task(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(inner.cancel)
+        await inner
+
+    async def late(request):
+        yield b"part"
+        await model(request)
+
+    async with LocalEndpoint() as local:
+        local.add_model("model", model)
+        local.add_model("late", late)
+        for path in (PATH, PATH.replace("model", "late")):
+            status, _, body = await send_signed(local, path, b"x")
+            assert (status, json.loads(body)["OriginalStatusCode"]) == (424, 500)
+        streamed = PATH.replace("model", "late") + "-response-stream"
+        _, _, body = await send_signed(local, streamed, b"x")
+        assert [message.headers[":message-type"] for message in decoded(body)] == [
+            "event",
+            "exception",
+        ]
+        await send_signed(local, "/endpoints/model/async-invocations", b"x")
+        (inference,) = local.async_inferences
+        await until(lambda: inference.status == "failed")
+        assert b"CancelledError" in local.get_object(inference.failure_location)
 
 
 async def test_a_response_with_an_error_status():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import attrs
 
@@ -64,7 +66,7 @@ class PythonModel:
             body, content_type = await _body(response.body, request.endpoint_name)
         except ModelFailure:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             raise _failure(request.endpoint_name, error) from error
         answer = Answer(
             body=body,
@@ -82,7 +84,13 @@ class PythonModel:
         """Nothing is held."""
 
 
-def _failure(endpoint_name: str, error: Exception) -> ModelFailure:
+def _failure(endpoint_name: str, error: BaseException) -> ModelFailure:
+    if isinstance(error, asyncio.CancelledError):
+        # Unless it is the call that is cancelled, it is something that the model awaited: a
+        # failure like others, which whoever waits must hear of. Python 3.10 cannot tell.
+        task: Any = asyncio.current_task()
+        if not hasattr(task, "cancelling") or task.cancelling():
+            raise error
     # The traceback is for the model's author, as a container's is in its log stream.
     _log.error("the model of endpoint %s raised", endpoint_name, exc_info=error)
     return ModelFailure(500, f"{type(error).__name__}: {error}")
@@ -140,7 +148,7 @@ class _Generated:
             return _part(await anext(self._values))[0]
         except (StopAsyncIteration, ModelFailure):
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             raise _failure(self._endpoint_name, error) from error
 
     async def aclose(self) -> None:
