@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import SECONDS, environment, run, running, terminal
+from raw_server import until
 
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
 
@@ -175,6 +176,22 @@ async def test_csv_and_the_report(local, tmp_path):
     assert ended.status == 0
     assert {key: text.strip() for key, text in outputs(words).items()} == {"a": "1", "b": "2"}
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+async def test_as_many_connections_as_it_is_asked_for_may_be_open(local, files):
+    model = Doubler(hold_from=1)
+    local.add_model("double", model)
+    write(Path(files[2]), range(100))
+    words = [*files, "--concurrency=100"]
+    env = environment(local)
+    async with running(*words, env=env, through='ulimit -Sn 64; exec "$@"') as process:
+        await until(lambda: len(model.calls) == 100, seconds=SECONDS)
+        model.go.set()
+        await asyncio.wait_for(process.communicate(), SECONDS)
+    assert process.returncode == 0
+    ended = await run(*words, "--resume", env=env, through='ulimit -n 64; exec "$@"')
+    assert ended[:2] == (2, b"")
+    assert "At most 64 files may be open here" in ended.stderr
 
 
 @pytest.mark.parametrize(

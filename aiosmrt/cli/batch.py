@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiosmrt.cli.open_files import allow_open_files
 from aiosmrt.cli.options import Call, call_options
 from aiosmrt.cli.terminal import run_async, say
 from aiosmrt.operations import INVOKE_ENDPOINT
@@ -17,6 +18,8 @@ __all__ = ["batch"]
 _NOT_OF_A_BATCH = ("inference_id", "session_id", "prefix_aware_id")
 # A session's connections where `auto` is to find out how many are of use.
 _AUTO_CONNECTIONS = 100
+# Open beside the connections: files, pipes, the loop's own.
+_OTHER_FILES = 32
 
 
 def _concurrency(value: str) -> int | str:
@@ -102,14 +105,25 @@ def batch(call: Call, source: Path, output: Path, **how: Any) -> None:
         raise click.UsageError("--max-concurrency goes with --concurrency auto.")
     if how["retry_failed"] and not how["resume"]:
         raise click.UsageError("--retry-failed goes with --resume.")
+    call.settings["max_connections"] = _connections(how["concurrency"], how["max_concurrency"])
     run_async(_batch(call, source, output, how))
+
+
+def _connections(concurrency: int | str, most: int | None) -> int:
+    """How many a session is to have."""
+    wanted = concurrency if isinstance(concurrency, int) else most or _AUTO_CONNECTIONS
+    limit = allow_open_files()
+    if wanted + _OTHER_FILES > limit:  # each request more would be a record that failed
+        raise click.UsageError(
+            f"At most {limit} files may be open here, of which each of {wanted} requests at once "
+            "is one: raise that limit (ulimit -n), or give less."
+        )
+    return wanted
 
 
 async def _batch(call: Call, source: Path, output: Path, how: dict[str, Any]) -> None:
     from aiosmrt.batch import run, show_progress
 
-    most = how["max_concurrency"] or _AUTO_CONNECTIONS
-    call.settings["max_connections"] = most if how["concurrency"] == "auto" else how["concurrency"]
     async with call.open_session() as session:
         with show_progress() as progress:
             summary = await run(

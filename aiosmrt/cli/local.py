@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from aiosmrt.cli.open_files import allow_open_files
 from aiosmrt.cli.terminal import run_async, say
 from aiosmrt.errors import ConfigurationError, ParameterValidationError
 
@@ -24,7 +25,6 @@ __all__ = ["local"]
 # How long async inferences have to finish once it is told to stop. `docker stop` waits for 10
 # seconds, in which those that are not done then have to fail in writing.
 _SHUTDOWN_SECONDS = 7.0
-_OPEN_FILES = 65_536
 
 
 # What can follow a container's URL, as add_container takes it.
@@ -178,21 +178,8 @@ def local(
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
 
-    _allow_many_connections()
+    allow_open_files()  # a stream has two connections
     run_async(_serve(make, containers, tells_key=access_key_id is None))
-
-
-def _allow_many_connections() -> None:
-    """Raises the soft limit of open files, 1,024 as a rule: a stream has two connections."""
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(
