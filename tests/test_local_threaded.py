@@ -30,6 +30,18 @@ def test_a_blocking_client_in_the_main_thread():
     assert "aiosmrt-local" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_what_has_arrived_is_looked_through_while_more_arrives():
+    with LocalEndpoint() as local, boto_client(local, "sagemaker-runtime") as client:
+        local.add_model("e", model)
+        for _ in range(3):
+            client.invoke_endpoint(EndpointName="e", Body=b"")["Body"].read()
+        seen = iter(local.received)
+        next(seen)
+        client.invoke_endpoint(EndpointName="e", Body=b"")["Body"].read()
+        assert len(list(seen)) == 2
+    assert len(local.received) == 4
+
+
 def test_it_ends_with_the_block_whatever_happens_there():
     local = LocalEndpoint()
     with pytest.raises(ZeroDivisionError), local:

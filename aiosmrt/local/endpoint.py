@@ -29,7 +29,6 @@ from aiosmrt.local.threaded import BackgroundThread
 from aiosmrt.operations import INVOKE_ENDPOINT, SYNC_BODY_LENGTH
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable
     from types import TracebackType
 
@@ -236,9 +235,10 @@ class LocalEndpoint:
         return self._s3_endpoint_url or self.url
 
     @property
-    def received(self) -> deque[ReceivedRequest]:
-        """The last requests that arrived, answered or refused, the newest last."""
-        return self._server.received
+    def received(self) -> list[ReceivedRequest]:
+        """The last requests that arrived so far, answered or refused, the newest last."""
+        # A copy, which can be looked through while others arrive in the server's thread.
+        return list(self._server.received)
 
     @property
     def async_inferences(self) -> list[AsyncInference]:

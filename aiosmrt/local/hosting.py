@@ -125,7 +125,7 @@ class Hosting:
         return chosen
 
     def _chosen(self, endpoint: _Endpoint, call: Call) -> Deployment:
-        found: Sequence[Deployment] = endpoint.deployments
+        found: Sequence[Deployment] = tuple(endpoint.deployments)  # a thread may add to them
         for parameter, attribute in _TARGETS:
             found = _narrowed(found, attribute, call.parameters.get(parameter), call.endpoint_name)
         if len(found) == 1:
