@@ -229,6 +229,31 @@ async def test_a_stream_cut_at_any_byte_never_ends_quietly(how: str) -> None:
                 assert why.value.parts_received == len(received)
 
 
+async def test_a_chunk_that_is_none_is_an_error_behind_the_parts_before_it() -> None:
+    fault = b"ZZZ\r\nabc"
+    for writes in (
+        [HEAD + chunk(part(b"one")) + fault],
+        [HEAD, chunk(part(b"one")) + fault],
+        [HEAD + chunk(part(b"one")), fault],
+    ):
+
+        async def handler(connection: Connection, writes: list[bytes] = writes) -> None:
+            await connection.request()
+            for data in writes:
+                await connection.send(data)
+                await asyncio.sleep(0.01)
+            await connection.gone()
+
+        async with RawServer(handler) as server:
+            options = {"region": "us-east-1", "credentials": KEYS}
+            async with aiosmrt.Session(endpoint_url=server.url, **options) as session:
+                async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                    assert (await anext(stream)).bytes == b"one"
+                    for _ in range(2):
+                        with pytest.raises(aiosmrt.TransportError, match="not HTTP"):
+                            await anext(stream)
+
+
 async def test_a_stream_without_a_length_that_ends_inside_a_message_is_truncated() -> None:
     async def handler(connection: Connection) -> None:
         await connection.request()

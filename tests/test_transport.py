@@ -61,9 +61,8 @@ async def fetch(transport: Transport, limit: int | None = None, **how: object) -
     return await exchange.read(20.0, limit)
 
 
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n"
-)
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n"
 COMPLETE = {
     "content-length": (answer(b"abcdefg"), b"abcdefg"),
     "chunked": (CHUNKED, b"abcdefg"),
@@ -148,11 +147,62 @@ async def test_what_is_not_http_is_a_transport_error(response: bytes) -> None:
             await fetch(transport, read=5.0)
 
 
-async def test_a_malformed_chunk_is_a_transport_error() -> None:
-    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n"
-    async with serve(response) as server, open_transport(server.url) as transport:
-        with pytest.raises((TransportError, StreamTruncatedError)):
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [CHUNKED_HEAD + b"3\r\nabc\r\nzz\r\nabc\r\n"],
+        [CHUNKED_HEAD, b"3\r\nabc\r\nzz\r\nabc\r\n"],
+        [CHUNKED_HEAD + b"3\r\nabc\r\n", b"zz\r\nabc\r\n"],
+        [CHUNKED_HEAD + b"3\r\na", b"bcXXzz\r\nabc\r\n"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", CHUNKED_HEAD + b"3\r\nabc\r\nzz\r\nabc\r\n"],
+    ],
+    ids=["in-one", "behind-the-head", "behind-a-chunk", "behind-half-a-chunk", "behind-a-100"],
+)
+async def test_a_malformed_chunk_is_an_error_at_once_behind_what_came_before(
+    writes: list[bytes],
+) -> None:
+    """Nobody closes, and no limit ends the wait."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        for data in writes:
+            await connection.send(data)
+            await asyncio.sleep(0.01)
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, read=None)
+        received = await exchange.receive(None)
+        if received != b"abc":
+            received += await exchange.receive(None)
+        assert received == b"abc"
+        with pytest.raises(TransportError, match="framing is not HTTP"):
+            await exchange.receive(None)
+        assert not list(transport._idle)
+
+
+@pytest.mark.parametrize("cut", range(1, len(CHUNKED_HEAD), 7))
+async def test_a_head_in_pieces_with_a_fault_behind_it_is_an_error(cut: int) -> None:
+    whole = CHUNKED_HEAD + b"zz\r\nabc\r\n"
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(whole[:cut])
+        await asyncio.sleep(0.01)
+        await connection.send(whole[cut:])
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        with pytest.raises(TransportError, match=r"not (an )?HTTP"):
             await fetch(transport)
+
+
+async def test_a_whole_answer_with_garbage_behind_it_is_one_and_its_connection_no_more() -> None:
+    async with serve(answer(b"1") + b"garbage\r\n\r\n", answer(b"2")) as server:
+        async with open_transport(server.url) as transport:
+            assert await fetch(transport) == b"1"
+            assert not list(transport._idle)
+            assert await fetch(transport) == b"2"
 
 
 async def test_a_redirect_is_an_answer_like_any_other() -> None:

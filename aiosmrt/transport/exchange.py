@@ -19,6 +19,7 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.transport.chunks import take_chunks, wait_for_chunks
+from aiosmrt.transport.parsers import expect_response
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,7 +123,7 @@ class Exchange:
             # It may have ended since it was taken, while credentials were waited for.
             if link is None or transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            expect_response(protocol)
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
                 transport.write(b"".join((head, body)))
@@ -363,7 +364,7 @@ class Exchange:
                 bytes_received=self.bytes_received,
                 head_received=True,
             )
-        if isinstance(self._protocol.exception(), HttpProcessingError):
+        if isinstance(error, HttpProcessingError):
             return TransportError("The body's framing is not HTTP", host=owner.host)
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
             return StreamTruncatedError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
-from aiohttp.http_exceptions import HttpProcessingError
+from aiosmrt.transport.parsers import expect_nothing
 
 if TYPE_CHECKING:
     import asyncio
@@ -117,24 +117,6 @@ class Link:
             self._timer = None
 
 
-class _Silence:
-    """The parser of an idle connection: whatever comes is no answer, and ends it.
-
-    A parser that has read a response would take what begins like a head for the beginning
-    of the next answer's, and tell nobody.
-    """
-
-    def feed_data(self, _: bytes) -> NoReturn:
-        """Refuses the bytes; the protocol closes the connection for it."""
-        raise HttpProcessingError(message="Bytes came that nobody asked for")
-
-    def feed_eof(self) -> None:
-        """Nothing was begun, so nothing is incomplete."""
-
-
-_silence: Any = _Silence()
-
-
 class IdleLinks:
     """The connections that wait for their next exchange; the last to come is the first to go.
 
@@ -154,7 +136,7 @@ class IdleLinks:
         loop = link.loop
         link.idle_since = loop.time()
         link.reused = True
-        link.protocol._parser = _silence  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        expect_nothing(link.protocol)
         self._links.append(link)
         if self._timer is None:
             self._expire_at(link.idle_since + KEEPALIVE_SECONDS, loop)
