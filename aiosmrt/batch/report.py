@@ -31,7 +31,9 @@ dt {{ color: #6b7280; font-size: .85rem }}
 dd {{ margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums }}
 table {{ border-spacing: 0; margin-bottom: 1rem }}
 th {{ color: #6b7280; font-size: .85rem; font-weight: normal; text-align: left }}
-td {{ padding-right: 2rem; font-variant-numeric: tabular-nums }}
+td, th {{ padding-right: 2rem; vertical-align: top }}
+td {{ font-variant-numeric: tabular-nums }}
+td:last-child {{ overflow-wrap: anywhere }}
 svg {{ width: 100%; height: auto }}
 </style>
 <h1>{title}</h1>
