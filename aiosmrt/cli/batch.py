@@ -99,7 +99,7 @@ def batch(call: Call, source: Path, output: Path, **how: Any) -> None:
 
     Ctrl-C and SIGTERM stop it after what is under way, a second one at once; then, and
     after a crash, --resume goes on where it stopped. Exit status 1 when a record failed,
-    after all were tried.
+    after all were tried; 130 or 143 when Ctrl-C or SIGTERM stopped it before.
     """
     if how["max_concurrency"] is not None and how["concurrency"] != "auto":
         raise click.UsageError("--max-concurrency goes with --concurrency auto.")
