@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 
 import ijson
 import pytest
@@ -209,3 +210,16 @@ def test_many_values_in_one_part_are_not_copied_for_each():
         return taken(JSONValuesDecoder(), [b'{"a":1}' * values])
 
     assert work(8_000) < 3 * work(4_000)
+
+
+def test_the_depths_of_brackets_take_no_object_each():
+    decoder = JSONValuesDecoder()
+    length = 1 << 20
+    tracemalloc.start()
+    try:
+        decoder.receive_data(b"[" * length)
+        assert list(decoder) == []
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * length

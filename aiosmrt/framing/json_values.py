@@ -90,10 +90,11 @@ class _Unfinished:
         self._in_string = self._quotes % 2 == 1
         if self._kind == '"':
             return self._quotes > 1
-        steps = map(_STEP.__getitem__, _BRACKET.findall("".join(outside)))
-        depths = list(accumulate(steps, initial=self._depth))
-        self._depth = depths[-1]
-        return min(depths[1:], default=1) < 1
+        steps = [_STEP[bracket] for bracket in _BRACKET.findall("".join(outside))]
+        # The depths in between are not kept: an object each, of brackets by the million.
+        lowest = self._depth + min(accumulate(steps), default=1)
+        self._depth += sum(steps)
+        return lowest < 1
 
 
 class JSONValuesDecoder:
