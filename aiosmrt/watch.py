@@ -330,7 +330,8 @@ class SeenTokens:
             if not self._has_seen:
                 self._has_seen = True
                 # "chat.completion.chunk", as OpenAI's API has it.
-                self._is_chat = str(token.chunk.get("object")).startswith("chat.")
+                kind = token.chunk.get("object")
+                self._is_chat = isinstance(kind, str) and kind.startswith("chat.")
             if token.usage is not None:
                 self._usage = token.usage
             if token.finish_reason is not None:
