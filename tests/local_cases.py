@@ -27,11 +27,6 @@ ECHOED = {
 }
 _PASSED_ON = sorted(header.lower() for _, header in ECHOED.values())
 _NOT_STREAMED = ("TargetModel", "EnableExplanations")
-# Names of the models that are sent every parameter, which they have besides having none.
-TARGETED = {
-    "echo": {"container_hostname": "second", "target_model": "model 1.tar.gz"},
-    "words": {"container_hostname": "second"},
-}
 
 NEW_SESSION = "session-1; Expires=2099-01-02T03:04:05Z"
 
@@ -101,8 +96,6 @@ def add_models(local: LocalEndpoint) -> None:
     """Puts the models behind their endpoints."""
     for handler in (echo, unnoticed, words, sessions, refuses, breaks):
         local.add_model(handler.__name__, handler)
-        if handler.__name__ in TARGETED:
-            local.add_model(handler.__name__, handler, **TARGETED[handler.__name__])
     for endpoint_name, deployments in DEPLOYMENTS.items():
         for name, options in deployments.items():
             local.add_model(endpoint_name, named(name), **options)
@@ -179,28 +172,6 @@ _SEEN_TYPED = shown(
 )
 
 
-def _untargeted() -> Iterator[dict[str, Any]]:
-    """What names a target of a kind that the endpoint has none of."""
-    for parameter, message in (
-        ("TargetModel", "is not a multi-model endpoint and does not support target model header."),
-        (
-            "TargetContainerHostname",
-            (
-                "is not configured for direct invocation and does not support target container "
-                "hostname header."
-            ),
-        ),
-    ):
-        for make in (_invoke, _stream):
-            if make is _stream and parameter in _NOT_STREAMED:
-                continue
-            yield make(
-                f"{parameter} of an endpoint that has none, {make.__name__}",
-                {"EndpointName": "unnoticed", "Body": "x", parameter: "a"},
-                **_is_refused(f"Endpoint unnoticed {message}"),
-            )
-
-
 def _targeted() -> Iterator[dict[str, Any]]:
     """What chooses among an endpoint's deployments, by both operations that can."""
     for parameter, endpoint_name, right, wrong, kind in (
@@ -265,7 +236,6 @@ CASES: list[dict[str, Any]] = [
     _invoke("a session that is gone", _in_session("x"), **_GONE),
     _stream("a session that is gone, of a stream", _in_session("x"), **_GONE),
     *_targeted(),
-    *_untargeted(),
     _invoke(
         "the variant that has the traffic",
         {"EndpointName": "variants", "Body": "x"},

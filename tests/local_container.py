@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from local_cases import DEPLOYMENTS, NEW_SESSION, TARGETED, add_what_both_have, shown
+from local_cases import DEPLOYMENTS, NEW_SESSION, add_what_both_have, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -111,8 +111,6 @@ def add_containers(local: LocalEndpoint, url: str) -> None:
     """Puts the containers behind their endpoints."""
     for name in ("echo", "unnoticed", "words", "sessions", "refuses", "breaks"):
         local.add_container(name, f"{url}/{name}")
-        if name in TARGETED:
-            local.add_container(name, f"{url}/{name}", **TARGETED[name])
     for endpoint_name, deployments in DEPLOYMENTS.items():
         for name, options in deployments.items():
             local.add_container(endpoint_name, f"{url}/named/{name}", **options)

@@ -149,7 +149,6 @@ async def test_a_signal_has_its_status_and_what_it_stopped_can_be_resumed(
 
 
 async def test_every_parameter_is_an_option_and_arrives(local, model, files):
-    local.add_model("double", model, container_hostname="second", multi_model=True)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in PARAMETERS.items()]
     assert (await run(*files, *options, env=environment(local))).status == 0
     for call in model.calls:

@@ -144,7 +144,7 @@ async def test_every_parameter_is_an_option_and_arrives(local):
     async def model(request):
         yield b"part"
 
-    local.add_model("llm", model, container_hostname="second")
+    local.add_model("llm", model)
     options = [f"--{name.replace('_', '-')}={value}" for name, value in PARAMETERS.items()]
     assert await run("stream", "llm", "x", *options, env=environment(local)) == (0, b"part", "")
     headers = local.received[-1].headers

@@ -97,51 +97,14 @@ async def test_kinds_of_targets_combine(local):
     assert (await ask(local, Target_Model="x"))[2] in ("ax", "bx")
 
 
-async def test_a_variant_or_component_where_there_are_none_is_the_models_business(local):
+async def test_a_target_that_the_endpoint_has_no_kind_of_is_the_models_business(local):
     async def handler(request):
-        return [request.target_variant, request.inference_component_name]
+        return [request.target_variant, request.target_model]
 
     local.add_model("e", handler)
-    _, headers, body = await ask(local, Target_Variant="v", Inference_Component="c")
-    assert json.loads(body) == ["v", "c"]
+    _, headers, body = await ask(local, Target_Variant="v", Target_Model="m")
+    assert json.loads(body) == ["v", "m"]
     assert headers["x-Amzn-Invoked-Production-Variant"] == "AllTraffic"
-
-
-@pytest.mark.parametrize(
-    "header, error_code, words",
-    [
-        ("Target_Model", "TARGET_MODEL_HEADER_NOT_SUPPORTED", "not a multi-model endpoint and"),
-        ("Target_Container_Hostname", None, "not configured for direct invocation and"),
-    ],
-)
-async def test_a_model_or_container_where_there_are_none_is_refused(
-    local, header, error_code, words
-):
-    local.add_model("e", named("a"))
-    local.add_model("e", named("b"), variant="b")
-    status, headers, body = await ask(local, **{header: "c"})
-    assert (status, headers["x-amzn-errortype"]) == (400, "ValidationError")
-    refusal = json.loads(body)
-    assert refusal.get("ErrorCode") == error_code
-    kind = header.replace("_", " ").lower()
-    assert refusal["Message"] == f"Endpoint e is {words} does not support {kind} header."
-
-
-async def test_a_model_that_takes_any_target_model(local):
-    async def handler(request):
-        return request.target_model
-
-    local.add_model("e", handler, variant="a", weight=0, multi_model=True)
-    local.add_model("e", named("b"), variant="b")
-    assert {(await ask(local, Target_Model=name))[2] for name in ("x", "y.tar.gz")} == {
-        "x",
-        "y.tar.gz",
-    }
-    status, _, body = await ask(local, Target_Variant="a")
-    assert (status, "missing a target model header" in body) == (400, True)
-    assert (await ask(local))[2] == "b"
-    status, _, body = await ask(local, Target_Variant="b", Target_Model="x")
-    assert (status, json.loads(body)["Message"]) == (400, "Variant b of endpoint e not found.")
 
 
 async def test_a_model_takes_the_place_of_one_named_alike(local):

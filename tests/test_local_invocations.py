@@ -157,6 +157,18 @@ async def test_a_plain_answer_becomes_parts_of_at_most_a_mebibyte():
     assert [len(message.payload) for message in decoded(body)] == [1_048_576, 1_048_576, 402_848]
 
 
+async def test_what_a_generator_yields_is_a_part_however_long_it_is():
+    async def model(request):
+        yield bytes(3_000_000)
+        yield bytes(20_000_000)  # no message holds it
+
+    async with LocalEndpoint() as local:
+        local.add_model("big", model)
+        _, _, body = await send_signed(local, STREAM.format("big"))
+    lengths = [len(message.payload) for message in decoded(body)]
+    assert lengths == [3_000_000, 16_777_216, 20_000_000 - 16_777_216]
+
+
 @pytest.mark.parametrize("value, parts", [(b"", 0), ("", 0), ([], 1)], ids=["bytes", "str", "list"])
 async def test_an_empty_answer_streamed(value, parts):
     async def model(request):

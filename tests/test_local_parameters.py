@@ -37,8 +37,6 @@ def good_values(constraint):
     raise AssertionError("no value of this pattern is known here")
 
 
-# What is taken only where there is one of that name, and how it gets it.
-TARGETS = {"TargetModel": "target_model", "TargetContainerHostname": "container_hostname"}
 BINDINGS = [
     pytest.param(operation, binding, id=f"{operation.name}-{binding.member}")
     for operation in OPERATIONS.values()
@@ -82,8 +80,6 @@ async def test_a_value_outside_its_constraint_is_refused(local, operation, bindi
 @pytest.mark.parametrize("operation, binding", BINDINGS)
 async def test_a_value_at_its_limits_is_taken(local, operation, binding):
     for value in good_values(binding.constraint):
-        if binding.member in TARGETS:
-            local.add_model("echo", echo, **{TARGETS[binding.member]: value})
         status, _, body = await send_signed(
             local,
             path_of(operation),

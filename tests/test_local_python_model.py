@@ -233,7 +233,7 @@ async def test_a_request_as_the_model_sees_it():
     headers = {
         "Content-Type": "text/csv",
         "X-Amzn-SageMaker-Custom-Attributes": "c",
-        "X-Amzn-SageMaker-Target-Variant": "v",
+        "X-Amzn-SageMaker-Target-Model": "m",
         "X-Amzn-SageMaker-Session-Id": "NEW_SESSION",
     }
     await call(handler, b"\x00", headers)
@@ -243,7 +243,7 @@ async def test_a_request_as_the_model_sees_it():
         body=b"\x00",
         content_type="text/csv",
         custom_attributes="c",
-        target_variant="v",
+        target_model="m",
         session_id="NEW_SESSION",
         headers=request.headers,
     )

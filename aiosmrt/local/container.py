@@ -68,8 +68,7 @@ class Container:
             raise model_not_ready(request.endpoint_name)
         try:
             path = "/invocations"
-            # A multi-model container's calls name one, or are refused before they come here.
-            if self._models is not None and request.target_model is not None:
+            if self._models is not None:
                 path = await self._models.path(request.endpoint_name, request.target_model)
             exchange = await self._exchange("POST", path, request.headers, request.body)
         except (ConnectError, ConnectTimeoutError):

@@ -338,14 +338,13 @@ class LocalEndpoint:
         container_hostname: str | None = None,
         inference_component: str | None = None,
         target_model: str | None = None,
-        multi_model: bool = False,
     ) -> None:
         """Puts a Python model behind an endpoint, in the place of one of the same names.
 
         An endpoint can have several, told apart by the keywords; a call must then name
         what the service wants named, and gets the service's ValidationError where it
-        names what is not there. Where no model of the endpoint was given a variant, or a
-        component, that is not checked: the model sees what the call named.
+        names what is not there. What no model of the endpoint was given a name of is
+        not checked: the model sees what the call named.
 
         Args:
             endpoint_name: The endpoint's name.
@@ -357,8 +356,6 @@ class LocalEndpoint:
             container_hostname: What TargetContainerHostname chooses it by.
             inference_component: What InferenceComponentName chooses it by.
             target_model: What TargetModel chooses it by.
-            multi_model: Whether it takes any TargetModel, of which a call must then name one:
-                it is the request's ``target_model``.
 
         Raises:
             TypeError: The handler is of neither kind.
@@ -373,7 +370,6 @@ class LocalEndpoint:
                 container_hostname=container_hostname,
                 inference_component=inference_component,
                 model=target_model,
-                multi_model=multi_model,
             ),
         )
 
@@ -424,7 +420,6 @@ class LocalEndpoint:
                 container_hostname=container_hostname,
                 inference_component=inference_component,
                 model=target_model,
-                multi_model=multi_model,
             ),
         )
 

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiosmrt.local.answers import Answer, Backend
-from aiosmrt.local.refusals import (
-    endpoint_not_found,
-    target_missing,
-    target_not_found,
-    target_not_supported,
-)
+from aiosmrt.local.refusals import endpoint_not_found, target_missing, target_not_found
 from aiosmrt.local.sessions import StatefulSessions
 
 if TYPE_CHECKING:
@@ -31,9 +26,6 @@ _TARGETS = (
     ("target_model", "model"),
     ("target_variant", "variant"),
 )
-# What a call may name though no deployment has a name of that kind: the model sees it, so that
-# code which names one can be tried on an endpoint that was given none.
-_PASSED_ON = ("inference_component", "variant")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -47,7 +39,6 @@ class Deployment:
         container_hostname: Its container's host name on a multi-container endpoint.
         inference_component: Its inference component.
         model: Its name on a multi-model endpoint.
-        multi_model: Whether it takes any model's name, and must be given one.
     """
 
     backend: Backend
@@ -56,16 +47,11 @@ class Deployment:
     container_hostname: str | None = None
     inference_component: str | None = None
     model: str | None = None
-    multi_model: bool = False
 
     @property
     def variant_name(self) -> str:
         """The variant as the service names it; ``AllTraffic`` is the SDKs' own default."""
         return self.variant or "AllTraffic"
-
-    def takes_any(self, attribute: str) -> bool:
-        """Whether a call may name a target of a kind that this has no name of."""
-        return attribute in _PASSED_ON or (attribute == "model" and self.multi_model)
 
     def is_named_like(self, other: Deployment) -> bool:
         """Whether no call could tell the two apart."""
@@ -107,24 +93,20 @@ class Hosting:
     def resolve(self, call: Call) -> Deployment:
         """Finds the model for a call.
 
-        A variant or component of an endpoint that has none is not looked at: the model
+        A kind of target that the endpoint makes no use of is not looked at: the model
         sees what the call named, and answers as it likes.
 
         Raises:
             Refusal: The endpoint, the target or the session is not there, or a target
-                must be named, or must not.
+                must be named.
         """
         endpoint = self._endpoints.get(call.endpoint_name)
         if endpoint is None:
             raise endpoint_not_found(call.endpoint_name)
         session_id = call.parameters.get("session_id")
         owner = endpoint.sessions.owner(session_id) if session_id else None
-        chosen = self._chosen(endpoint, call) if owner is None else owner
-        if chosen.multi_model and "target_model" not in call.parameters:
-            raise target_missing("model")
-        return chosen
-
-    def _chosen(self, endpoint: _Endpoint, call: Call) -> Deployment:
+        if owner is not None:
+            return owner
         found: Sequence[Deployment] = tuple(endpoint.deployments)  # a thread may add to them
         for parameter, attribute in _TARGETS:
             found = _narrowed(found, attribute, call.parameters.get(parameter), call.endpoint_name)
@@ -152,12 +134,7 @@ def _narrowed(
 ) -> Sequence[Deployment]:
     names = [getattr(deployment, attribute) for deployment in deployments]
     if not any(names):
-        if wanted is None:
-            return deployments
-        takers = [deployment for deployment in deployments if deployment.takes_any(attribute)]
-        if not takers:
-            raise target_not_supported(attribute, endpoint_name)
-        return takers
+        return deployments
     if wanted is None and attribute == "variant":
         return deployments
     found = [

@@ -27,6 +27,8 @@ _log = logging.getLogger("aiosmrt.local")
 
 # A container may answer with more than the service passes on (25 MB), but not endlessly.
 _MAX_ANSWER_LENGTH = 268_435_456
+# What an answer that was not made in parts is streamed in.
+_PART_LENGTH = 1_048_576
 
 
 class Invocations:
@@ -154,8 +156,8 @@ _FAILED = {"Message": "The local endpoint failed: see its log."}
 
 async def _write_parts(answer: Answer, response: EventStreamResponse) -> None:
     if isinstance(answer.body, bytes):
-        if answer.body:
-            await response.write(answer.body)
+        for start in range(0, len(answer.body), _PART_LENGTH):
+            await response.write(answer.body[start : start + _PART_LENGTH])
     else:
         async for part in answer.body:
             await response.write(part)

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from aiosmrt.local.models import ModelFailure
-from aiosmrt.local.refusals import model_not_ready
+from aiosmrt.local.refusals import model_not_ready, target_missing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +38,7 @@ class LoadedModels:
         self._loaded: dict[str, None] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
 
-    async def path(self, endpoint_name: str, target_model: str) -> str:
+    async def path(self, endpoint_name: str, target_model: str | None) -> str:
         """The path that invokes a model, which is loaded first.
 
         Args:
@@ -46,9 +46,11 @@ class LoadedModels:
             target_model: What the call names.
 
         Raises:
-            Refusal: It is still being loaded.
+            Refusal: The call names none, or it is still being loaded.
             ModelFailure: The container cannot load it.
         """
+        if target_model is None:
+            raise target_missing("model")
         name = _name(target_model)
         if name in self._loaded:
             del self._loaded[name]

@@ -25,7 +25,6 @@ __all__ = [
     "session_not_found",
     "target_missing",
     "target_not_found",
-    "target_not_supported",
     "timed_out",
     "too_long",
     "too_many_requests",
@@ -132,15 +131,6 @@ _MISSING = {
     "model": "The request is missing a target model header.",
 }
 _MISSING_CODES = {"inference_component": "INFERENCE_COMPONENT_NAME_MISSING"}
-# Of the model: amazon-sagemaker-examples, issues 1026 and 1216. Of the container the Developer
-# Guide says that it is a validation error ("Invoke a multi-container endpoint with direct
-# invocation"), and not in which words.
-_NOT_SUPPORTED = {
-    "container_hostname": "is not configured for direct invocation and does not support target "
-    "container hostname header.",
-    "model": "is not a multi-model endpoint and does not support target model header.",
-}
-_NOT_SUPPORTED_CODES = {"model": "TARGET_MODEL_HEADER_NOT_SUPPORTED"}
 _NOT_FOUND = {
     "inference_component": "Inference Component",
     "container_hostname": "Container",
@@ -167,17 +157,6 @@ def target_not_found(kind: str, name: str, endpoint_name: str) -> Refusal:
         endpoint_name: The endpoint.
     """
     return invalid_request(f"{_NOT_FOUND[kind]} {name} of endpoint {endpoint_name} not found.")
-
-
-def target_not_supported(kind: str, endpoint_name: str) -> Refusal:
-    """The call names a target of a kind that the endpoint has none of.
-
-    Args:
-        kind: The attribute of a Deployment.
-        endpoint_name: The endpoint.
-    """
-    message = f"Endpoint {endpoint_name} {_NOT_SUPPORTED[kind]}"
-    return invalid_request(message, _NOT_SUPPORTED_CODES.get(kind))
 
 
 def session_not_found(session_id: str) -> Refusal:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStreamResponse"]
 
-# A longer part is cut: a message may have 24 MiB, and a reader wants to see it come.
-_MAX_PART_LENGTH = 1_048_576
+# A longer part is cut: a message may have 24 MiB with its headers.
+_MAX_PART_LENGTH = 16 * 1_048_576
 # A model that never waits would keep the event loop to itself: after so many parts the
 # others, and the news that the client has left, get their turn.
 _PARTS_A_TURN = 16
@@ -57,7 +57,7 @@ class EventStreamResponse:
         await self._response.prepare(self._request)
 
     async def write(self, part: bytes) -> None:
-        """Writes one PayloadPart; one longer than 1 MiB becomes several.
+        """Writes one PayloadPart; one longer than 16 MiB becomes several.
 
         Raises:
             ConnectionResetError: The client has gone.

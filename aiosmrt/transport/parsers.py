@@ -93,11 +93,12 @@ class _Response:
         fed = parser.feed_data(data[:end])
         if not fed[0] or fed[0][-1][0].code < 200:
             raise fault
-        self._parser, self._payload = parser, fed[0][-1][1]
+        payload = fed[0][-1][1]
+        self._parser, self._payload = parser, payload
         try:
             parser.feed_data(data[end:])
         except Exception as again:  # noqa: BLE001 - the same one
-            self._fail(self._payload, again)
+            self._fail(payload, again)
             protocol.force_close()
             if protocol.transport is not None:
                 protocol.transport.close()
