@@ -70,7 +70,7 @@ async def with_boto(
     return await asyncio.to_thread(run)
 
 
-async def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(what: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Waits until a function gives something true, and returns it."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

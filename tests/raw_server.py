@@ -173,7 +173,7 @@ def in_use(transport: Transport) -> int:
     return len(transport._connector._acquired - {link.protocol for link in transport._idle})
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Lets the loop run until the condition holds; fails the test if it never does."""
     end = asyncio.get_running_loop().time() + seconds
     while not condition():

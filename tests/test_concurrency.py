@@ -170,7 +170,7 @@ async def test_an_error_at_the_first_step_is_raised_too(session, concurrency):
     # Before the other tasks have begun at all.
     items = session.invoke_many("echo", [3, b"x"], concurrency=concurrency, on_error="raise")
     with pytest.raises(aiosmrt.ParameterValidationError):
-        await asyncio.wait_for(anext(items), 10)
+        await asyncio.wait_for(anext(items), 50)
 
 
 async def test_nothing_is_read_before_the_first_item_is_asked_for(session):

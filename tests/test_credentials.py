@@ -144,7 +144,7 @@ def clock():
     return Clock()
 
 
-async def until(condition, timeout=5.0):
+async def until(condition, timeout=60.0):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -308,7 +308,7 @@ async def test_what_is_unfinished_at_the_end_fails_in_writing():
     await local.start()
     accepted = [await invoke(local) for _ in range(3)]
     await begun.wait()
-    await asyncio.wait_for(local.aclose(), 5)
+    await asyncio.wait_for(local.aclose(), 20)
     for _, output, failure in accepted:
         assert local.get_object(failure) == (b"The endpoint was stopped before the model answered.")
         with pytest.raises(KeyError):
@@ -330,7 +330,7 @@ async def test_the_end_does_not_wait_for_ever(monkeypatch, caplog):
     await invoke(local)
     await stubborn.begun.wait()
     monkeypatch.setattr("aiosmrt.local.objects.LocalObjects.write", hang)
-    await asyncio.wait_for(local.aclose(), 10)
+    await asyncio.wait_for(local.aclose(), 20)
     assert "failure objects that were not written in time: 1" in caplog.text
     monkeypatch.undo()
     stubborn.release.set()

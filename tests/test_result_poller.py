@@ -39,7 +39,7 @@ def watch(poller: ResultPoller, uri: str, cap: float = CAP) -> Watch:
     return poller.watch(S3Location.parse(uri, "uri"), cap=cap)
 
 
-async def outcome(watch: Watch, seconds: float = 10.0) -> object:
+async def outcome(watch: Watch, seconds: float = 30.0) -> object:
     """What a wait ends with, and the wait's end."""
     try:
         found = await asyncio.wait_for(asyncio.shield(watch.arrived), seconds)
