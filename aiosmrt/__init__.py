@@ -3,8 +3,8 @@
     async with aiosmrt.Session(region="eu-west-1") as session:
         output = await session.invoke_endpoint("my-endpoint", b"...")
 
-Every public name is loaded when it is first used, so that importing the package
-costs next to nothing.
+Every public name, and every module with some of its own, is loaded when it is first used,
+so that importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aiosmrt import batch as batch
+    from aiosmrt import errors as errors
+    from aiosmrt import eventstream as eventstream
+    from aiosmrt import framing as framing
+    from aiosmrt import instrumentation as instrumentation
+    from aiosmrt import local as local
     from aiosmrt.async_inference import AsyncInvocation
     from aiosmrt.auth.credentials import CachingProvider, Credentials, CredentialsProvider
     from aiosmrt.concurrency import BatchItem, BatchItems, CollectedStream
@@ -115,6 +121,8 @@ __all__ = [
     "ValidationError",
 ]
 
+_MODULES = frozenset({"batch", "errors", "eventstream", "framing", "instrumentation", "local"})
+
 _HOMES = {
     "AsyncInvocation": "async_inference",
     "BatchItem": "concurrency",
@@ -138,6 +146,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"aiosmrt.{name}")  # which sets it here
     if name not in __all__:
         raise AttributeError(f"module 'aiosmrt' has no attribute {name!r}")
     # What has no other home is an error.
@@ -147,4 +157,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -111,6 +111,12 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = import_module("aiosmrt").Sesion
 
 
+@pytest.mark.parametrize("module", [module for module in SURFACE if module.count(".") == 1])
+def test_a_module_with_public_names_is_loaded_when_it_is_first_used(module):
+    loaded = loaded_by(f"import aiosmrt; {module}; assert {module!r}.split('.')[1] in dir(aiosmrt)")
+    assert module in loaded
+
+
 def test_importing_the_package_loads_nothing_of_it_yet():
     assert {name for name in loaded_by("import aiosmrt") if "aiosmrt" in name} == {"aiosmrt"}
 
