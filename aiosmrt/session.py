@@ -116,6 +116,7 @@ class Session:
         check_type("timeouts", timeouts, Timeouts)
         check_type("retries", retries, RetryPolicy, NoneType)
         check_type("proxy", proxy, str, NoneType)
+        check_type("user_agent_extra", user_agent_extra, str, NoneType)
         self._config = config = resolve_config(
             region=region,
             endpoint_url=endpoint_url,

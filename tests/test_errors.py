@@ -337,6 +337,13 @@ SENTENCES = [
         ),
     ),
     (
+        ModelError(status_code=424, original_status_code=400, original_message="out of memory"),
+        (
+            "ModelError (HTTP 424): out of memory (attempts 1, container status 400). The "
+            "container's log group in CloudWatch, /aws/sagemaker/Endpoints/, tells why."
+        ),
+    ),
+    (
         ModelError("No", status_code=424, original_status_code=0, log_stream_arn="arn:aws:logs:x"),
         (
             "ModelError (HTTP 424): No (attempts 1, container status 0, log stream "

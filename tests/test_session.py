@@ -151,6 +151,7 @@ async def test_the_user_agent_is_of_the_aws_form() -> None:
         {"timeouts": 30},
         {"retries": 3},
         {"proxy": 3},
+        {"user_agent_extra": 3},
         {"connector": "tcp"},
     ],
     ids=str,
