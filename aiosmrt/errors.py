@@ -458,13 +458,12 @@ class ServiceError(AiosmrtError):
         return self.status_code == 429 and type(self) is UnknownServiceError
 
     def _what(self) -> str:
-        said = self._said() or "the service gave no message"
+        # A ModelError may have the container's own words alone.
+        own = getattr(self, "original_message", None)
+        said = self.message or own or "the service gave no message"
         if self.code == str(self.status_code):
             return f"HTTP {self.code}: {said}"
         return f"{self.code} (HTTP {self.status_code}): {said}"
-
-    def _said(self) -> str | None:
-        return self.message
 
 
 class ValidationError(ServiceError):
@@ -500,9 +499,6 @@ class ModelError(ServiceError):
         self.original_status_code = original_status_code
         self.original_message = original_message
         self.log_stream_arn = log_stream_arn
-
-    def _said(self) -> str | None:
-        return self.message or self.original_message
 
     def _where(self) -> list[str]:
         facts = super()._where()
