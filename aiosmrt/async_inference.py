@@ -151,7 +151,7 @@ async def upload_input(
 
 def _new_location(location: str, parameter: str) -> S3Location:
     """Where to put an input: a name of its own below ``s3://bucket/prefix/``."""
-    if isinstance(location, str) and location.endswith("/"):
+    if isinstance(location, str) and location.startswith("s3://") and location[5:].endswith("/"):
         location += uuid4().hex
     return S3Location.parse(location, parameter)
 

@@ -649,11 +649,12 @@ async def test_an_input_is_uploaded_below_a_prefix_or_to_a_key(s3, session, tmp_
     assert stored["s3://bucket/in/key"].body == b"bytes"
 
 
-@pytest.mark.parametrize("location", ["s3://bucket", "s3://", "bucket/key", None])
+@pytest.mark.parametrize("location", ["s3://bucket", "s3://", "bucket/key", "bucket/in/", None])
 async def test_an_upload_to_nowhere_is_a_parameter_error(s3, session, location):
     with pytest.raises(ParameterValidationError) as caught:
         await session.upload_input(b"", location)
     assert caught.value.parameter == "location"
+    assert caught.value.length == (None if location is None else len(location))
     assert not s3.seen
 
 
