@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
@@ -564,51 +563,6 @@ def test_what_is_no_provider_is_refused_without_being_shown(wrong):
 
 
 # ── the event loop ───────────────────────────────────────────────────────────────────────────
-
-
-async def longest_gap(work):
-    """Awaits some work, beside a ticker of 10 ms; the longest time between two ticks."""
-    gap = 0.0
-
-    async def tick():
-        nonlocal gap
-        last = time.perf_counter()
-        while True:
-            await asyncio.sleep(0.01)
-            now = time.perf_counter()
-            gap = max(gap, now - last)
-            last = now
-
-    ticker = asyncio.create_task(tick())
-    await asyncio.sleep(0)
-    await work
-    ticker.cancel()
-    return gap
-
-
-async def test_what_takes_long_never_blocks_the_event_loop(aws):
-    def slow_refresh():
-        threading.Event().wait(0.3)  # blocks its thread, as a socket would
-        return metadata_of("SECOND", 60)
-
-    script = aws.file("slow", "sleep 0.3\n" + process("SLOW").split(" = ")[1])
-    aws.write(f"[default]\ncredential_process = /bin/sh {script}\n")
-
-    async def both():
-        from_process, from_boto3 = await asyncio.gather(
-            default_provider(resolve_config()).get_credentials(),
-            as_provider(refreshable(slow_refresh, minutes=1)).get_credentials(),
-        )
-        assert from_process.access_key_id == "AKIDSLOW"
-        assert from_boto3.access_key_id == "AKIDSECOND"
-
-    # A busy machine may hold up any one of them; a provider that blocks holds up all.
-    gaps = []
-    for _ in range(5):
-        gaps.append(await longest_gap(both()))
-        if gaps[-1] < 0.1:
-            return
-    pytest.fail(f"the event loop was blocked: {gaps}")
 
 
 def test_a_provider_that_hangs_does_not_hold_up_the_end(aws):
