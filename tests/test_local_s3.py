@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import botocore.exceptions
@@ -268,6 +269,29 @@ async def test_an_upload_that_is_not_completed(local):
         assert code_of(client.abort_multipart_upload, **upload) == (404, "NoSuchUpload")
 
     await s3(local, use)
+
+
+async def test_a_large_upload_is_completed_once(local):
+    part = bytes(2_000_000)  # long enough to be joined in a thread
+
+    def use(client):
+        here = {"Bucket": "b", "Key": "k"}
+        upload = here | {"UploadId": client.create_multipart_upload(**here)["UploadId"]}
+        tags = [client.upload_part(**upload, PartNumber=n, Body=part)["ETag"] for n in (1, 2)]
+        parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(tags, 1)]
+
+        def complete(_):
+            try:
+                client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+            except client.exceptions.NoSuchUpload:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            return sorted(pool.map(complete, range(4)))
+
+    assert await s3(local, use) == [False, False, False, True]
+    assert local.get_object("s3://b/k") == part * 2
 
 
 async def test_uploads_are_bounded_and_their_parts_named(local, monkeypatch):

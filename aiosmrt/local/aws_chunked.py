@@ -11,14 +11,14 @@ from __future__ import annotations
 __all__ = ["decode_aws_chunked"]
 
 
-def decode_aws_chunked(body: bytes) -> bytes:
-    """Takes the chunks' bytes out of their frames. Signatures and checksums are not checked.
+def decode_aws_chunked(body: bytes) -> list[memoryview]:
+    """Takes the chunks out of their frames. Signatures and checksums are not checked.
 
     Args:
         body: The whole encoded body.
 
     Returns:
-        The object's bytes.
+        The object's bytes, in pieces.
 
     Raises:
         ValueError: It is not in this encoding, or is cut off.
@@ -33,7 +33,7 @@ def decode_aws_chunked(body: bytes) -> bytes:
         length = int(body[position:line_end].partition(b";")[0], 16)
         start, end = line_end + 2, line_end + 2 + length
         if length == 0:
-            return b"".join(chunks)
+            return chunks
         if length < 0 or body[end : end + 2] != b"\r\n":
             raise ValueError("a chunk is cut off")
         chunks.append(view[start:end])

@@ -10,7 +10,7 @@ from uuid import uuid4
 import attrs
 
 from aiosmrt.local.s3_documents import S3Refusal, slow_down
-from aiosmrt.local.store import Location, ObjectStore, StoredObject
+from aiosmrt.local.store import Location, ObjectStore, StoredObject, join_aside
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -76,7 +76,7 @@ class MultipartUploads:
         self._store.reserve(len(body) - (len(older[1]) if older else 0))
         upload.parts[int(number)] = (etag.strip('"'), body)
 
-    def complete(
+    async def complete(
         self, location: Location, upload_id: str, named: list[tuple[int, str]]
     ) -> StoredObject:
         """Makes the object of its parts.
@@ -100,10 +100,10 @@ class MultipartUploads:
             raise S3Refusal(
                 "InvalidPart", "One or more of the specified parts could not be found.", 400
             )
-        body = b"".join([upload.parts[number][1] for number, _ in named])
+        body = await join_aside([upload.parts[number][1] for number, _ in named])
         tags = b"".join([bytes.fromhex(etag) for _, etag in named])
         digest = md5(tags, usedforsecurity=False).hexdigest()
-        self.abort(location, upload_id)
+        self.abort(location, upload_id)  # unless it was ended meanwhile
         return self._store.put(
             location,
             body,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from aiosmrt.local.store import join_aside
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -64,14 +66,14 @@ class RequestBodies:
         """
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.content_length is not None:
-            return await request.content.read()
-        body = bytearray()
+        chunks: list[bytes] = []
+        length = 0
         async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > self._each:
+            chunks.append(chunk)
+            length += len(chunk)
+            if length > self._each:
                 raise self._too_long()
-        return bytes(body)
+        return await join_aside(chunks)
 
 
 def _announced_length(request: web.BaseRequest, limit: int) -> int:

@@ -34,6 +34,7 @@ from aiosmrt.local.store import (
     StoredObject,
     StoreFullError,
     entity_tag_aside,
+    join_aside,
 )
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class ObjectStoreApi:
                 501,
             )
         try:
-            return await method(request, _content(request.headers, body))
+            return await method(request, await _content(request.headers, body))
         except StoreFullError as error:
             raise S3Refusal("EntityTooLarge", str(error), 400) from error
 
@@ -254,7 +255,7 @@ class ObjectStoreApi:
         return web.Response(headers={"ETag": etag})
 
     async def _complete_upload(self, request: S3Request, body: bytes) -> web.Response:
-        stored = self._uploads.complete(
+        stored = await self._uploads.complete(
             request.location, request.query["uploadId"], read_completion(body)
         )
         return _document(completed_upload(request.location, stored.etag))
@@ -282,17 +283,18 @@ def _precondition_failed() -> S3Refusal:
     )
 
 
-def _content(headers: CIMultiDictProxy[str], body: bytes) -> bytes:
+async def _content(headers: CIMultiDictProxy[str], body: bytes) -> bytes:
     if not headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
         return body
     try:
-        return decode_aws_chunked(body)
+        chunks = decode_aws_chunked(body)
     except ValueError:
         raise S3Refusal(
             "IncompleteBody",
             "You did not provide the number of bytes specified by the Content-Length HTTP header",
             400,
         ) from None
+    return await join_aside(chunks)
 
 
 def _metadata(headers: CIMultiDictProxy[str]) -> dict[str, str]:

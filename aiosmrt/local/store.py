@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import md5
 from types import MappingProxyType
@@ -20,10 +20,13 @@ __all__ = [
     "StoredObject",
     "entity_tag",
     "entity_tag_aside",
+    "join_aside",
 ]
 
 # Past this a body is hashed in a thread, so that the others are not held up.
 _HASHED_HERE = 262_144
+# From here on a join lets other threads run.
+_JOINED_HERE = 1_048_576
 
 # https://BUCKET.s3.REGION.amazonaws.com/KEY and https://s3.REGION.amazonaws.com/BUCKET/KEY,
 # with their older forms.
@@ -103,6 +106,13 @@ async def entity_tag_aside(body: bytes) -> str:
     if len(body) <= _HASHED_HERE:
         return entity_tag(body)
     return await asyncio.to_thread(entity_tag, body)
+
+
+async def join_aside(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """Pieces as one body, a long one made in a thread too."""
+    if sum(map(len, pieces)) <= _JOINED_HERE:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)
 
 
 class StoreFullError(Exception):
