@@ -390,21 +390,23 @@ async def test_obstore_puts_a_large_object_in_parts(local):
     assert local.get_object("s3://bucket/large") == body
 
 
-async def test_a_body_in_aws_chunks(local):
-    body = b"3;chunk-signature=0\r\nabc\r\n2\r\nde\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
+@pytest.mark.parametrize("first", [b"abc", bytes(2_000_000)], ids=["short", "in-a-thread"])
+async def test_a_body_in_aws_chunks(local, first):
+    body = b"%x;chunk-signature=0\r\n%b\r\n" % (len(first), first)
+    body += b"2\r\nde\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
     headers = {
         "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
-        "x-amz-decoded-content-length": "5",
+        "x-amz-decoded-content-length": str(len(first) + 2),
         "Content-Encoding": "aws-chunked",
     }
     status, _, _ = await send_signed(
         local, "/bucket/key", body, headers, method="PUT", service="s3"
     )
     assert status == 200
-    assert local.get_object("s3://bucket/key") == b"abcde"
+    assert local.get_object("s3://bucket/key") == first + b"de"
     status, answered, _ = await send_signed(local, "/bucket/key", method="GET", service="s3")
     assert (status, "Content-Encoding" in answered) == (200, False)
     status, _, answer = await send_signed(
-        local, "/bucket/key", body[:5], headers, method="PUT", service="s3"
+        local, "/bucket/key", body[:-60], headers, method="PUT", service="s3"
     )
     assert (status, b"<Code>IncompleteBody<" in answer) == (400, True)

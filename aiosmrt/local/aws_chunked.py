@@ -11,20 +11,20 @@ from __future__ import annotations
 __all__ = ["decode_aws_chunked"]
 
 
-def decode_aws_chunked(body: bytes) -> list[memoryview]:
+def decode_aws_chunked(body: bytes) -> bytes:
     """Takes the chunks out of their frames. Signatures and checksums are not checked.
 
     Args:
         body: The whole encoded body.
 
     Returns:
-        The object's bytes, in pieces.
+        The object's bytes.
 
     Raises:
         ValueError: It is not in this encoding, or is cut off.
     """
-    chunks: list[memoryview] = []
-    view = memoryview(body)
+    # Copies: only a join of bytes, not one of views, lets other threads run.
+    chunks: list[bytes] = []
     position = 0
     while True:
         line_end = body.find(b"\r\n", position)
@@ -33,8 +33,8 @@ def decode_aws_chunked(body: bytes) -> list[memoryview]:
         length = int(body[position:line_end].partition(b";")[0], 16)
         start, end = line_end + 2, line_end + 2 + length
         if length == 0:
-            return chunks
+            return b"".join(chunks)
         if length < 0 or body[end : end + 2] != b"\r\n":
             raise ValueError("a chunk is cut off")
-        chunks.append(view[start:end])
+        chunks.append(body[start:end])
         position = end + 2

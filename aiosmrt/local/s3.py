@@ -7,6 +7,7 @@ succeed.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from email.utils import format_datetime
@@ -34,7 +35,6 @@ from aiosmrt.local.store import (
     StoredObject,
     StoreFullError,
     entity_tag_aside,
-    join_aside,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ __all__ = ["S3_OPERATIONS", "ObjectStoreApi", "S3Request"]
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 # Past this a body goes out in pieces as the reader takes them, not at once.
 _PIECE_LENGTH = 262_144
+# Past this one that came in frames is taken out of them in a thread.
+_DECODED_HERE = 1_048_576
 
 # The first that fits: the method, what it asks of, a query parameter that must be there.
 _OPERATIONS = {
@@ -287,14 +289,15 @@ async def _content(headers: CIMultiDictProxy[str], body: bytes) -> bytes:
     if not headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
         return body
     try:
-        chunks = decode_aws_chunked(body)
+        if len(body) <= _DECODED_HERE:
+            return decode_aws_chunked(body)
+        return await asyncio.to_thread(decode_aws_chunked, body)
     except ValueError:
         raise S3Refusal(
             "IncompleteBody",
             "You did not provide the number of bytes specified by the Content-Length HTTP header",
             400,
         ) from None
-    return await join_aside(chunks)
 
 
 def _metadata(headers: CIMultiDictProxy[str]) -> dict[str, str]:

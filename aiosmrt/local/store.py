@@ -108,7 +108,7 @@ async def entity_tag_aside(body: bytes) -> str:
     return await asyncio.to_thread(entity_tag, body)
 
 
-async def join_aside(pieces: Sequence[bytes | memoryview]) -> bytes:
+async def join_aside(pieces: Sequence[bytes]) -> bytes:
     """Pieces as one body, a long one made in a thread too."""
     if sum(map(len, pieces)) <= _JOINED_HERE:
         return b"".join(pieces)
