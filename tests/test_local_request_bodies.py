@@ -111,6 +111,26 @@ async def test_a_body_that_does_not_tell_its_length_takes_the_most_that_it_may()
         assert (await call)[0] == 200
 
 
+async def test_what_is_longer_than_announced_takes_the_room_that_it_needs(held):
+    less = {"x-amz-decoded-content-length": "1"}
+
+    async def chunks(count):
+        for _ in range(count):
+            yield bytes(1)
+
+    async with LocalEndpoint(max_bodies_length=100, max_body_length=60, verify=False) as local:
+        local.add_model("held", held)
+        calls = [asyncio.create_task(send(local, PATH, chunks(55), less))]
+        await until(lambda: held.under_way == 1)
+        status, headers, _ = await send(local, PATH, chunks(46), less)
+        assert (status, headers["x-amzn-errortype"]) == (400, "ThrottlingException")
+        calls.append(asyncio.create_task(send(local, PATH, bytes(45))))
+        await until(lambda: held.under_way == 2)
+        held.go.set()
+        assert [status for status, _, _ in await asyncio.gather(*calls)] == [200, 200]
+        assert (await send(local, PATH, bytes(60)))[0] == 200
+
+
 @pytest.mark.parametrize(
     "head, service, full",
     [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiosmrt.local.store import join_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable
 
     from aiohttp import web
 
@@ -40,40 +40,39 @@ class RequestBodies:
         self._too_many = too_many
         self._held = 0
 
-    @contextmanager
-    def room_for(self, request: web.BaseRequest) -> Generator[None]:
-        """Holds the room that a request's body takes, as long as it is needed.
+    @asynccontextmanager
+    async def read(self, request: web.BaseRequest) -> AsyncGenerator[bytes]:
+        """A request's body as it was on the wire, whose room is held as long as it is needed.
 
         Raises:
-            Exception: What ``too_long`` or ``too_many`` makes. The body stays unread.
+            Exception: What ``too_long`` or ``too_many`` makes. The rest of the body stays unread.
         """
-        length = _announced_length(request, self._each)
+        room = _announced_length(request, self._each)
+        self._take(room, room)
+        try:
+            if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            chunks: list[bytes] = []
+            length = 0
+            async for chunk in request.content.iter_any():
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > room:  # more than was announced
+                    self._take(length - room, length)
+                    room = length
+            body = await join_aside(chunks)
+            chunks.clear()  # not to hold it twice
+            yield body
+        finally:
+            self._held -= room
+
+    def _take(self, more: int, length: int) -> None:
+        """Takes more room for a body that is, or will be, so long."""
         if length > self._each:
             raise self._too_long()
-        if self._held + length > self._together:
+        if self._held + more > self._together:
             raise self._too_many()
-        self._held += length
-        try:
-            yield
-        finally:
-            self._held -= length
-
-    async def read(self, request: web.BaseRequest) -> bytes:
-        """The body as it was on the wire, once there is room for it.
-
-        Raises:
-            Exception: What ``too_long`` makes, of one that did not say how long it is.
-        """
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        chunks: list[bytes] = []
-        length = 0
-        async for chunk in request.content.iter_any():
-            chunks.append(chunk)
-            length += len(chunk)
-            if length > self._each:
-                raise self._too_long()
-        return await join_aside(chunks)
+        self._held += more
 
 
 def _announced_length(request: web.BaseRequest, limit: int) -> int:

@@ -203,8 +203,7 @@ class LocalServer:
         self._remember(request, name, endpoint_name)
         fault = None
         try:
-            with self._bodies.room_for(request):
-                body = await self._bodies.read(request)
+            async with self._bodies.read(request) as body:
                 await self._check_signature("sagemaker", request, body)
                 call = read_call(operation, endpoint_name, request.headers, body)
                 fault = self._faults.strike(name, endpoint_name, request.headers)
@@ -232,8 +231,7 @@ class LocalServer:
         self._remember(request, asked.operation, None)
         fault = None
         try:
-            with self._object_bodies.room_for(request):
-                body = await self._object_bodies.read(request)
+            async with self._object_bodies.read(request) as body:
                 await self._check_signature("s3", request, body)
                 fault = self._faults.strike(asked.operation, None, request.headers)
                 if fault is not None:
