@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 import trustme
 from aiohttp.client_proto import ResponseHandler
-from raw_server import RawServer, answer, until
+from raw_server import RawServer, answer, serve, until
 
 import aiosmrt
 from aiosmrt.transport.tls import choose_tls
@@ -283,6 +283,16 @@ async def test_a_bundle_that_cannot_be_used_is_named_and_read_anew_when_mended(
             path.rmdir()
         AUTHORITY.cert_pem.write_to_path(str(path))
         assert await call(session) == b"ok"
+
+
+async def test_a_bundle_is_read_only_where_something_is_encrypted(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    async with serve(answer()) as server:
+        async with open_session(server) as session:
+            assert await call(session) == b"ok"
+        async with open_session(server, proxy="https://127.0.0.1:1") as session:
+            with pytest.raises(aiosmrt.ConfigurationError, match=r"missing\.pem"):
+                await call(session)
 
 
 @pytest.fixture
