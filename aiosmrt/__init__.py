@@ -19,9 +19,22 @@ if TYPE_CHECKING:
     from aiosmrt import framing as framing
     from aiosmrt import instrumentation as instrumentation
     from aiosmrt import local as local
-    from aiosmrt.async_inference import AsyncInvocation
-    from aiosmrt.auth.credentials import CachingProvider, Credentials, CredentialsProvider
-    from aiosmrt.concurrency import BatchItem, BatchItems, CollectedStream
+    from aiosmrt._aws.credentials import CachingProvider, Credentials, CredentialsProvider
+    from aiosmrt._aws.retries import RetryPolicy
+    from aiosmrt._client.async_inference import AsyncInvocation
+    from aiosmrt._client.many import BatchItem, BatchItems, CollectedStream
+    from aiosmrt._client.session import Session
+    from aiosmrt._client.streaming import ResponseStream
+    from aiosmrt._protocol.models import (
+        AsyncInferenceResult,
+        InvokeEndpointAsyncInput,
+        InvokeEndpointInput,
+        InvokeEndpointOutput,
+        InvokeEndpointWithResponseStreamInput,
+        PayloadPart,
+        ResponseMetadata,
+        Timeouts,
+    )
     from aiosmrt.errors import (
         AccessDeniedException,
         AiosmrtError,
@@ -54,19 +67,6 @@ if TYPE_CHECKING:
         UnknownServiceError,
         ValidationError,
     )
-    from aiosmrt.models import (
-        AsyncInferenceResult,
-        InvokeEndpointAsyncInput,
-        InvokeEndpointInput,
-        InvokeEndpointOutput,
-        InvokeEndpointWithResponseStreamInput,
-        PayloadPart,
-        ResponseMetadata,
-        Timeouts,
-    )
-    from aiosmrt.retries import RetryPolicy
-    from aiosmrt.session import Session
-    from aiosmrt.streaming import ResponseStream
 
 __version__ = "0.1.0"
 
@@ -124,24 +124,24 @@ __all__ = [
 _MODULES = frozenset({"batch", "errors", "eventstream", "framing", "instrumentation", "local"})
 
 _HOMES = {
-    "AsyncInvocation": "async_inference",
-    "BatchItem": "concurrency",
-    "BatchItems": "concurrency",
-    "CachingProvider": "auth.credentials",
-    "CollectedStream": "concurrency",
-    "Credentials": "auth.credentials",
-    "CredentialsProvider": "auth.credentials",
-    "RetryPolicy": "retries",
-    "Session": "session",
-    "ResponseStream": "streaming",
-    "AsyncInferenceResult": "models",
-    "InvokeEndpointAsyncInput": "models",
-    "InvokeEndpointInput": "models",
-    "InvokeEndpointOutput": "models",
-    "InvokeEndpointWithResponseStreamInput": "models",
-    "PayloadPart": "models",
-    "ResponseMetadata": "models",
-    "Timeouts": "models",
+    "AsyncInferenceResult": "_protocol.models",
+    "AsyncInvocation": "_client.async_inference",
+    "BatchItem": "_client.many",
+    "BatchItems": "_client.many",
+    "CachingProvider": "_aws.credentials",
+    "CollectedStream": "_client.many",
+    "Credentials": "_aws.credentials",
+    "CredentialsProvider": "_aws.credentials",
+    "InvokeEndpointAsyncInput": "_protocol.models",
+    "InvokeEndpointInput": "_protocol.models",
+    "InvokeEndpointOutput": "_protocol.models",
+    "InvokeEndpointWithResponseStreamInput": "_protocol.models",
+    "PayloadPart": "_protocol.models",
+    "ResponseMetadata": "_protocol.models",
+    "ResponseStream": "_client.streaming",
+    "RetryPolicy": "_aws.retries",
+    "Session": "_client.session",
+    "Timeouts": "_protocol.models",
 }
 
 

@@ -24,7 +24,7 @@ def main() -> NoReturn:
             "install it with pip install 'aiosmrt[cli]'\n"
         )
         sys.exit(2)
-    from aiosmrt.cli.app import run
+    from aiosmrt._cli.app import run
 
     status = run()
     if "obstore" in sys.modules:

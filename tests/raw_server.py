@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aiosmrt.transport import Transport
+    from aiosmrt._transport import Transport
 
 __all__ = ["Connection", "RawServer", "Request", "answer", "in_use", "serve", "until"]
 

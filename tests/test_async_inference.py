@@ -16,6 +16,7 @@ from fake_s3 import KEYS, FakeS3, cut_off, document, never, refusal, repeat
 from raw_server import until
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
+from aiosmrt._s3.object_store import StoredObject
 from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
@@ -27,7 +28,6 @@ from aiosmrt.errors import (
     TransportError,
 )
 from aiosmrt.local import LocalEndpoint, ModelFailure
-from aiosmrt.object_store import StoredObject
 
 OUTPUT = "s3://bucket/output/id.out"
 FAILURE = "s3://bucket/failure/id-error.out"

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from aiosmrt.atomic_file import AtomicFile, _in_thread
+from aiosmrt._client.atomic_file import AtomicFile, _in_thread
 
 
 def names(directory):

@@ -17,8 +17,9 @@ import pytest
 from raw_server import Connection, RawServer, Request, answer, serve, until
 
 import aiosmrt
-from aiosmrt import Credentials, RetryPolicy, Timeouts, attempts
-from aiosmrt.transport import Transport
+from aiosmrt import Credentials, RetryPolicy, Timeouts
+from aiosmrt._client import attempts
+from aiosmrt._transport import Transport
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosmrt import ModelError, ReadTimeoutError, ResponseMetadata
-from aiosmrt.batch.answers import AnswerCountError, answer_lines, fault_line
-from aiosmrt.batch.records import Record
-from aiosmrt.concurrency import BatchItem
-from aiosmrt.models import InvokeEndpointOutput
+from aiosmrt._client.many import BatchItem
+from aiosmrt._protocol.models import InvokeEndpointOutput
+from aiosmrt.batch._answers import AnswerCountError, answer_lines, fault_line
+from aiosmrt.batch._records import Record
 
 FIELDS = ["key", "index", "output", "content_type", "error", "attempts", "latency"]
 

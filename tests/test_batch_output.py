@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosmrt import AiosmrtError, ConfigurationError
-from aiosmrt.batch.output import IndexSet, OutputError, OutputFile, RunFile
+from aiosmrt.batch._output import IndexSet, OutputError, OutputFile, RunFile
 
 
 def line(index, error=None):

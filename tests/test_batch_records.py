@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosmrt import ConfigurationError
-from aiosmrt.batch import records as records_module
-from aiosmrt.batch.records import Record, open_records
+from aiosmrt.batch import _records as records_module
+from aiosmrt.batch._records import Record, open_records
 
 
 def read(path, key_field=None, *, header=False, wanted=lambda index: True):

@@ -9,8 +9,8 @@ import pytest
 
 from aiosmrt import ConfigurationError, ModelError
 from aiosmrt.batch import OutputError
-from aiosmrt.batch.report import require_matplotlib, write_report
-from aiosmrt.batch.statistics import Statistics
+from aiosmrt.batch._report import require_matplotlib, write_report
+from aiosmrt.batch._statistics import Statistics
 
 
 def run(seconds):

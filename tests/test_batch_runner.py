@@ -23,8 +23,8 @@ from raw_server import until
 
 import aiosmrt
 import aiosmrt.batch
-from aiosmrt.batch.output import OutputFile
-from aiosmrt.batch.records import JsonLinesFile
+from aiosmrt.batch._output import OutputFile
+from aiosmrt.batch._records import JsonLinesFile
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ async def test_cancelled_twice_while_it_writes_it_gives_the_lock_back(
         sync(self)
 
     monkeypatch.setattr(OutputFile, "sync", slow)
-    monkeypatch.setattr("aiosmrt.batch.files._SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)
     given = (session, "echo", source, tmp_path / "out.jsonl")
     task = asyncio.ensure_future(aiosmrt.batch.run(*given))
     await until(begun.is_set)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aiosmrt import ModelError
 from aiosmrt.batch import RecordFaultError
-from aiosmrt.batch.statistics import Histogram, Statistics
+from aiosmrt.batch._statistics import Histogram, Statistics
 
 
 @given(

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aiosmrt import ConfigurationError
-from aiosmrt.batch import OutputError, tables
-from aiosmrt.batch.tables import converter
+from aiosmrt.batch import OutputError
+from aiosmrt.batch import _tables as tables
+from aiosmrt.batch._tables import converter
 
 LINES = [
     {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sigv4_vectors import CASES
 
-from aiosmrt.auth.canonical import (
+from aiosmrt._aws.canonical import (
     HeaderPlan,
     canonical_path,
     canonical_query,

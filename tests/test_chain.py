@@ -28,10 +28,10 @@ import pytest
 from aiobotocore.session import AioSession
 from metadata_server import MetadataServer
 
-from aiosmrt.auth.chain import DefaultProvider, as_provider, default_provider
-from aiosmrt.auth.credentials import CachingProvider, Credentials
-from aiosmrt.auth.providers import DirectProvider, StaticProvider
-from aiosmrt.config import resolve_config
+from aiosmrt._aws.chain import DefaultProvider, as_provider, default_provider
+from aiosmrt._aws.config import resolve_config
+from aiosmrt._aws.credentials import CachingProvider, Credentials
+from aiosmrt._aws.providers import DirectProvider, StaticProvider
 from aiosmrt.errors import ConfigurationError, CredentialsError
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "s3cr3t/env"}
@@ -289,8 +289,8 @@ def test_sso(aws, metadata, session):
     (cache / f"{name}.json").write_text(json.dumps(cached))
     code = """
         import asyncio, botocore.session
-        from aiosmrt.auth.chain import DefaultProvider
-        from aiosmrt.config import resolve_config
+        from aiosmrt._aws.chain import DefaultProvider
+        from aiosmrt._aws.config import resolve_config
         theirs = botocore.session.Session().get_credentials()
         assert theirs.method == "sso"
         ours = asyncio.run(DefaultProvider(resolve_config()).get_credentials())
@@ -569,8 +569,8 @@ def test_a_provider_that_hangs_does_not_hold_up_the_end(aws):
     aws.write("[default]\ncredential_process = /bin/sleep 20\n")
     code = """
         import asyncio
-        from aiosmrt.auth.chain import default_provider
-        from aiosmrt.config import resolve_config
+        from aiosmrt._aws.chain import default_provider
+        from aiosmrt._aws.config import resolve_config
 
         async def main():
             cache = default_provider(resolve_config())
@@ -609,8 +609,8 @@ def test_botocore_is_not_imported_for_what_is_read_here(aws, source):
     run("""
         import asyncio, sys
         import aiosmrt
-        from aiosmrt.auth.chain import default_provider
-        from aiosmrt.config import resolve_config
+        from aiosmrt._aws.chain import default_provider
+        from aiosmrt._aws.config import resolve_config
 
         found = asyncio.run(default_provider(resolve_config()).get_credentials())
         assert found.access_key_id in ("AKIDENV", "AKIDFILE"), found

@@ -12,8 +12,8 @@ from aiohttp.client_proto import ResponseHandler
 from raw_server import Connection, RawServer, answer, serve, until
 from test_transport import begin, open_transport
 
+from aiosmrt._transport.chunks import take_chunks, wait_for_chunks
 from aiosmrt.errors import StreamTruncatedError
-from aiosmrt.transport.chunks import take_chunks, wait_for_chunks
 
 
 def reader() -> tuple[StreamReader, ResponseHandler]:

@@ -44,7 +44,7 @@ async def test_every_command_has_help(command):
 
 async def test_help_does_not_load_what_calls_the_service():
     script = (
-        "import json, sys; from aiosmrt.cli.app import run; status = run(['stream', '--help'])\n"
+        "import json, sys; from aiosmrt._cli.app import run; status = run(['stream', '--help'])\n"
         "print(json.dumps([status, *sys.modules]))"
     )
     ended = await python(script)

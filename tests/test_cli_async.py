@@ -6,8 +6,8 @@ import json
 import pytest
 from cli_process import SECONDS, environment, run, running, terminal
 
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_ASYNC
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
-from aiosmrt.operations import INVOKE_ENDPOINT_ASYNC
 
 PARAMETERS = {
     "input_location": "s3://bucket/in",

@@ -6,8 +6,8 @@ import json
 import pytest
 from cli_process import environment, run
 
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
-from aiosmrt.operations import INVOKE_ENDPOINT
 
 # A value for every parameter; and one that breaks its rule, where no text is too short to.
 PARAMETERS = {

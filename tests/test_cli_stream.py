@@ -10,8 +10,8 @@ import signal
 import pytest
 from cli_process import SECONDS, environment, run, running, terminal
 
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
-from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 
 PARAMETERS = {
     "content_type": "text/csv",

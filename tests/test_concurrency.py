@@ -16,7 +16,7 @@ from test_cancellation import MOST_SUSPENSIONS, cancel_at
 
 import aiosmrt
 from aiosmrt import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput, RetryPolicy
-from aiosmrt.concurrency import RateLimit
+from aiosmrt._client.many import RateLimit
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from aiosmrt import (
     ThrottlingException,
     ValidationError,
 )
-from aiosmrt.concurrency import AdaptiveConcurrency
+from aiosmrt._client.many import AdaptiveConcurrency
 from aiosmrt.local import LocalEndpoint, ModelRequest
 
 if TYPE_CHECKING:

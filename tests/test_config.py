@@ -15,10 +15,10 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosmrt.config import resolve_config
-from aiosmrt.endpoints import check_endpoint_url
+from aiosmrt._aws.config import resolve_config
+from aiosmrt._aws.endpoints import check_endpoint_url
+from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.retries import RetryPolicy
 
 REGION = {"AWS_REGION": "eu-west-1"}
 
@@ -242,7 +242,7 @@ def test_a_given_retry_policy_leaves_the_others_unread(files):
 
 def test_an_application_id_is_made_fit_for_the_user_agent(files, caplog):
     fine = "a" * 50
-    with caplog.at_level(logging.WARNING, "aiosmrt.config"):
+    with caplog.at_level(logging.WARNING, "aiosmrt._aws.config"):
         config = resolve_config(environ=files(AWS_SDK_UA_APP_ID=fine, **REGION))
         assert config.user_agent_app_id == fine
         assert not caplog.records

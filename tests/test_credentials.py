@@ -14,7 +14,7 @@ import attrs
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from aiosmrt.auth.credentials import CachingProvider, Credentials, ask_provider
+from aiosmrt._aws.credentials import CachingProvider, Credentials, ask_provider
 from aiosmrt.errors import AiosmrtError, ConfigurationError, CredentialsError
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+s3cr3t"

@@ -29,9 +29,9 @@ from metadata_server import MetadataServer
 from raw_server import RawServer, until
 
 import aiosmrt
-from aiosmrt.auth.chain import DefaultProvider, as_provider
-from aiosmrt.auth.providers import EnvironmentProvider
-from aiosmrt.config import resolve_config
+from aiosmrt._aws.chain import DefaultProvider, as_provider
+from aiosmrt._aws.config import resolve_config
+from aiosmrt._aws.providers import EnvironmentProvider
 from aiosmrt.local import LocalEndpoint
 
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "s3cr3t"}

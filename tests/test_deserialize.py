@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 from service_model import MODEL
 
-from aiosmrt.deserialize import (
+from aiosmrt._protocol.deserialize import (
     carries_part,
     parse_error,
     parse_invoke_endpoint,
@@ -27,6 +27,7 @@ from aiosmrt.deserialize import (
     parse_stream_head,
     request_id,
 )
+from aiosmrt._protocol.models import PayloadPart, ResponseMetadata
 from aiosmrt.errors import (
     ERROR_CLASSES,
     InternalFailure,
@@ -41,7 +42,6 @@ from aiosmrt.errors import (
     ValidationError,
 )
 from aiosmrt.eventstream import Byte, Message, encode_message
-from aiosmrt.models import PayloadPart, ResponseMetadata
 
 PARSER = create_parser("rest-json")
 STREAM = "InvokeEndpointWithResponseStream"

@@ -15,7 +15,7 @@ from botocore.exceptions import EndpointVariantError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosmrt.endpoints import PARTITIONS, is_known_region, partition_for, resolve_endpoint
+from aiosmrt._aws.endpoints import PARTITIONS, is_known_region, partition_for, resolve_endpoint
 from aiosmrt.errors import ConfigurationError
 
 LOADER = botocore.session.Session().get_component("data_loader")

@@ -18,7 +18,7 @@ from fuzz.fuzz_eventstream import check, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import aiosmrt.eventstream.decoder as decoder_module
+import aiosmrt.eventstream._decoder as decoder_module
 from aiosmrt.errors import (
     ChecksumMismatchError,
     EventStreamError,

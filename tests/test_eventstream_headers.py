@@ -16,7 +16,7 @@ from hypothesis import given
 
 from aiosmrt.errors import InvalidMessageError
 from aiosmrt.eventstream import Byte, Int32, Int64, Short
-from aiosmrt.eventstream.headers import decode_headers, encode_headers
+from aiosmrt.eventstream._headers import decode_headers, encode_headers
 
 SIZED = [(Byte, 8), (Short, 16), (Int32, 32), (Int64, 64)]
 

@@ -14,7 +14,7 @@ from hypothesis import given
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError
 from aiosmrt.eventstream import Message, encode_message
-from aiosmrt.eventstream.headers import encode_headers
+from aiosmrt.eventstream._headers import encode_headers
 
 
 @pytest.mark.parametrize("vector", VALID, ids=lambda vector: vector.name)

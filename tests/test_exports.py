@@ -77,9 +77,9 @@ def test_every_public_name_loads_and_is_documented(module, name):
 def test_a_session_loads_what_its_calls_need_and_no_more():
     credentials = "aiosmrt.Credentials('a', 'b')"
     loaded = loaded_by(f"import aiosmrt; aiosmrt.Session(region='r', credentials={credentials})")
-    assert "aiosmrt.session" in loaded
-    others = "async_inference batch concurrency eventstream framing object_store streaming watch"
-    assert not loaded & {f"aiosmrt.{name}" for name in others.split()}
+    assert "aiosmrt._client.session" in loaded
+    others = "_client.async_inference _client.many _client.streaming _s3 batch eventstream framing"
+    assert not loaded & {f"aiosmrt.{name}" for name in [*others.split(), "instrumentation"]}
 
 
 def test_every_error_is_importable_from_the_top():
@@ -138,5 +138,5 @@ def test_the_session_loads_no_module_of_another_use():
         "opentelemetry",
         "pytest",
     }
-    others = {"aiosmrt.batch", "aiosmrt.cli", "aiosmrt.instrumentation", "aiosmrt.local"}
-    assert not (others | {"aiosmrt.watch", "aiohttp.web"}) & loaded
+    others = {"aiosmrt.batch", "aiosmrt._cli", "aiosmrt.instrumentation", "aiosmrt.local"}
+    assert not (others | {"aiosmrt.instrumentation._watch", "aiohttp.web"}) & loaded

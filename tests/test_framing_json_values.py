@@ -21,7 +21,7 @@ from framing_corpus import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-import aiosmrt.framing.json_values as module
+import aiosmrt.framing._json_values as module
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
 from aiosmrt.framing import JSONValuesDecoder
 

@@ -22,7 +22,7 @@ from framing_corpus import (
 
 from aiosmrt.errors import InvalidMessageError, ModelError
 from aiosmrt.framing import Token, TokenDecoder, TokenUsage
-from aiosmrt.framing.tokens import extract_tokens
+from aiosmrt.framing._tokens import extract_tokens
 
 
 @pytest.mark.parametrize("name", TOKENS)

@@ -7,12 +7,12 @@ from hashlib import sha256
 
 import pytest
 
-from aiosmrt.auth.credentials import Credentials
-from aiosmrt.auth.signer import SigV4Signer
-from aiosmrt.auth.sigv4 import ReceivedRequest, verify
-from aiosmrt.heads import HeadWriter
-from aiosmrt.operations import INVOKE_ENDPOINT
-from aiosmrt.serialize import RequestHead
+from aiosmrt._aws.credentials import Credentials
+from aiosmrt._aws.signer import SigV4Signer
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT
+from aiosmrt._protocol.request_head import HeadWriter
+from aiosmrt._protocol.serialize import RequestHead
+from aiosmrt.local._verification import ReceivedRequest, verify
 
 HOST = "runtime.sagemaker.us-east-1.amazonaws.com"
 KEYS = Credentials("AKIDEXAMPLE", "secret")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import atexit
 import time
 
-from aiosmrt.interpreter_exit import InterpreterExit
+from aiosmrt._s3.interpreter_exit import InterpreterExit
 
 
 def test_the_interpreter_ends_no_sooner_than_obstores_threads():

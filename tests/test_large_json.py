@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from raw_server import answer, serve
 
 import aiosmrt
-from aiosmrt import large_json
-from aiosmrt.large_json import LargeJSON, is_large
+from aiosmrt._protocol import large_json
+from aiosmrt._protocol.large_json import LargeJSON, is_large
 
 
 class Color(enum.IntEnum):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from aiosmrt.limiter import AdaptiveLimiter, RetryQuota
+from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 
 START = 1_000.25
 

@@ -11,13 +11,13 @@ import aiohttp
 import pytest
 from raw_server import in_use, serve, until
 
+from aiosmrt._transport import Transport, links
 from aiosmrt.errors import DeadlineExceededError, ReadTimeoutError
-from aiosmrt.transport import Transport, links
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiosmrt.transport import Exchange
+    from aiosmrt._transport import Exchange
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -13,7 +13,7 @@ from local_clients import Stubborn, echo, send_signed, until, with_boto
 
 from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelResponse
-from aiosmrt.local.store import entity_tag
+from aiosmrt.local._s3.store import entity_tag
 
 PATH = "/endpoints/model/async-invocations"
 P = "X-Amzn-SageMaker-"
@@ -222,7 +222,7 @@ async def test_request_ttl_seconds_acts():
 
 
 async def test_a_model_that_is_not_ready_is_waited_for(monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.async_inference._NOT_READY_SECONDS", 0.001)
+    monkeypatch.setattr("aiosmrt.local._async_inference._NOT_READY_SECONDS", 0.001)
     loads = 0
 
     async def container(request):
@@ -243,7 +243,7 @@ async def test_a_model_that_is_not_ready_is_waited_for(monkeypatch):
 
 
 async def test_a_model_that_is_never_ready_is_waited_for_as_long_as_the_request_may(monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.async_inference._NOT_READY_SECONDS", 0.001)
+    monkeypatch.setattr("aiosmrt.local._async_inference._NOT_READY_SECONDS", 0.001)
     now = datetime.now(timezone.utc)
     async with LocalEndpoint(async_concurrency=1, clock=lambda: now) as local:
         local.add_container("model", "http://127.0.0.1:1")
@@ -317,8 +317,8 @@ async def test_what_is_unfinished_at_the_end_fails_in_writing():
 
 
 async def test_the_end_does_not_wait_for_ever(monkeypatch, caplog):
-    monkeypatch.setattr("aiosmrt.local.async_inference._CANCEL_SECONDS", 0.05)
-    monkeypatch.setattr("aiosmrt.local.async_inference._FAIL_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._async_inference._CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._async_inference._FAIL_SECONDS", 0.05)
     stubborn = Stubborn()
 
     async def hang(*_):
@@ -329,7 +329,7 @@ async def test_the_end_does_not_wait_for_ever(monkeypatch, caplog):
     await local.start()
     await invoke(local)
     await stubborn.begun.wait()
-    monkeypatch.setattr("aiosmrt.local.objects.LocalObjects.write", hang)
+    monkeypatch.setattr("aiosmrt.local._objects.LocalObjects.write", hang)
     await asyncio.wait_for(local.aclose(), 20)
     assert "failure objects that were not written in time: 1" in caplog.text
     monkeypatch.undo()
@@ -376,7 +376,7 @@ async def test_a_long_result_is_hashed_in_a_thread(monkeypatch):
         hashed[len(body)] = threading.current_thread() is threading.main_thread()
         return entity_tag(body)
 
-    monkeypatch.setattr("aiosmrt.local.store.entity_tag", note)
+    monkeypatch.setattr("aiosmrt.local._s3.store.entity_tag", note)
     async with LocalEndpoint() as local:
         local.add_model("model", model)
         for body in (b"short", b"long"):
@@ -389,7 +389,7 @@ async def test_what_goes_wrong_inside_is_told_too(monkeypatch, caplog):
     async def defect(*_, **__):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("aiosmrt.local.async_inference.whole_answer", defect)
+    monkeypatch.setattr("aiosmrt.local._async_inference.whole_answer", defect)
     async with LocalEndpoint() as local:
         local.add_model("model", echo)
         assert await failing(local) == "The local endpoint failed: see its log."

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosmrt.local.aws_chunked import decode_aws_chunked
+from aiosmrt.local._s3.aws_chunked import decode_aws_chunked
 
 
 def encoded(chunks, trailer=b""):

@@ -148,7 +148,7 @@ async def test_one_ping_for_however_many_calls():
 
 
 async def test_a_ping_that_is_not_answered(monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.container._PING_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._container._PING_SECONDS", 0.05)
     container = FakeContainer(fine, ping=asyncio.Event().wait)
     async with container, LocalEndpoint() as local:
         local.add_container("c", container.url)
@@ -427,7 +427,7 @@ async def test_a_ping_under_way_does_not_hold_up_the_end():
 
 
 async def test_an_answer_without_end(monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.invocations._MAX_ANSWER_LENGTH", 100_000)
+    monkeypatch.setattr("aiosmrt.local._invocations._MAX_ANSWER_LENGTH", 100_000)
 
     async def parts(request, response):
         while True:

@@ -96,7 +96,7 @@ async def test_idle_connections_do_not_hold_up_the_end():
 
 
 async def test_a_model_that_does_not_heed_its_cancellation_is_given_up(monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.server._CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._server._CANCEL_SECONDS", 0.05)
     stubborn = Stubborn()
     local = LocalEndpoint()
     local.add_model("echo", stubborn)
@@ -207,7 +207,7 @@ async def test_session_calls_this_endpoint():
 
 
 def test_the_models_are_loaded_without_the_client():
-    code = "import aiosmrt.local, sys; print('aiosmrt.session' in sys.modules)"
+    code = "import aiosmrt.local, sys; print('aiosmrt._client.session' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

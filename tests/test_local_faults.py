@@ -17,7 +17,7 @@ from local_stream import STREAM, decoded
 import aiosmrt
 from aiosmrt import ConfigurationError, RetryPolicy
 from aiosmrt.local import LocalEndpoint
-from aiosmrt.local.faults import Fault
+from aiosmrt.local._faults import Fault
 
 PATH = "/endpoints/echo/invocations"
 WORDS = STREAM.format("words")
@@ -123,7 +123,7 @@ async def test_latency_adds_up(local):
             slept.append(seconds)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("aiosmrt.local.server.asyncio.sleep", Clock.sleep)
+        patched.setattr("aiosmrt.local._server.asyncio.sleep", Clock.sleep)
         local.inject(latency=0.25)
         local.inject(latency=0.5, error="InternalFailure")
         assert (await ask(local))[0] == 500
@@ -252,7 +252,7 @@ async def test_a_rate_that_requests_order_together(local):
 
 
 async def test_only_the_last_orders_are_kept(local, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.fault_orders._MAX_ORDERS", 2)
+    monkeypatch.setattr("aiosmrt.local._fault_orders._MAX_ORDERS", 2)
     rates = [f"error=ThrottlingException, above_rate={rate}" for rate in (0.001, 0.002, 0.003)]
     assert [(await order(local, text))[0] for text in rates] == [200, 200, 200]
     assert [(await order(local, text))[0] for text in rates[::-1]] == [400, 400, 200]

@@ -219,7 +219,7 @@ async def test_sessions_are_their_endpoints_own(local):
 
 
 async def test_the_oldest_sessions_are_given_up(local, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.sessions._MAX_SESSIONS", 2)
+    monkeypatch.setattr("aiosmrt.local._sessions._MAX_SESSIONS", 2)
     local.add_model("e", Sessions("a"))
     ids = [await opened(local) for _ in range(3)]
     statuses = [(await ask(local, Session_Id=session_id))[0] for session_id in ids]

@@ -13,7 +13,7 @@ from local_sdks import SDKS
 from local_stream import STREAM, Stream, decoded
 
 from aiosmrt.local import LocalEndpoint, ModelResponse
-from aiosmrt.local.answers import Answer
+from aiosmrt.local._answers import Answer
 
 
 @pytest.mark.parametrize("run, untold", SDKS)
@@ -110,7 +110,7 @@ async def test_what_goes_wrong_inside_a_stream_has_the_services_form(monkeypatch
     async def invoke(*_):
         return Answer(body=Defect())
 
-    monkeypatch.setattr("aiosmrt.local.python_model.PythonModel.invoke", invoke)
+    monkeypatch.setattr("aiosmrt.local._python_model.PythonModel.invoke", invoke)
     async with LocalEndpoint() as local:
         local.add_model("llm", model)
         status, _, body = await send_signed(local, STREAM.format("llm"))

@@ -106,7 +106,7 @@ async def test_a_call_names_its_model(local):
 
 
 async def test_a_model_that_takes_long_is_not_ready(local, container, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.multi_model._LOAD_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._multi_model._LOAD_SECONDS", 0.05)
     container.release.clear()
     assert (await ask(local, "a"))[:2] == (429, "ModelNotReadyException")
     container.release.set()
@@ -138,7 +138,7 @@ async def test_a_model_that_cannot_be_loaded(local, container, status_code):
 
 
 async def test_a_load_that_fails_when_nobody_waits_any_more(local, container, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.multi_model._LOAD_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._multi_model._LOAD_SECONDS", 0.05)
     container.release.clear()
     container.refuse_with = 500
     assert (await ask(local, "a"))[0] == 429
@@ -175,7 +175,7 @@ async def test_a_container_that_came_back_unseen_is_given_its_models_again(local
 
 
 async def test_a_load_under_way_does_not_hold_up_the_end(container, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.multi_model._LOAD_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt.local._multi_model._LOAD_SECONDS", 0.05)
     container.release.clear()
     async with LocalEndpoint() as local:
         local.add_container("c", container.url, multi_model=True)

@@ -7,8 +7,7 @@ import json
 import pytest
 from local_clients import echo, send, send_signed, signed_headers
 
-from aiosmrt.local import LocalEndpoint
-from aiosmrt.operations import (
+from aiosmrt._protocol.operations import (
     ASYNC_BODY_LENGTH,
     INVOKE_ENDPOINT,
     INVOKE_ENDPOINT_ASYNC,
@@ -16,6 +15,7 @@ from aiosmrt.operations import (
     SYNC_BODY_LENGTH,
     IntegerConstraint,
 )
+from aiosmrt.local import LocalEndpoint
 
 # In order of what most patterns refuse; all of them have a form on the wire.
 SUSPICIOUS = ["-a", "a b", "a/b", "..", "ftp://bucket/key", "é"]

@@ -137,6 +137,6 @@ def test_a_test_that_is_run_again(tmp_path):
 
 
 def test_the_plugin_loads_next_to_nothing():
-    code = "import aiosmrt.local.pytest_plugin, sys; print('aiohttp' in sys.modules)"
+    code = "import aiosmrt.local._pytest_plugin, sys; print('aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -295,7 +295,7 @@ async def test_a_large_upload_is_completed_once(local):
 
 
 async def test_uploads_are_bounded_and_their_parts_named(local, monkeypatch):
-    monkeypatch.setattr("aiosmrt.local.multipart._MAX_UPLOADS", 1)
+    monkeypatch.setattr("aiosmrt.local._s3.multipart._MAX_UPLOADS", 1)
     status, _, body = await send_signed(local, "/b/k?uploads", service="s3")
     assert status == 200
     status, _, refused = await send_signed(local, "/b/k?uploads", service="s3")

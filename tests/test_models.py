@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_model import MODEL
 
-from aiosmrt import models
-from aiosmrt.errors import AiosmrtError, ConfigurationError
-from aiosmrt.models import (
+from aiosmrt._protocol import models
+from aiosmrt._protocol.models import (
     AsyncInferenceResult,
     InvokeEndpointAsyncInput,
     InvokeEndpointAsyncOutput,
@@ -31,6 +30,7 @@ from aiosmrt.models import (
     ResponseStreamHead,
     Timeouts,
 )
+from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 METADATA = ResponseMetadata(
     request_id="r-1", status_code=200, headers={"X-Custom": "SECRET-header"}, attempts=2

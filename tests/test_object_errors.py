@@ -9,6 +9,14 @@ import pytest
 from fake_s3 import KEYS
 
 from aiosmrt import Session, Timeouts
+from aiosmrt._s3.object_errors import (
+    is_absence,
+    is_passing,
+    is_refusal_of_all,
+    is_refusal_of_listing,
+    read_failure,
+)
+from aiosmrt._s3.object_store import S3Location
 from aiosmrt.errors import (
     AccessDeniedException,
     ConnectError,
@@ -20,14 +28,6 @@ from aiosmrt.errors import (
     TransportError,
     UnknownServiceError,
 )
-from aiosmrt.object_errors import (
-    is_absence,
-    is_passing,
-    is_refusal_of_all,
-    is_refusal_of_listing,
-    read_failure,
-)
-from aiosmrt.object_store import S3Location
 
 
 async def failure_at(url: str, **timeouts: float) -> Exception:

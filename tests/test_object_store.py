@@ -20,6 +20,7 @@ from fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal
 from raw_server import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
+from aiosmrt._s3.object_store import ObjectStore, S3Location, StoredObject
 from aiosmrt.errors import (
     AccessDeniedException,
     ConfigurationError,
@@ -36,7 +37,6 @@ from aiosmrt.errors import (
     TransportError,
     UnknownServiceError,
 )
-from aiosmrt.object_store import ObjectStore, S3Location, StoredObject
 
 ODD_KEYS = [
     "plain",

@@ -11,15 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from service_model import MODEL, allows, pattern_of, values
 
-from aiosmrt.errors import ERROR_CLASSES, THROTTLING_CODES, ParameterValidationError
-from aiosmrt.models import (
+from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointOutput,
     InvokeEndpointWithResponseStreamInput,
     PayloadPart,
 )
-from aiosmrt.operations import (
+from aiosmrt._protocol.operations import (
     ASYNC_BODY_LENGTH,
     INVOKE_ENDPOINT,
     INVOKE_ENDPOINT_ASYNC,
@@ -27,6 +26,7 @@ from aiosmrt.operations import (
     SYNC_BODY_LENGTH,
     IntegerConstraint,
 )
+from aiosmrt.errors import ERROR_CLASSES, THROTTLING_CODES, ParameterValidationError
 
 INPUTS = {
     "InvokeEndpoint": InvokeEndpointInput,

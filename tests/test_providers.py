@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 import botocore.credentials
 import pytest
 
-from aiosmrt.auth.credentials import Credentials
-from aiosmrt.auth.providers import (
+from aiosmrt._aws.credentials import Credentials
+from aiosmrt._aws.providers import (
     DirectProvider,
     EnvironmentProvider,
     StaticProvider,

@@ -28,8 +28,8 @@ from botocore.utils import get_environ_proxies
 from raw_server import RawServer, answer, serve, until
 
 import aiosmrt
+from aiosmrt._transport.proxies import Proxy, environment_proxy
 from aiosmrt.local import LocalEndpoint
-from aiosmrt.transport.proxies import Proxy, environment_proxy
 
 if TYPE_CHECKING:
     from pathlib import Path

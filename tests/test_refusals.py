@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosmrt.auth import refusals
-from aiosmrt.auth.refusals import SignatureRefused, refused
+from aiosmrt.local import _signature_refusals as refusals
+from aiosmrt.local._signature_refusals import SignatureRefused, refused
 
 FACTS = ["given", "expected", "name", "bound", "now", "minutes", "timestamp"]
 REASONS = [

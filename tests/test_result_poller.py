@@ -10,6 +10,8 @@ from fake_s3 import FakeS3, never, refusal
 from raw_server import until
 
 from aiosmrt import RetryPolicy
+from aiosmrt._s3.object_store import S3Location
+from aiosmrt._s3.result_poller import ResultPoller, Watch, _jitter, _just_before
 from aiosmrt.errors import (
     AccessDeniedException,
     ConnectError,
@@ -17,8 +19,6 @@ from aiosmrt.errors import (
     ServiceError,
     TransportError,
 )
-from aiosmrt.object_store import S3Location
-from aiosmrt.result_poller import ResultPoller, Watch, _jitter, _just_before
 
 CAP = 0.05  # seconds: a test need not wait as a user does
 

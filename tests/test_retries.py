@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiosmrt import errors
+from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
+from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries, RetryDecision, RetryPolicy
 from aiosmrt.errors import (
     AiosmrtError,
     ConfigurationError,
@@ -30,8 +32,6 @@ from aiosmrt.errors import (
     ThrottlingException,
     UnknownServiceError,
 )
-from aiosmrt.limiter import AdaptiveLimiter, RetryQuota
-from aiosmrt.retries import RETRY_AFTER_HEADER, CallRetries, RetryDecision, RetryPolicy
 
 NOW = 5_000.0
 

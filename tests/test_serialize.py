@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_model import MODEL, parameters
 
-from aiosmrt import serialize as serialize_module
-from aiosmrt.errors import ParameterValidationError
-from aiosmrt.models import (
+from aiosmrt._protocol import serialize as serialize_module
+from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,
 )
-from aiosmrt.operations import ASYNC_BODY_LENGTH, OPERATIONS
-from aiosmrt.serialize import choose_body, json_body, serialize
+from aiosmrt._protocol.operations import ASYNC_BODY_LENGTH, OPERATIONS
+from aiosmrt._protocol.serialize import choose_body, json_body, serialize
+from aiosmrt.errors import ParameterValidationError
 
 INPUTS = {
     INVOKE: InvokeEndpointInput,

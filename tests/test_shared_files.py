@@ -13,7 +13,7 @@ from botocore.exceptions import ConfigParseError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiosmrt.auth.shared_files import SharedFile, SharedFiles, locate
+from aiosmrt._aws.shared_files import SharedFile, SharedFiles, locate
 from aiosmrt.errors import ConfigurationError
 
 CONFIG = """\

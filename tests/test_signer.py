@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sigv4_oracle import botocore_signed
 
-from aiosmrt.auth import signer as module
-from aiosmrt.auth.credentials import Credentials
-from aiosmrt.auth.signer import SigV4Signer
-from aiosmrt.auth.sigv4 import ReceivedRequest, verify
+from aiosmrt._aws import signer as module
+from aiosmrt._aws.credentials import Credentials
+from aiosmrt._aws.signer import SigV4Signer
 from aiosmrt.errors import CredentialsError
+from aiosmrt.local._verification import ReceivedRequest, verify
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 TEMPORARY = Credentials("ASIAEXAMPLE", "secret", "token+/=")
@@ -457,7 +457,7 @@ def test_requests_sends_what_the_service_accepts():
 
 def test_checking_a_signature_does_not_bring_requests():
     code = (
-        "import sys, aiosmrt.auth.sigv4, aiosmrt.auth.credentials\n"
+        "import sys, aiosmrt._aws.sigv4, aiosmrt._aws.credentials\n"
         "sys.exit(not {'aws_requests_auth', 'requests'}.isdisjoint(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

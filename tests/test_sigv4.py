@@ -19,18 +19,17 @@ from hypothesis import strategies as st
 from sigv4_oracle import botocore_signed
 from sigv4_vectors import CASES, parse_request
 
-from aiosmrt.auth.credentials import Credentials
-from aiosmrt.auth.sigv4 import (
-    ReceivedRequest,
-    SignatureRefused,
+from aiosmrt._aws.credentials import Credentials
+from aiosmrt._aws.sigv4 import (
     authorization,
     credential_scope,
     keyed_mac,
     signature,
     signing_key,
     string_to_sign,
-    verify,
 )
+from aiosmrt.local._signature_refusals import SignatureRefused
+from aiosmrt.local._verification import ReceivedRequest, verify
 
 NOW = datetime(2026, 1, 1, 0, 10, tzinfo=timezone.utc)
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

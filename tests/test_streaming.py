@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from raw_server import Connection, RawServer, answer, in_use, serve, until
 
 import aiosmrt
-import aiosmrt.streaming
+import aiosmrt._client.streaming
 from aiosmrt import Credentials, Timeouts
 from aiosmrt.eventstream import encode_message
 
@@ -498,6 +498,6 @@ async def test_the_last_part_can_be_required_to_be_terminal() -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 7, 70_000]))
 def test_the_speedups_checksums_are_zlibs(data: bytes, value: int, times: int) -> None:
-    assert aiosmrt.streaming._crc32 is zlib_ng.zlib_ng.crc32
+    assert aiosmrt._client.streaming._crc32 is zlib_ng.zlib_ng.crc32
     data *= times
-    assert aiosmrt.streaming._crc32(data, value) == zlib.crc32(data, value)
+    assert aiosmrt._client.streaming._crc32(data, value) == zlib.crc32(data, value)

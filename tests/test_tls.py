@@ -23,7 +23,7 @@ from aiohttp.client_proto import ResponseHandler
 from raw_server import RawServer, answer, serve, until
 
 import aiosmrt
-from aiosmrt.transport.tls import choose_tls
+from aiosmrt._transport.tls import choose_tls
 
 AUTHORITY = trustme.CA()
 ONCE = aiosmrt.RetryPolicy(max_attempts=1)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 from raw_server import Connection, RawServer, answer, in_use, serve, until
 
+from aiosmrt._transport import Exchange, StaleConnectionError, Transport
 from aiosmrt.errors import (
     AiosmrtError,
     ConfigurationError,
@@ -26,7 +27,6 @@ from aiosmrt.errors import (
     StreamTruncatedError,
     TransportError,
 )
-from aiosmrt.transport import Exchange, StaleConnectionError, Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -649,7 +649,7 @@ async def test_a_connection_that_dies_late_is_not_replaced_for_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its request was read, and the model may be running."""
-    monkeypatch.setattr("aiosmrt.transport.exchange._CROSSING_SECONDS", 0.05)
+    monkeypatch.setattr("aiosmrt._transport.exchange._CROSSING_SECONDS", 0.05)
 
     async def handler(connection: Connection) -> None:
         await connection.request()

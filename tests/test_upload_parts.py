@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from aiosmrt.upload_parts import UploadParts
+from aiosmrt._s3.upload_parts import UploadParts
 
 MIB = 1024 * 1024
 
@@ -105,7 +105,7 @@ async def test_a_cancelled_upload_hears_of_it_from_its_iterator():
 
 
 async def test_an_upload_that_does_not_listen_is_cancelled(monkeypatch):
-    monkeypatch.setattr("aiosmrt.upload_parts._ABORT_SECONDS", 0.01)
+    monkeypatch.setattr("aiosmrt._s3.upload_parts._ABORT_SECONDS", 0.01)
     async with UploadParts(b"", nothing) as parts:
         deaf = asyncio.ensure_future(asyncio.Event().wait())
         waiting = asyncio.create_task(parts.finish(deaf))

@@ -10,11 +10,11 @@
 
 from __future__ import annotations
 
-from aiosmrt.batch.answers import AnswerCountError, RecordFaultError
-from aiosmrt.batch.display import show_progress
-from aiosmrt.batch.output import OutputError
-from aiosmrt.batch.runner import run
-from aiosmrt.batch.statistics import BatchSummary, Progress
+from aiosmrt.batch._answers import AnswerCountError, RecordFaultError
+from aiosmrt.batch._display import show_progress
+from aiosmrt.batch._output import OutputError
+from aiosmrt.batch._runner import run
+from aiosmrt.batch._statistics import BatchSummary, Progress
 
 __all__ = [
     "AnswerCountError",

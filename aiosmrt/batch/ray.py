@@ -19,22 +19,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiosmrt.batch.answers import answer_lines, fault_line
-from aiosmrt.batch.arrow import load_pyarrow
-from aiosmrt.batch.records import row_record, table_rows
-from aiosmrt.batch.tables import to_row, to_table
-from aiosmrt.client import check_count
+from aiosmrt._client.client import check_count
+from aiosmrt._client.session import Session
+from aiosmrt._protocol.models import InvokeEndpointInput
+from aiosmrt._protocol.serialize import serialize
+from aiosmrt.batch._answers import answer_lines, fault_line
+from aiosmrt.batch._arrow import load_pyarrow
+from aiosmrt.batch._records import row_record, table_rows
+from aiosmrt.batch._tables import to_row, to_table
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.models import InvokeEndpointInput
-from aiosmrt.serialize import serialize
-from aiosmrt.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from aiosmrt.batch.records import Record
-    from aiosmrt.models import Timeouts
-    from aiosmrt.retries import RetryPolicy
+    from aiosmrt._aws.retries import RetryPolicy
+    from aiosmrt._protocol.models import Timeouts
+    from aiosmrt.batch._records import Record
 
 __all__ = ["InvokeEndpoint"]
 

@@ -11,9 +11,9 @@ Loads the standard library and attrs only: no asyncio, no HTTP client.
 
 from __future__ import annotations
 
-from aiosmrt.eventstream.decoder import EventStreamDecoder
-from aiosmrt.eventstream.headers import Byte, HeaderValue, Int32, Int64, Short
-from aiosmrt.eventstream.message import Message, encode_message
+from aiosmrt.eventstream._decoder import EventStreamDecoder
+from aiosmrt.eventstream._headers import Byte, HeaderValue, Int32, Int64, Short
+from aiosmrt.eventstream._message import Message, encode_message
 
 __all__ = [
     "Byte",

@@ -17,13 +17,13 @@ Loads the standard library and attrs only: no asyncio, no HTTP client.
 
 from __future__ import annotations
 
-from aiosmrt.framing.json_lines import JSONLinesDecoder
-from aiosmrt.framing.json_values import JSONValuesDecoder
-from aiosmrt.framing.lines import LineDecoder
-from aiosmrt.framing.sniff import JSONStreamDecoder
-from aiosmrt.framing.sse import ServerSentEvent, SSEDecoder
-from aiosmrt.framing.text import TextDecoder
-from aiosmrt.framing.tokens import Token, TokenDecoder, TokenUsage
+from aiosmrt.framing._json_lines import JSONLinesDecoder
+from aiosmrt.framing._json_values import JSONValuesDecoder
+from aiosmrt.framing._lines import LineDecoder
+from aiosmrt.framing._sniff import JSONStreamDecoder
+from aiosmrt.framing._sse import ServerSentEvent, SSEDecoder
+from aiosmrt.framing._text import TextDecoder
+from aiosmrt.framing._tokens import Token, TokenDecoder, TokenUsage
 
 __all__ = [
     "JSONLinesDecoder",

@@ -14,6 +14,12 @@ session does nothing for it.
 
 from __future__ import annotations
 
-from aiosmrt.hooks import AttemptEnded, CallEnded, CallHooks, CallStarted, Generation
+from aiosmrt.instrumentation._hooks import (
+    AttemptEnded,
+    CallEnded,
+    CallHooks,
+    CallStarted,
+    Generation,
+)
 
 __all__ = ["AttemptEnded", "CallEnded", "CallHooks", "CallStarted", "Generation"]

@@ -30,7 +30,7 @@ http.response.status_code           of the last attempt's response
 aws.request_id                      of the last attempt's response
 http.response.body.size             bytes received of it; of a stream with its framing
 error.type                          the service's code if it is known, else the error's class
-aiosmrt.attempts                    attempts begun
+aiosmrt._client.attempts                    attempts begun
 aiosmrt.pool_wait                   seconds of waiting for one of ``max_connections``
 aiosmrt.time_to_first_part          seconds, of a stream
 aiosmrt.parts                       of a stream
@@ -73,9 +73,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiosmrt import __version__
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
 from aiosmrt.errors import ERROR_CLASSES, AiosmrtError, ServiceError
-from aiosmrt.hooks import CallHooks
-from aiosmrt.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
+from aiosmrt.instrumentation._hooks import CallHooks
 
 try:
     from opentelemetry import context, metrics, propagate, trace
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.util.types import AttributeValue
 
-    from aiosmrt.hooks import AttemptEnded, CallEnded, CallStarted, Generation
+    from aiosmrt.instrumentation._hooks import AttemptEnded, CallEnded, CallStarted, Generation
 
 __all__ = ["OpenTelemetry"]
 
@@ -286,7 +286,7 @@ class _Traced(CallHooks):
 
     def _facts(self, end: CallEnded) -> dict[str, AttributeValue]:
         facts: dict[str, AttributeValue | None] = {
-            "aiosmrt.attempts": end.attempts,
+            "aiosmrt._client.attempts": end.attempts,
             "aiosmrt.pool_wait": self._pool_wait,
             "http.response.status_code": end.status_code,
             "http.response.body.size": end.response_bytes,

@@ -20,10 +20,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiosmrt.local.async_inference import AsyncInference
-    from aiosmrt.local.endpoint import LocalEndpoint
-    from aiosmrt.local.faults import Injection
-    from aiosmrt.local.models import (
+    from aiosmrt.local._async_inference import AsyncInference
+    from aiosmrt.local._endpoint import LocalEndpoint
+    from aiosmrt.local._faults import Injection
+    from aiosmrt.local._models import (
         Handler,
         ModelFailure,
         ModelRequest,
@@ -43,16 +43,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncInference": "async_inference",
-    "Injection": "faults",
-    "LocalEndpoint": "endpoint",
+    "AsyncInference": "_async_inference",
+    "Injection": "_faults",
+    "LocalEndpoint": "_endpoint",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'aiosmrt.local' has no attribute {name!r}")
-    value = getattr(import_module(f"aiosmrt.local.{_HOMES.get(name, 'models')}"), name)
+    value = getattr(import_module(f"aiosmrt.local.{_HOMES.get(name, '_models')}"), name)
     globals()[name] = value
     return value
 

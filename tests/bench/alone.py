@@ -26,8 +26,8 @@ _EVENTS = b"".join([token_event(seed) for seed in range(_MESSAGES)])
 
 
 def _sign_aiosmrt() -> Callable[[], object]:
-    from aiosmrt.auth.credentials import Credentials
-    from aiosmrt.auth.signer import SigV4Signer
+    from aiosmrt._aws.credentials import Credentials
+    from aiosmrt._aws.signer import SigV4Signer
 
     host, path = "runtime.sagemaker.eu-west-1.amazonaws.com", "/endpoints/my-endpoint/invocations"
     signer = SigV4Signer(None, None, host, "eu-west-1", "sagemaker")
@@ -66,8 +66,8 @@ def _sign_botocore() -> Callable[[], object]:
 
 
 def _encode_aiosmrt() -> Callable[[], object]:
-    from aiosmrt.models import InvokeEndpointInput
-    from aiosmrt.serialize import serialize
+    from aiosmrt._protocol.models import InvokeEndpointInput
+    from aiosmrt._protocol.serialize import serialize
 
     return lambda: serialize(
         InvokeEndpointInput(

@@ -23,7 +23,7 @@ from eventstream_vectors import INVALID, VALID, sealed
 
 from aiosmrt.errors import EventStreamError
 from aiosmrt.eventstream import EventStreamDecoder, Message, encode_message
-from aiosmrt.eventstream import headers as headers_module
+from aiosmrt.eventstream import _headers as headers_module
 
 WIRES = [vector.wire for vector in (*VALID, *INVALID)]
 BLOCKS = [wire[12:-4] for wire in WIRES if len(wire) > 16]

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # The modules that only who has installed an extra imports, or pytest.
 FOR_AN_EXTRA = {
-    "aiosmrt.cli": {"click", "rich"},
+    "aiosmrt._cli": {"click", "rich"},
     "aiosmrt.instrumentation.opentelemetry": {"opentelemetry"},
-    "aiosmrt.local.pytest_plugin": {"pytest"},
+    "aiosmrt.local._pytest_plugin": {"pytest"},
 }
 
 

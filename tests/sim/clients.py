@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiosmrt import ConnectError, RetryPolicy, ThrottlingException
-from aiosmrt.concurrency import AdaptiveConcurrency
-from aiosmrt.limiter import AdaptiveLimiter, RetryQuota
-from aiosmrt.retries import CallRetries
+from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
+from aiosmrt._aws.retries import CallRetries
+from aiosmrt._client.many import AdaptiveConcurrency
 
 if TYPE_CHECKING:
     from collections.abc import Callable

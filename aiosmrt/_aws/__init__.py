@@ -1,0 +1,1 @@
+"""What every AWS SDK has: configuration, endpoints, credentials, signatures, retries."""

@@ -1,0 +1,362 @@
+"""The handle of an async inference, and its result out of S3."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import attrs
+
+from aiosmrt._client.atomic_file import AtomicFile
+from aiosmrt._protocol.models import AsyncInferenceResult
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_ASYNC
+from aiosmrt._protocol.serialize import body_bytes, serialize
+from aiosmrt._s3.object_errors import is_absence, is_passing
+from aiosmrt._s3.object_store import S3Location
+from aiosmrt._s3.upload_parts import read_regular
+from aiosmrt.errors import (
+    AiosmrtError,
+    AsyncInferenceError,
+    DeadlineExceededError,
+    ParameterValidationError,
+)
+
+if TYPE_CHECKING:
+    from aiosmrt._protocol.models import Body, InvokeEndpointAsyncInput, ResponseMetadata
+    from aiosmrt._s3.object_store import ObjectStore, StoredObject
+    from aiosmrt._s3.result_poller import ResultPoller, Watch
+
+__all__ = ["AsyncInvocation", "choose_input", "upload_input"]
+
+_logger = logging.getLogger("aiosmrt.async_inference")
+
+_POLL = 5.0
+_BODY_LIMIT = 33_554_432
+_FAILURE_LENGTH = 65_536
+
+
+class AsyncInvocation:
+    """An async inference that the service has accepted.
+
+    ``await invocation.result()`` waits for its output. The handle holds nothing but these
+    facts and its session: ``to_dict()`` saves them, ``session.async_invocation(**facts)``
+    brings the handle back, in another process too.
+
+    Attributes:
+        inference_id: The inference's id, None where it was not told.
+        output_location: The S3 URI at which the output will lie.
+        failure_location: The S3 URI at which a failure object would lie, None for none.
+        metadata: The accepting response's, None for a handle made from saved facts.
+        endpoint_name: The endpoint that was called, None for such a handle too.
+    """
+
+    def __init__(
+        self,
+        *,
+        inference_id: str | None,
+        output_location: str | None,
+        failure_location: str | None,
+        metadata: ResponseMetadata | None,
+        poller: ResultPoller,
+        endpoint_name: str | None = None,
+    ) -> None:
+        self.inference_id = inference_id
+        self.output_location = output_location
+        self.failure_location = failure_location
+        self.metadata = metadata
+        self._poller = poller
+        self.endpoint_name = endpoint_name
+
+    def __repr__(self) -> str:
+        return f"<AsyncInvocation {self.inference_id} to {self.output_location}>"
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The facts to save: strings and None, as JSON has them.
+
+        Returns:
+            The keywords of ``session.async_invocation``.
+        """
+        return {
+            "inference_id": self.inference_id,
+            "output_location": self.output_location,
+            "failure_location": self.failure_location,
+        }
+
+    async def result(
+        self,
+        timeout: float | None = None,
+        *,
+        poll: float = _POLL,
+        body_limit: int | None = _BODY_LIMIT,
+    ) -> AsyncInferenceResult:
+        """Waits until the output or the failure object is in S3.
+
+        The first look comes at once, the pauses between further ones grow up to ``poll``.
+        Handles of one session whose objects have a common prefix share looks. After a
+        timeout or a cancellation it can be called again; nothing is lost.
+
+        Args:
+            timeout: Seconds to wait, the reading of the output included; None for no limit.
+            poll: The longest pause between two looks, in seconds.
+            body_limit: Up to this many bytes the output is read into ``body``. A longer one
+                stays in S3: take it with ``await result.save(path)`` or
+                ``await result.read()``. None reads an output of any length.
+
+        Returns:
+            The output: ``body``, ``content_type``, ``size``, ``save()``.
+
+        Raises:
+            AsyncInferenceError: The inference failed, with the failure object's text.
+            DeadlineExceededError: Neither object came within ``timeout`` seconds.
+            ServiceError: S3 refuses to hand the output out, or has no such bucket.
+            TransportError: S3 cannot be reached, or the session was closed.
+            CredentialsError: There are no credentials.
+            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
+            ParameterValidationError: A location is not an S3 URI, or a number not one above 0.
+        """
+        if timeout is not None:
+            _check_seconds("timeout", timeout)
+        _check_seconds("poll", poll)
+        if self.output_location is None:
+            raise ParameterValidationError("output_location", "is needed for the result")
+        output = S3Location.parse(self.output_location, "output_location")
+        failure = None
+        if self.failure_location is not None:
+            failure = S3Location.parse(self.failure_location, "failure_location")
+        wait = _Wait(self, self._poller, output=output, failure=failure, poll=poll)
+        try:
+            return await self._poller.wait_for(wait.run(body_limit), timeout)
+        except AiosmrtError:
+            raise  # a ReadTimeoutError is an asyncio.TimeoutError too
+        except asyncio.TimeoutError:
+            raise wait.too_late(timeout) from None
+        finally:
+            wait.close()
+
+
+async def upload_input(
+    store: ObjectStore, body: Body | os.PathLike[str], location: str, content_type: str | None
+) -> str:
+    """Puts an input into S3; see ``Session.upload_input``."""
+    parsed = _new_location(location, "location")
+    data = body if isinstance(body, os.PathLike) else body_bytes(body)
+    await store.put(parsed, data, content_type=content_type)
+    return str(parsed)
+
+
+def _new_location(location: str, parameter: str) -> S3Location:
+    """Where to put an input: a name of its own below ``s3://bucket/prefix/``."""
+    if isinstance(location, str) and location.startswith("s3://") and location[5:].endswith("/"):
+        location += uuid4().hex
+    return S3Location.parse(location, parameter)
+
+
+async def choose_input(
+    store: ObjectStore,
+    how: str | None,
+    body: Body | os.PathLike[str] | None,
+    parameters: InvokeEndpointAsyncInput,
+) -> InvokeEndpointAsyncInput:
+    """Decides how an input travels: with the request, or through S3.
+
+    Args:
+        store: S3.
+        how: ``auto`` to choose by its length.
+        body: The input, or the path of a file that holds it.
+        parameters: All others; ``input_location`` is where to put the input if it is long.
+
+    Returns:
+        The parameters to send; a long input is in S3. All of them are checked before.
+
+    Raises:
+        ParameterValidationError: They do not fit together, or one breaks its constraint.
+        AiosmrtError: As ``Session.upload_input``.
+        OSError: As ``Session.upload_input``.
+    """
+    location = parameters.input_location
+    if how is None:
+        raise ParameterValidationError("body", 'may be a path only with input="auto"')
+    if how != "auto":
+        raise ParameterValidationError("input", 'must be "auto" or None')
+    if body is None:
+        raise ParameterValidationError("body", 'is required with input="auto"')
+    target = None if location is None else _new_location(location, "input_location")
+    if isinstance(body, os.PathLike):
+        length = (await asyncio.to_thread(os.stat, body)).st_size
+    else:
+        body = body_bytes(body)
+        length = len(body)
+    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
+    if length <= limit:
+        if isinstance(body, os.PathLike):
+            body = await asyncio.to_thread(read_regular, body, limit + 1)
+        return attrs.evolve(parameters, body=body, input_location=None)
+    if target is None:
+        rule = f"must say where in S3 to put a body of more than {limit} bytes"
+        raise ParameterValidationError("input_location", rule, length=length)
+    chosen = attrs.evolve(parameters, body=None, input_location=str(target))
+    serialize(chosen)  # what is refused is not to be uploaded first
+    await store.put(target, body, content_type=parameters.content_type)
+    return chosen
+
+
+class _Wait:
+    """One wait for one result."""
+
+    def __init__(
+        self,
+        invocation: AsyncInvocation,
+        poller: ResultPoller,
+        *,
+        output: S3Location,
+        failure: S3Location | None,
+        poll: float,
+    ) -> None:
+        self._invocation = invocation
+        self._store = poller.store
+        self._poller = poller
+        self._output = output
+        self._poll = poll
+        self._watches: dict[S3Location, Watch] = {}
+        # The output first: where both have arrived, it counts.
+        for location in (output, failure):
+            if location is not None:
+                self._watches[location] = poller.watch(location, cap=poll)
+
+    def close(self) -> None:
+        for watch in self._watches.values():
+            watch.close()
+
+    async def run(self, body_limit: int | None) -> AsyncInferenceResult:
+        while True:
+            await asyncio.wait(
+                [watch.arrived for watch in self._watches.values()],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            watch = next(watch for watch in self._watches.values() if watch.arrived.done())
+            is_output = watch.location == self._output
+            try:
+                found = watch.arrived.result()
+            except AiosmrtError as error:
+                if is_output:
+                    raise
+                _logger.warning("no longer looking for a failure object: %s", error)
+                del self._watches[watch.location]
+                continue
+            try:
+                if found is None:
+                    found = await self._store.get(watch.location, purpose="read")
+                if is_output:
+                    return await self._finish(found, body_limit)
+                raise self._failed(await _read_text(found))
+            except AsyncInferenceError:
+                raise
+            except AiosmrtError as error:
+                if not (is_absence(error) or is_passing(error)):
+                    if is_output:
+                        raise
+                    raise self._failed(f"its failure object cannot be read ({error})") from error
+                # Deleted since, or lost on its way: as if it had not come yet.
+                _logger.warning("looking again for %s: %s", watch.location, error)
+            self._watches[watch.location] = self._poller.watch(
+                watch.location, cap=self._poll, pause=watch.pause
+            )
+
+    async def _finish(self, found: StoredObject, body_limit: int | None) -> AsyncInferenceResult:
+        fits = body_limit is None or found.size <= body_limit
+        body = await found.read() if fits else None
+        found.close()
+        return AsyncInferenceResult(
+            output_location=str(found.location),
+            content_type=found.content_type,
+            size=found.size,
+            body=body,
+            source=_Output(self._poller, found),
+        )
+
+    def _failed(self, reason: str) -> AsyncInferenceError:
+        error = AsyncInferenceError(
+            f"The async inference failed: {reason}",
+            inference_id=self._invocation.inference_id,
+            failure_location=self._invocation.failure_location,
+        )
+        self._describe(error)
+        return error
+
+    def _describe(self, error: AiosmrtError) -> None:
+        """Adds what the call that queued the inference knew."""
+        error.operation = INVOKE_ENDPOINT_ASYNC.name
+        error.endpoint_name = self._invocation.endpoint_name
+        if self._invocation.metadata is not None:
+            error.request_id = self._invocation.metadata.request_id
+
+    def too_late(self, timeout: float | None) -> DeadlineExceededError:
+        """The error for a wait that took too long."""
+        name = self._invocation.inference_id
+        text = (
+            f"Neither output nor failure object of the inference {f'{name} ' if name else ''}"
+            f"came within {timeout} s, and result() can be awaited again: {self._output}"
+        )
+        if any(watch.is_ambiguous for watch in self._watches.values()):
+            text += (
+                ". S3 answered 403 each time, as for an object that is not there where "
+                "s3:ListBucket is not allowed, and for one that s3:GetObject does not allow to read"
+            )
+        error = DeadlineExceededError(text)
+        self._describe(error)
+        return error
+
+
+class _Output:
+    """The bytes of one version of an output, in S3."""
+
+    def __init__(self, poller: ResultPoller, found: StoredObject) -> None:
+        self._poller = poller
+        self._location = found.location
+        self._etag = found.etag
+
+    async def read(self) -> bytes:
+        """Reads it whole."""
+        return await self._poller.wait_for(self._read(), None)
+
+    async def save(self, path: str | os.PathLike[str], body: bytes | None) -> None:
+        """Writes it to a file, from S3 where ``body`` is None."""
+        async with AtomicFile(path) as file:
+            if body is not None:
+                await file.write(body)
+            else:
+                await self._poller.wait_for(self._copy(file), None)
+
+    async def _read(self) -> bytes:
+        return await (await self._open()).read()
+
+    async def _copy(self, file: AtomicFile) -> None:
+        async with aclosing((await self._open()).chunks()) as chunks:
+            async for chunk in chunks:
+                await file.write(chunk)
+
+    async def _open(self) -> StoredObject:
+        return await self._poller.store.get(self._location, etag=self._etag, purpose="download")
+
+
+async def _read_text(found: StoredObject) -> str:
+    """What a failure object says, as far as an error should carry it."""
+    text = b""
+    async with aclosing(found.chunks()) as chunks:
+        async for chunk in chunks:
+            text += chunk
+            if len(text) >= _FAILURE_LENGTH:
+                break
+    said = text[:_FAILURE_LENGTH].decode(errors="replace").strip()
+    return said or "its failure object is empty"
+
+
+def _check_seconds(name: str, value: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
+        raise ParameterValidationError(name, "must be a finite number of seconds above 0")

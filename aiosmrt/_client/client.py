@@ -1,0 +1,189 @@
+"""The three operations from request to output: what `Session` puts its names before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiosmrt._aws.retries import RetryPolicy
+from aiosmrt._protocol.deserialize import parse_stream_head
+from aiosmrt._protocol.models import Timeouts
+from aiosmrt._protocol.operations import SYNC_BODY_LENGTH
+from aiosmrt._protocol.serialize import SerializedRequest, name_call, no_json
+from aiosmrt.errors import ConfigurationError, ParameterValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiosmrt._client.attempts import Caller
+    from aiosmrt._client.streaming import ResponseStream
+    from aiosmrt._protocol.large_json import LargeJSON
+    from aiosmrt._protocol.models import PayloadPart, ResponseMetadata
+    from aiosmrt._protocol.operations import Operation
+    from aiosmrt._transport import Exchange
+    from aiosmrt.errors import AiosmrtError
+    from aiosmrt.instrumentation._watch import CallWatcher
+
+__all__ = ["Client", "check_count", "check_type", "encode_in_turns"]
+
+_T = TypeVar("_T")
+
+_logger = logging.getLogger("aiosmrt")
+
+
+class Client:
+    """Makes calls with a session's defaults.
+
+    Args:
+        caller: The loop of attempts.
+        timeouts: For calls without limits of their own.
+        retries: For calls without a policy of their own.
+        max_body_length: The most bytes of a body, in and out; None for no limit.
+        watcher: Follows the calls; None where there is no instrumentation.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        timeouts: Timeouts,
+        retries: RetryPolicy,
+        max_body_length: int | None,
+        watcher: CallWatcher | None = None,
+    ) -> None:
+        self._caller = caller
+        self._timeouts = timeouts
+        self._retries = retries
+        self._max_body_length = max_body_length
+        self._watcher = watcher
+        self._warned_of_length = False
+
+    async def invoke(
+        self,
+        request: SerializedRequest,
+        parse: Callable[[bytes, ResponseMetadata], _T],
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        *,
+        failed: Callable[[AiosmrtError], None] | None = None,
+    ) -> _T:
+        """A call whose answer is read whole and made an output by ``parse``.
+
+        See `Session.invoke_endpoint` and `invoke_endpoint_async`, and `Caller.call` for
+        ``failed``.
+        """
+        self._check_length(request)
+        limits, policy = self._choose(timeouts, retries)
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> _T:
+            return parse(await exchange.read(limits.idle, self._max_body_length), metadata)
+
+        watch = None if self._watcher is None else self._watcher.begin(request)
+        call = self._caller.call(
+            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
+        )
+        return await (call if watch is None else watch.until_end(call))
+
+    async def open_stream(
+        self,
+        request: SerializedRequest,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        *,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
+        failed: Callable[[AiosmrtError], None] | None = None,
+        large: LargeJSON | None = None,
+    ) -> ResponseStream:
+        """InvokeEndpointWithResponseStream, up to the head; ``large`` in the body's place."""
+        # Not at the module's head: a call without a stream needs no codec.
+        from aiosmrt._client.streaming import ResponseStream
+
+        started = time.perf_counter()
+        if large is not None:
+            head = request.head
+            body = await encode_in_turns(large, head.operation, head.endpoint_name)
+            request = SerializedRequest(head, body)
+        self._check_length(request)
+        limits, policy = self._choose(timeouts, retries)
+
+        async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
+            exchange.without_deadline()
+            return ResponseStream(
+                exchange,
+                parse_stream_head(metadata),
+                idle=limits.idle,
+                endpoint_name=request.head.endpoint_name,
+                started=started,
+                max_length=self._max_body_length,
+                require_terminal=require_terminal,
+                watch=watch,
+            )
+
+        watch = None if self._watcher is None else self._watcher.begin(request)
+        call = self._caller.call(
+            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
+        )
+        return await (call if watch is None else watch.until_head(call))
+
+    def _choose(
+        self, timeouts: Timeouts | None, retries: RetryPolicy | None
+    ) -> tuple[Timeouts, RetryPolicy]:
+        """A call's own limits and policy, else the session's."""
+        if timeouts is None:
+            timeouts = self._timeouts
+        else:
+            check_type("timeouts", timeouts, Timeouts)
+        if retries is None:
+            retries = self._retries
+        else:
+            check_type("retries", retries, RetryPolicy)
+        return timeouts, retries
+
+    def _check_length(self, request: SerializedRequest) -> None:
+        length = len(request.body)
+        if self._max_body_length is not None and length > self._max_body_length:
+            rule = f"must be at most max_body_length={self._max_body_length} bytes"
+            error = ParameterValidationError("body", rule, length=length)
+            name_call(error, request.head.operation, request.head.endpoint_name)
+            raise error
+        if length > SYNC_BODY_LENGTH and not self._warned_of_length:
+            self._warned_of_length = True
+            _logger.warning(
+                "a request body of %d bytes is over the service's usual limit of %d; an endpoint "
+                "without a raised limit answers such a request by closing the connection",
+                length,
+                SYNC_BODY_LENGTH,
+            )
+
+
+def check_type(name: str, value: object, *types: type) -> None:
+    """Raises ConfigurationError for an option of a wrong type, before it is used."""
+    if not isinstance(value, types):
+        wanted = " or ".join("None" if cls is type(None) else cls.__name__ for cls in types)
+        raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raises ConfigurationError for an option that is no integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+async def encode_in_turns(large: LargeJSON, operation: Operation, endpoint_name: Any) -> bytes:
+    """The JSON of a large object, with a turn of the loop for others after each piece.
+
+    Raises:
+        ParameterValidationError: The object has no JSON form.
+    """
+    pieces: list[bytes] = []
+    try:
+        for piece in large:
+            pieces.append(piece)
+            await asyncio.sleep(0)
+    except (TypeError, ValueError, RuntimeError) as error:
+        refusal = no_json(error)
+        name_call(refusal, operation, endpoint_name)
+        raise refusal from None
+    return b"".join(pieces)

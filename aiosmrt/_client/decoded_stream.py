@@ -1,0 +1,113 @@
+"""A stream's parts as text, lines, events, values or tokens: decoders of `framing`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from aiosmrt.errors import AiosmrtError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiosmrt._client.streaming import ResponseStream
+    from aiosmrt.framing._decoder import Decoder
+
+__all__ = ["BytesDecoder", "DecodedStream"]
+
+# Some milliseconds of short lines. A part may hold a million: the rest waits while the
+# loop's other tasks have their turn.
+_TURN_LENGTH = 32_768
+_NOTHING = memoryview(b"")
+
+_T = TypeVar("_T")
+
+
+class BytesDecoder:
+    """The decoder that changes nothing."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def receive_data(self, data: bytes, /) -> None:
+        """Takes the next bytes; those before were taken out."""
+        self._data = data
+
+    def receive_eof(self) -> None:
+        """Nothing is kept back, so nothing is left."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yields what was received, unless it is empty."""
+        data, self._data = self._data, b""
+        if data:
+            yield data
+
+
+class DecodedStream(Generic[_T]):
+    """Iterates over a stream's payload in units of its own: text, lines, events, values.
+
+    It holds nothing: the connection is its stream's, which ``async with`` closes.
+
+    Args:
+        stream: Gives the payload.
+        decoder: Makes units of it.
+        turn_length: The most bytes that are decoded in one turn of the loop.
+    """
+
+    def __init__(
+        self, stream: ResponseStream, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
+    ) -> None:
+        self._stream = stream
+        self._decoder = decoder
+        self._items = iter(decoder)
+        self._turn_length = turn_length
+        self._left = _NOTHING  # of what has come, for later turns
+        self._at_end = False
+
+    def __aiter__(self) -> DecodedStream[_T]:
+        return self
+
+    async def __anext__(self) -> _T:
+        """The next unit.
+
+        Raises:
+            AiosmrtError: As iterating over the stream; and InvalidMessageError where the
+                payload is malformed, StreamTruncatedError (its ``leftover`` holds the
+                bytes) where it ends inside a unit.
+        """
+        try:
+            while True:
+                for item in self._items:
+                    return item
+                if self._at_end:
+                    self._stream.tell_end(None)
+                    raise StopAsyncIteration
+                data = await self._receive()
+                if data is None:
+                    self._at_end = True
+                    self._decoder.receive_eof()
+                else:
+                    self._decoder.receive_data(data)
+                self._items = iter(self._decoder)
+        except AiosmrtError as error:
+            # Asked again, it raises again: at the stream's end that would else pass for the end.
+            self._items = iter(self._decoder)
+            self._stream.fail(error)
+            raise
+
+    async def _receive(self) -> bytes | None:
+        """What to decode next; None at the end."""
+        if self._left:
+            try:
+                await asyncio.sleep(0)
+            except BaseException as error:  # a wait for bytes that is cancelled closes it too
+                self._stream.fail(error)
+                raise
+        else:
+            payload = await self._stream.receive_payload()
+            if payload is None or len(payload) <= self._turn_length:
+                return payload
+            self._left = memoryview(payload)
+        data = bytes(self._left[: self._turn_length])
+        self._left = self._left[self._turn_length :] or _NOTHING
+        return data

@@ -1,0 +1,124 @@
+"""The iterator over many calls, in the consumer's hands."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+
+from aiosmrt._client.many.items import BatchItem, OutputT
+from aiosmrt._client.many.workers import Workers
+from aiosmrt._protocol.models import (
+    Body,
+    InvokeEndpointInput,
+    InvokeEndpointWithResponseStreamInput,
+)
+from aiosmrt.errors import ParameterValidationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from aiosmrt._client.many.workers import Call, ManyOptions
+
+__all__ = ["BatchItems", "InvokeRequest", "StreamRequest"]
+
+InvokeRequest: TypeAlias = Body | InvokeEndpointInput | tuple[Any, Body | InvokeEndpointInput]
+"""What ``invoke_many`` reads: a body, an input, or ``(key, either)``."""
+
+StreamRequest: TypeAlias = (
+    Body
+    | InvokeEndpointWithResponseStreamInput
+    | tuple[Any, Body | InvokeEndpointWithResponseStreamInput]
+)
+"""What ``stream_many`` reads: a body, an input, or ``(key, either)``."""
+
+
+class BatchItems(Generic[OutputT]):
+    """The items of many calls, as they come; made by ``invoke_many`` and ``stream_many``.
+
+        async with session.invoke_many("my-endpoint", bodies) as items:
+            async for item in items: ...
+
+    Nothing is read or sent before the first item is asked for. Who leaves before the end
+    enters it with ``async with``, or calls ``aclose``: that cancels the calls under way.
+    Cancelling the task that waits for an item does so too. For one task at a time.
+
+    Args:
+        call: Makes one call.
+        requests: What to call it with; a generator is closed at the end.
+        options: How.
+
+    Raises:
+        ParameterValidationError: ``requests`` is not an iterable of requests.
+    """
+
+    def __init__(
+        self,
+        call: Call[OutputT],
+        requests: Iterable[Any] | AsyncIterable[Any],
+        options: ManyOptions,
+    ) -> None:
+        # One body is iterable too, into numbers or letters.
+        if isinstance(requests, (bytes, bytearray, memoryview, str)) or not isinstance(
+            requests, (Iterable, AsyncIterable)
+        ):
+            rule = f"must be an iterable of bodies, not {type(requests).__name__}"
+            raise ParameterValidationError("requests", rule)
+        self._workers = Workers(call, requests, options)
+
+    def __repr__(self) -> str:
+        return f"<BatchItems, {self._workers.state()}>"
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way now; it changes with ``auto`` only."""
+        return self._workers.limit()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._workers.in_flight
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchItem[OutputT]:
+        """The next item.
+
+        Raises:
+            AiosmrtError: The first error, with ``on_error="raise"``.
+            Exception: What ``requests``, or a function of the retry policy, raised;
+                after all items of what was read before it.
+            RuntimeError: ``aclose`` was called before the end, or another task waits.
+        """
+        workers = self._workers
+        workers.check()
+        try:
+            return await workers.next()
+        except BaseException:
+            await workers.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Cancels what is under way, and waits until it is gone. Idempotent."""
+        await self._workers.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        workers: Workers[OutputT] | None = getattr(self, "_workers", None)
+        if workers is None or not workers.are_unclosed():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        workers.abandon()

@@ -1,0 +1,662 @@
+"""The session: what users hold. It keeps the connections, the signer and the credentials.
+
+What only some use (streams, batches, async inference, instrumentation) is imported by the
+methods that use it: a process that makes one call and ends need not load it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiosmrt import __version__
+from aiosmrt._aws.chain import as_provider, default_provider
+from aiosmrt._aws.config import resolve_config
+from aiosmrt._aws.retries import RetryPolicy
+from aiosmrt._aws.user_agent import build_user_agent
+from aiosmrt._client.attempts import Caller
+from aiosmrt._client.client import Client, check_count, check_type, encode_in_turns
+from aiosmrt._protocol.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
+from aiosmrt._protocol.large_json import LargeJSON
+from aiosmrt._protocol.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
+from aiosmrt._protocol.serialize import choose_body, make_request, serialize
+from aiosmrt._transport import Transport, choose_tls, environment_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable
+    from ssl import SSLContext
+    from types import TracebackType
+
+    import aiohttp
+    from typing_extensions import Self
+
+    from aiosmrt._aws.config import Config
+    from aiosmrt._aws.credentials import Credentials, CredentialsProvider, SessionProvider
+    from aiosmrt._client.async_inference import AsyncInvocation
+    from aiosmrt._client.many import BatchItems, CollectedStream, InvokeRequest, StreamRequest
+    from aiosmrt._client.streaming import ResponseStreamCall
+    from aiosmrt._protocol.models import Body, PayloadPart
+    from aiosmrt._protocol.request_head import HeadWriter
+    from aiosmrt._s3.result_poller import ResultPoller
+    from aiosmrt.instrumentation._hooks import MakeHooks
+    from aiosmrt.instrumentation._watch import CallWatcher
+
+__all__ = ["Session"]
+
+
+class Session:
+    """A client of SageMaker Runtime: one for an application's life, for any number of tasks.
+
+        async with aiosmrt.Session(region="eu-west-1") as session:
+            output = await session.invoke_endpoint("my-endpoint", b"...")
+
+    Settings that are not given come from the environment and the profile, as botocore
+    finds them. A session belongs to the event loop that it is first used on.
+
+    Args:
+        region: The AWS region; else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile.
+        endpoint_url: The service's URL; else ``AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME``,
+            ``AWS_ENDPOINT_URL``, the profile, the region's host.
+        credentials: Fixed ``Credentials``, an object with ``async get_credentials()``, or
+            what boto3's and aiobotocore's ``get_credentials()`` return; None is the
+            default chain.
+        s3_endpoint_url: The URL of S3, for async inputs and results.
+        profile: The profile; else ``AWS_DEFAULT_PROFILE``, ``AWS_PROFILE``.
+        use_fips: Whether to use FIPS hosts.
+        use_dualstack: Whether to use dual-stack hosts.
+        max_connections: Requests at once, and connections kept; an open stream is one.
+        timeouts: Time limits, in seconds.
+        retries: What is tried again; else ``AWS_MAX_ATTEMPTS``, ``AWS_RETRY_MODE``, the
+            profile, three attempts.
+        max_body_length: The most bytes a request's or response's body may have; None
+            for no limit of one's own.
+        connector: An ``aiohttp.TCPConnector`` to share; it is never closed here.
+        ssl: As aiohttp takes it: an ``SSLContext``, a ``Fingerprint``, or None to verify
+            by the system's certificates (or ``AWS_CA_BUNDLE``). For S3, which obstore calls,
+            the context's authorities are trusted beside its own; certificates that a context
+            presents, and a fingerprint, are the service's alone.
+        proxy: The URL of an HTTP proxy.
+        user_agent_extra: Appended to the User-Agent.
+        instrumentation: What follows the calls (see `aiosmrt.instrumentation`): one, or
+            several.
+
+    Raises:
+        ConfigurationError: A setting is missing, malformed or contradicts another.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        credentials: Credentials | CredentialsProvider | Any | None = None,
+        s3_endpoint_url: str | None = None,
+        profile: str | None = None,
+        use_fips: bool | None = None,
+        use_dualstack: bool | None = None,
+        max_connections: int = 100,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        max_body_length: int | None = None,
+        connector: aiohttp.TCPConnector | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool | None = None,
+        proxy: str | None = None,
+        user_agent_extra: str | None = None,
+        instrumentation: MakeHooks | Iterable[MakeHooks] | None = None,
+    ) -> None:
+        check_count("max_connections", max_connections)
+        self._max_connections = max_connections
+        if max_body_length is not None:
+            check_count("max_body_length", max_body_length)
+        timeouts = Timeouts() if timeouts is None else timeouts
+        check_type("timeouts", timeouts, Timeouts)
+        check_type("retries", retries, RetryPolicy, NoneType)
+        check_type("proxy", proxy, str, NoneType)
+        check_type("user_agent_extra", user_agent_extra, str, NoneType)
+        self._config = config = resolve_config(
+            region=region,
+            endpoint_url=endpoint_url,
+            s3_endpoint_url=s3_endpoint_url,
+            profile=profile,
+            use_fips=use_fips,
+            use_dualstack=use_dualstack,
+            retries=retries,
+        )
+        self._provider = _choose_provider(credentials, config)
+        tls = choose_tls(ssl, config.ca_bundle)
+        self._transport = Transport(
+            config.endpoint_url,
+            max_connections=max_connections,
+            connector=connector,
+            tls=tls,
+            proxy=proxy or environment_proxy(config.endpoint_url),
+        )
+        app_id = config.user_agent_app_id
+        agent = build_user_agent(__version__, app_id=app_id, extra=user_agent_extra)
+        heads = _make_head_writer(self._transport, config.region, agent)
+        self._client = Client(
+            Caller(self._transport, heads, self._provider),
+            timeouts=timeouts,
+            retries=config.retries,
+            max_body_length=max_body_length,
+            watcher=_make_watcher(instrumentation, config),
+        )
+        self._user_agent = agent
+        self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
+
+    def __repr__(self) -> str:
+        state = "closed" if self._transport.closed else "open"
+        return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
+
+    @cached_property
+    def _poller(self) -> ResultPoller:
+        from aiosmrt._s3.object_store import ObjectStore
+        from aiosmrt._s3.result_poller import ResultPoller
+
+        store = ObjectStore(self._config, self._provider, user_agent=self._user_agent, **self._s3)
+        return ResultPoller(store, self._transport.wait_for)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return self._config.region
+
+    @property
+    def endpoint_url(self) -> str:
+        """The service's URL."""
+        return self._config.endpoint_url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the session's connections; calls under way end with a TransportError. Idempotent.
+
+        A connector that was given stays open, but for the connections in use here.
+        """
+        if "_poller" in vars(self):
+            await self._poller.aclose()
+        await self._transport.aclose()
+        await self._provider.aclose()
+
+    async def invoke_endpoint(
+        self,
+        endpoint_name: str,
+        body: Body | None = None,
+        *,
+        json: Any = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_model: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        enable_explanations: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> InvokeEndpointOutput:
+        """Invokes an endpoint and waits for the whole answer (InvokeEndpoint).
+
+        Args:
+            endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+            body: The data, at most 6 MiB (more where AWS has granted it); str is sent
+                as UTF-8. A mutable buffer must stay as it is until the call returns.
+            json: In the body's place: an object to send as JSON; None is none given
+                (``null`` is ``body=b"null"``). A large one is encoded in several turns
+                of the event loop, and must stay as it is until the call returns.
+            content_type: The body's MIME type; ``application/json`` with ``json``.
+            accept: The MIME type wanted of the answer.
+            custom_attributes: Passed to the container, at most 1024 visible ASCII.
+            target_model: The model of a multi-model endpoint.
+            target_variant: The production variant.
+            target_container_hostname: The container of a multi-container endpoint.
+            inference_id: An id of your own for this inference, 1 to 64 characters.
+            enable_explanations: A JMESPath expression for Clarify.
+            inference_component_name: The inference component.
+            session_id: A stateful session, ``NEW_SESSION`` to open one.
+            prefix_aware_id: Routes requests of a common prefix together.
+            timeouts: This call's time limits in place of the session's.
+            retries: This call's retry policy in place of the session's.
+
+        Returns:
+            The answer: ``body``, ``text()``, ``json()``, ``metadata`` and more.
+
+        Raises:
+            ParameterValidationError: A parameter breaks its constraint; nothing was sent.
+            CredentialsError: No credentials could be had.
+            ServiceError: The service, or the model, answered with an error.
+            TransportError: The answer was not received, or not in time.
+            StreamTruncatedError: The answer ended before its announced length.
+        """
+        payload, content_type = choose_body(
+            INVOKE_ENDPOINT, endpoint_name, body, json, content_type
+        )
+        if isinstance(payload, LargeJSON):
+            payload = await encode_in_turns(payload, INVOKE_ENDPOINT, endpoint_name)
+        request = make_request(
+            INVOKE_ENDPOINT,
+            payload,
+            endpoint_name,
+            content_type,
+            accept,
+            custom_attributes,
+            target_model,
+            target_variant,
+            target_container_hostname,
+            inference_id,
+            enable_explanations,
+            inference_component_name,
+            session_id,
+            prefix_aware_id,
+        )
+        return await self._client.invoke(request, parse_invoke_endpoint, timeouts, retries)
+
+    def invoke_endpoint_with_response_stream(
+        self,
+        endpoint_name: str,
+        body: Body | None = None,
+        *,
+        json: Any = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> ResponseStreamCall:
+        """Invokes an endpoint and hands out its answer as it comes.
+
+            async with session.invoke_endpoint_with_response_stream("llm", json=...) as stream:
+                async for part in stream: ...
+
+        It can be awaited too; then the stream is to be closed with ``aclose()``.
+        Retries end when the response's head has arrived: a stream is never repeated.
+
+        Args: As for ``invoke_endpoint``, but that ``timeouts.total`` ends with the head, and
+            require_terminal: Called with the last part when the stream ends; whether it
+                is the one that a complete answer ends with (``[DONE]``, say). Nothing
+                else tells an answer that its container gave up between two parts, or
+                the close there of a response without length and chunks; False raises
+                StreamTruncatedError.
+
+        Returns:
+            What gives a ResponseStream: await it, or enter it with ``async with``.
+
+        Raises:
+            AiosmrtError: When awaited or entered, as ``invoke_endpoint``.
+        """
+        from aiosmrt._client.streaming import ResponseStreamCall
+
+        payload, content_type = choose_body(INVOKE_STREAM, endpoint_name, body, json, content_type)
+        large = payload if isinstance(payload, LargeJSON) else None
+        request = make_request(
+            INVOKE_STREAM,
+            payload if large is None else b"",
+            endpoint_name,
+            content_type,
+            accept,
+            custom_attributes,
+            target_variant,
+            target_container_hostname,
+            inference_id,
+            inference_component_name,
+            session_id,
+            prefix_aware_id,
+        )
+        return ResponseStreamCall(
+            self._client.open_stream(
+                request, timeouts, retries, require_terminal=require_terminal, large=large
+            )
+        )
+
+    def invoke_many(
+        self,
+        endpoint_name: str,
+        requests: Iterable[InvokeRequest] | AsyncIterable[InvokeRequest],
+        *,
+        concurrency: int | Literal["auto"] = 64,
+        max_concurrency: int | None = None,
+        rate: float | None = None,
+        ordered: bool = False,
+        on_error: Literal["return", "raise"] = "return",
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_model: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        enable_explanations: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> BatchItems[InvokeEndpointOutput]:
+        """Invokes an endpoint for each of many requests, several at once.
+
+            async with session.invoke_many("my-endpoint", bodies) as items:
+                async for item in items:
+                    print(item.key, item.output or item.error)
+
+        Args:
+            endpoint_name: The endpoint of every bare body.
+            requests: Any iterable or async iterable of bodies, of InvokeEndpointInput (which
+                names its own endpoint and parameters), or of ``(key, either)``. It is read
+                lazily, never more than ``concurrency`` ahead of the items handed out.
+            concurrency: How many requests are under way at once; ``auto`` finds out what
+                the endpoint bears (see `aiosmrt._client.many.adaptive`). More than
+                ``max_connections`` wait for a connection.
+            max_concurrency: The most that ``auto`` goes to; None is ``max_connections``.
+            rate: The most requests a second, retries counted in; None is no limit.
+            ordered: Whether items come in the order of the requests; a slow one then
+                holds up those behind it.
+            on_error: ``return`` hands an error out in its item; ``raise`` cancels what is
+                under way and raises the first.
+            content_type: Of every bare body, as all that follow: see ``invoke_endpoint``.
+            accept: The MIME type wanted of the answers.
+            custom_attributes: Passed to the container.
+            target_model: The model of a multi-model endpoint.
+            target_variant: The production variant.
+            target_container_hostname: The container of a multi-container endpoint.
+            inference_id: One id for all.
+            enable_explanations: A JMESPath expression for Clarify.
+            inference_component_name: The inference component.
+            session_id: A stateful session.
+            prefix_aware_id: Routes requests of a common prefix together.
+            timeouts: Each call's time limits in place of the session's.
+            retries: Each call's retry policy in place of the session's.
+
+        Returns:
+            An async iterator of BatchItem: ``key``, ``index``, ``output``, ``error``,
+            ``attempts``, ``latency``. Who leaves it before its end enters it with
+            ``async with``.
+
+        Raises:
+            ParameterValidationError: A keyword breaks its constraint, or ``requests`` is
+                one body. What is wrong with one request is the error of its item.
+            ConfigurationError: ``concurrency``, ``rate`` or ``on_error`` is out of range.
+        """
+        from aiosmrt._client.many import BatchItems, InvokeCall, ManyOptions
+
+        parameters: dict[str, Any] = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_model": target_model,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "enable_explanations": enable_explanations,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+        options = ManyOptions(
+            concurrency=concurrency,
+            max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
+            rate=rate,
+            ordered=ordered,
+            on_error=on_error,
+        )
+        call = InvokeCall(self._client, parameters, timeouts, retries)
+        return BatchItems(call, requests, options)
+
+    def stream_many(
+        self,
+        endpoint_name: str,
+        requests: Iterable[StreamRequest] | AsyncIterable[StreamRequest],
+        *,
+        concurrency: int | Literal["auto"] = 64,
+        max_concurrency: int | None = None,
+        rate: float | None = None,
+        ordered: bool = False,
+        on_error: Literal["return", "raise"] = "return",
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        target_variant: str | None = None,
+        target_container_hostname: str | None = None,
+        inference_id: str | None = None,
+        inference_component_name: str | None = None,
+        session_id: str | None = None,
+        prefix_aware_id: str | None = None,
+        require_terminal: Callable[[PayloadPart], bool] | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> BatchItems[CollectedStream]:
+        """Reads the streamed answers to many requests, several at once, each to its end.
+
+        Args: As for ``invoke_many`` and ``invoke_endpoint_with_response_stream``; the inputs
+            are InvokeEndpointWithResponseStreamInput.
+
+        Returns:
+            An async iterator of BatchItem, whose ``output`` is a CollectedStream: ``parts``,
+            ``body``, ``text()``, ``json()``. A stream that broke off is an error.
+
+        Raises:
+            AiosmrtError: As ``invoke_many``.
+        """
+        from aiosmrt._client.many import BatchItems, ManyOptions, StreamCall
+
+        parameters: dict[str, Any] = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+        options = ManyOptions(
+            concurrency=concurrency,
+            max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
+            rate=rate,
+            ordered=ordered,
+            on_error=on_error,
+        )
+        call = StreamCall(self._client, parameters, timeouts, retries, require_terminal)
+        return BatchItems(call, requests, options)
+
+    async def invoke_endpoint_async(
+        self,
+        endpoint_name: str,
+        input_location: str | None = None,
+        *,
+        body: Body | os.PathLike[str] | None = None,
+        json: Any = None,
+        input: Literal["auto"] | None = None,  # noqa: A002 - the word users look for
+        content_type: str | None = None,
+        accept: str | None = None,
+        custom_attributes: str | None = None,
+        inference_id: str | None = None,
+        s3_output_path_extension: str | None = None,
+        filename: str | None = None,
+        request_ttl_seconds: int | None = None,
+        invocation_timeout_seconds: int | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> AsyncInvocation:
+        """Queues an inference whose output goes to S3 (InvokeEndpointAsync).
+
+        Exactly one of ``input_location`` and ``body`` (or ``json``) is to be given, but with
+        ``input="auto"``.
+
+        Args:
+            endpoint_name: The endpoint, at most 63 letters, digits and hyphens.
+            input_location: The input's S3 URI, ``s3://bucket/key``.
+            body: The input itself, at most 128,000 bytes.
+            json: In the body's place: an object to send as JSON.
+            input: ``auto`` takes a ``body`` of any length, or a file's path: what is longer
+                than 128,000 bytes is put into S3 first, at ``input_location`` (see
+                ``upload_input``). ``timeouts`` do not count that.
+            content_type: The input's MIME type; ``application/json`` with ``json``.
+            accept: The MIME type wanted of the output.
+            custom_attributes: Passed to the container.
+            inference_id: An id of your own; the service makes one where it is missing.
+            s3_output_path_extension: Appended to the endpoint's output path.
+            filename: The output object's name, 1 to 32 characters.
+            request_ttl_seconds: How long it may wait in the queue, 60 to 21600.
+            invocation_timeout_seconds: How long the model may take, 1 to 3600.
+            timeouts: This call's time limits in place of the session's.
+            retries: This call's retry policy in place of the session's.
+
+        Returns:
+            The handle: ``inference_id``, ``output_location``, ``failure_location``.
+
+        Raises:
+            AiosmrtError: As ``invoke_endpoint``.
+        """
+        from aiosmrt._client.async_inference import AsyncInvocation, choose_input
+
+        if body is not None or json is not None:
+            body, content_type = choose_body(
+                INVOKE_ENDPOINT_ASYNC, endpoint_name, body, json, content_type
+            )
+            if isinstance(body, LargeJSON):
+                body = await encode_in_turns(body, INVOKE_ENDPOINT_ASYNC, endpoint_name)
+        parameters = InvokeEndpointAsyncInput(
+            endpoint_name=endpoint_name,
+            input_location=input_location,
+            body=None if isinstance(body, os.PathLike) else body,
+            content_type=content_type,
+            accept=accept,
+            custom_attributes=custom_attributes,
+            inference_id=inference_id,
+            s3_output_path_extension=s3_output_path_extension,
+            filename=filename,
+            request_ttl_seconds=request_ttl_seconds,
+            invocation_timeout_seconds=invocation_timeout_seconds,
+        )
+        if input is not None or isinstance(body, os.PathLike):
+            choice = choose_input(self._poller.store, input, body, parameters)
+            parameters = await self._transport.wait_for(choice, None)
+        output = await self._client.invoke(
+            serialize(parameters), parse_invoke_endpoint_async, timeouts, retries
+        )
+        return AsyncInvocation(
+            inference_id=output.inference_id,
+            output_location=output.output_location,
+            failure_location=output.failure_location,
+            metadata=output.metadata,
+            poller=self._poller,
+            endpoint_name=endpoint_name,
+        )
+
+    async def upload_input(
+        self,
+        body: Body | os.PathLike[str],
+        location: str,
+        *,
+        content_type: str | None = None,
+    ) -> str:
+        """Puts an input into S3, for the ``input_location`` of ``invoke_endpoint_async``.
+
+        A file is read as it is sent. Nobody sees the object before it is whole; when the
+        upload fails or is cancelled, there is none.
+
+        Args:
+            body: The input; str is text for UTF-8. Or a ``pathlib.Path``, of a file.
+            location: ``s3://bucket/prefix/`` for a new name below it, or the whole URI.
+            content_type: The object's MIME type.
+
+        Returns:
+            The object's URI.
+
+        Raises:
+            ParameterValidationError: The location is not an S3 URI, or the body has no bytes.
+            ServiceError: S3 refused.
+            TransportError: S3 did not answer.
+            CredentialsError: There are no credentials.
+            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
+            OSError: The file cannot be read, is not a regular one, or changed meanwhile.
+        """
+        from aiosmrt._client.async_inference import upload_input
+
+        upload = upload_input(self._poller.store, body, location, content_type)
+        return await self._transport.wait_for(upload, None)
+
+    def async_invocation(
+        self,
+        *,
+        output_location: str,
+        failure_location: str | None = None,
+        inference_id: str | None = None,
+    ) -> AsyncInvocation:
+        """The handle of an async inference from its saved facts.
+
+            facts = invocation.to_dict()
+            again = session.async_invocation(**facts)
+
+        Args:
+            output_location: The S3 URI at which the output will lie.
+            failure_location: The S3 URI at which a failure object would lie; None where the
+                endpoint writes none.
+            inference_id: The inference's id, for error texts.
+
+        Returns:
+            The handle; nothing is sent.
+        """
+        from aiosmrt._client.async_inference import AsyncInvocation
+
+        return AsyncInvocation(
+            inference_id=inference_id,
+            output_location=output_location,
+            failure_location=failure_location,
+            metadata=None,
+            poller=self._poller,
+        )
+
+
+def _choose_provider(credentials: Any, config: Config) -> SessionProvider:
+    return default_provider(config) if credentials is None else as_provider(credentials)
+
+
+def _make_head_writer(transport: Transport, region: str, user_agent: str) -> HeadWriter:
+    # Not at the module's head: they bring `requests`, which those who only import need not.
+    from aiosmrt._aws.signer import SigV4Signer
+    from aiosmrt._protocol.request_head import HeadWriter
+
+    return HeadWriter(
+        SigV4Signer(None, None, transport.host, region, "sagemaker"),
+        host=transport.host,
+        path_prefix=transport.path_prefix,
+        target_prefix=transport.target_prefix,
+        unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
+    )
+
+
+def _make_watcher(
+    instrumentation: MakeHooks | Iterable[MakeHooks] | None, config: Config
+) -> CallWatcher | None:
+    if instrumentation is None:
+        return None
+    from aiosmrt.instrumentation._watch import CallWatcher
+
+    return CallWatcher(instrumentation, region=config.region, endpoint_url=config.endpoint_url)

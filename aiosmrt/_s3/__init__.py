@@ -1,0 +1,1 @@
+"""S3 objects: the inputs and results of async inference."""

@@ -1,0 +1,407 @@
+"""Looks for objects in S3 that will come: one poller for each prefix, however many wait.
+
+All that wait for an object below one prefix (the key up to its last slash) share looks. A look
+for one object is a GetObject, which has the object in hand if it is there. A look for several
+is a ListObjectsV2 that begins at the first of them and jumps from page to page over keys that
+nobody waits for: it costs no more requests than there are pages, nor than there are objects
+due. Where the caller may not list, or would read whole pages of years for each that is due,
+each is asked for by itself, so many a second and those first that have waited longest: the
+more there are, the longer are the pauses of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import heapq
+import logging
+import math
+import random
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from aiosmrt._s3.object_errors import (
+    is_absence,
+    is_passing,
+    is_refusal_of_all,
+    is_refusal_of_listing,
+)
+from aiosmrt._s3.object_store import LIST_PAGE_LENGTH, S3Location
+from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from aiosmrt._s3.object_store import ObjectStore, StoredObject
+
+__all__ = ["ResultPoller", "Watch"]
+
+_T = TypeVar("_T")
+
+_logger = logging.getLogger("aiosmrt.async_inference")
+
+# Time for the handles of one `gather` to come together, and no time for a person.
+_FIRST_PAUSE = 0.05
+_GROWTH = 1.6
+_JITTER = (0.8, 1.2)
+# Of one prefix, without a listing: looks at once, and looks in vain in a second.
+_BATCH = 64
+_VAIN_LOOKS = 100
+# How many that are due a page must tell of, on average. Pages come one behind the other, some
+# ten in a second: for fewer, looks for each are sooner done, and S3 charges twelve for a page.
+_WORTH_A_PAGE = 10
+# After how long a listing that was not worth it is tried again.
+_UNLISTED_SECONDS = 60.0
+# Looks that may fail in a row where none has succeeded yet: some 10 s of them.
+_FAILURES = 10
+
+
+class WaitFor(Protocol):
+    """The type of `Transport.wait_for`."""
+
+    async def __call__(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T: ...
+
+
+class Watch:
+    """One wait for one object.
+
+    Attributes:
+        location: Where the object will be.
+        pause: The pause that follows the next look, in seconds.
+        due: When the next look is due, by the loop's clock.
+        arrived: Done when the object is there: with the object if the look has it in hand,
+            with None if it was listed. An AiosmrtError when looking is of no use.
+        is_ambiguous: Whether S3 has answered 403 in a way that fits an object that is not
+            there as well as one that may not be read.
+    """
+
+    def __init__(
+        self, directory: _Directory, location: S3Location, cap: float, pause: float
+    ) -> None:
+        self._directory = directory
+        self._cap = cap
+        self.location = location
+        self.pause = min(max(pause, _FIRST_PAUSE), cap)
+        self.due = 0.0
+        self.arrived: asyncio.Future[StoredObject | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.is_ambiguous = False
+
+    def close(self) -> None:
+        """Ends the wait. Idempotent."""
+        self._directory.remove(self)
+        if self.arrived.cancel() or self.arrived.cancelled():
+            return
+        # Retrieved, or the loop would report it.
+        if self.arrived.exception() is None and (found := self.arrived.result()) is not None:
+            found.close()
+
+    def schedule(self, now: float, jitter: float) -> None:
+        """Sets the time of the next look, each further from the last.
+
+        Args:
+            now: The time, by the loop's clock.
+            jitter: What the pause is multiplied by; the same for all that one look was for,
+                so that they stay together.
+        """
+        self.due = now + self.pause * jitter
+        self.pause = min(self.pause * _GROWTH, self._cap)
+
+
+class ResultPoller:
+    """Waits for objects; one for a session.
+
+    Args:
+        store: Where they will be.
+        wait_for: Awaits what takes part in a wait: for so many seconds, and until the
+            session is closed (`Transport.wait_for`).
+
+    Attributes:
+        store: As given.
+        wait_for: As given.
+    """
+
+    def __init__(self, store: ObjectStore, wait_for: WaitFor) -> None:
+        self.store = store
+        self.wait_for = wait_for
+        self._directories: dict[S3Location, _Directory] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def watch(self, location: S3Location, *, cap: float, pause: float = 0.0) -> Watch:
+        """Begins to look for an object; the first look comes within a tenth of a second.
+
+        Args:
+            location: Where it will be.
+            cap: The longest pause between two looks, in seconds.
+            pause: The pause before the first look, that of a wait which this one goes on from.
+
+        Returns:
+            The wait, which must be closed.
+
+        Raises:
+            TransportError: The session is closed.
+        """
+        if self._closed:
+            raise TransportError("The session is closed")
+        prefix = location.directory
+        directory = self._directories.get(prefix)
+        if directory is None or directory.is_done:
+            self._directories = {
+                known: other for known, other in self._directories.items() if not other.is_done
+            }
+            directory = self._directories[prefix] = _Directory(self.store, prefix, self._tasks)
+        watch = Watch(directory, location, cap, pause)
+        directory.add(watch)
+        return watch
+
+    async def aclose(self) -> None:
+        """Ends every wait with a TransportError, and every look. Idempotent."""
+        self._closed = True
+        for directory in self._directories.values():
+            directory.close(TransportError("The session was closed while a result was awaited"))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.store.aclose()
+
+
+class _Directory:
+    """All that is waited for below one prefix."""
+
+    def __init__(
+        self, store: ObjectStore, prefix: S3Location, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._tasks = tasks  # those of all prefixes, until each is done
+        self._watches: dict[str, list[Watch]] = {}
+        self._is_sorted = True  # that dict, by its keys
+        self._task: asyncio.Task[None] | None = None
+        # Done when a newcomer's look is due before the next one.
+        self._hurry: asyncio.Future[None] | None = None
+        self._wakes_at = math.inf
+        # No look before this, by the loop's clock.
+        self._rests_until = 0.0
+        # No listing before this, by the loop's clock; for ever where the caller may not list.
+        self._lists_from = 0.0
+        # Whether to list for one object too, since GetObject tells too little.
+        self._must_list = False
+        self._has_answered = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return not self._watches
+
+    def add(self, watch: Watch) -> None:
+        watch.schedule(asyncio.get_running_loop().time(), _jitter())
+        key = watch.location.key
+        self._is_sorted = self._is_sorted and key in self._watches
+        self._watches.setdefault(key, []).append(watch)
+        if watch.due < self._wakes_at and self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._tasks.discard)
+
+    def remove(self, watch: Watch) -> None:
+        watches = self._watches.get(watch.location.key, [])
+        if watch in watches:
+            watches.remove(watch)
+            if not watches:
+                del self._watches[watch.location.key]
+        if not self._watches:
+            self._stop()
+
+    def close(self, error: AiosmrtError) -> None:
+        """Ends all waits with an error, and looks no more."""
+        self._fail(error)
+        self._stop()
+
+    def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    def _fail(self, error: AiosmrtError) -> None:
+        for key in list(self._watches):
+            self._settle(key, error)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while self._watches:
+            await self._sleep()
+            due = self._due(loop.time())
+            try:
+                due = await self._look(due)
+                failures = 0
+            except AiosmrtError as error:
+                failures += 1
+                lasting = failures >= _FAILURES and not self._has_answered
+                if lasting or not is_passing(error):
+                    self._fail(error)
+                else:
+                    # An outage is told once, and not at each of its looks.
+                    level = logging.WARNING if failures == 1 else logging.DEBUG
+                    _logger.log(level, "looking below %s failed: %s", self._prefix, error)
+            except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
+                self._fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
+            now, jitter = loop.time(), _jitter()
+            for key in due:
+                for watch in self._watches.get(key, ()):
+                    watch.schedule(now, jitter)
+        self._task = None
+
+    def _due(self, now: float) -> list[str]:
+        """The keys to look for now: for a listing in its order, else a batch of them."""
+        # Ten thousand wait here at times, and the loop with them: hence the plain loops.
+        if now < self._lists_from:
+            overdue: list[tuple[float, str]] = []
+            for key, watches in self._watches.items():
+                when = min([watch.due for watch in watches])
+                if when <= now:
+                    overdue.append((when, key))
+            return [key for _, key in heapq.nsmallest(_BATCH, overdue)]
+        if not self._is_sorted:
+            self._watches = dict(sorted(self._watches.items()))
+            self._is_sorted = True
+        due: list[str] = []
+        for key, watches in self._watches.items():
+            for watch in watches:
+                # Whoever is halfway through a pause is served too, so that looks come together.
+                if watch.due - watch.pause / 2 <= now:
+                    due.append(key)
+                    break
+        return due
+
+    async def _sleep(self) -> None:
+        """Sleeps until the first look is due, newcomers' looks included."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wakes_at = min(
+                watch.due for watches in self._watches.values() for watch in watches
+            )
+            pause = max(self._wakes_at, self._rests_until) - loop.time()
+            if pause <= 0:
+                return
+            self._hurry = loop.create_future()
+            # Not `wait_for`, which up to Python 3.11 loses a cancellation that comes with it.
+            await asyncio.wait({self._hurry}, timeout=pause)
+
+    async def _look(self, due: list[str]) -> list[str]:
+        """Looks for as many as it can, and returns those."""
+        alone = len(self._watches) == 1 and not self._must_list
+        lists = not alone and asyncio.get_running_loop().time() >= self._lists_from
+        listed = await self._list(due) if lists else 0
+        if listed == len(due):
+            return due
+        await self._get_each(due[listed : listed + _BATCH])
+        return due[: listed + _BATCH]
+
+    async def _list(self, due: list[str]) -> int:
+        """Looks by listing; returns for how many, fewer where it cannot be done or is not worth it.
+
+        Args:
+            due: The keys, in order.
+        """
+        at = pages = 0
+        while at < len(due):
+            try:
+                page = await self._store.list_page(self._prefix, _just_before(due[at]))
+            except ServiceError as error:
+                if is_passing(error):
+                    raise
+                page = None
+            if page is None:
+                _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
+                self._lists_from = math.inf
+                return at
+            self._has_answered = True
+            pages += 1
+            for key in page:
+                if key in self._watches:
+                    self._settle(key, None)
+            if len(page) < LIST_PAGE_LENGTH:
+                break
+            behind = bisect_right(due, page[-1])
+            if behind == at:  # a page of keys that `_just_before` did not get past
+                await self._get(due[at])
+            at = max(behind, at + 1)
+            if at < len(due) and at < pages * _WORTH_A_PAGE and not self._must_list:
+                _logger.debug("too many others lie below %s: asking for each", self._prefix)
+                self._lists_from = asyncio.get_running_loop().time() + _UNLISTED_SECONDS
+                return at
+        return len(due)
+
+    async def _get_each(self, keys: list[str]) -> None:
+        outcomes = await asyncio.gather(*map(self._get, keys), return_exceptions=True)
+        in_vain = sum(key in self._watches for key in keys)
+        self._rests_until = asyncio.get_running_loop().time() + in_vain / _VAIN_LOOKS
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _get(self, key: str) -> None:
+        try:
+            found = await self._store.get(S3Location(self._prefix.bucket, key))
+        except ServiceError as error:
+            if is_passing(error) or is_refusal_of_all(error):
+                raise
+            self._has_answered = True
+            if is_absence(error):
+                return
+            if error.code != "AccessDenied" or not await self._may_be_absent(key, error):
+                self._settle(key, error)
+        else:
+            self._has_answered = True
+            self._settle(key, found)
+
+    async def _may_be_absent(self, key: str, error: ServiceError) -> bool:
+        """Whether a 403 may stand for an object that is not there yet.
+
+        It does where the caller may read, but not list. Where the caller may list, the
+        listing tells; else the message may; else only time will.
+        """
+        if is_refusal_of_listing(error):
+            return True
+        if "is not authorized to perform" in error.message:
+            return False
+        if self._lists_from < math.inf:
+            self._must_list = True
+            if await self._list([key]):
+                return key in self._watches
+        for watch in self._watches.get(key, ()):
+            watch.is_ambiguous = True
+        return True
+
+    def _settle(self, key: str, outcome: StoredObject | AiosmrtError | None) -> None:
+        for watch in self._watches.pop(key, ()):
+            if watch.arrived.done():
+                continue
+            if isinstance(outcome, AiosmrtError):
+                # Each who waits raises its own: one for all would gather all their tracebacks.
+                watch.arrived.set_exception(copy.copy(outcome))
+            else:
+                watch.arrived.set_result(outcome)
+                outcome = None  # its bytes can be read once
+        if outcome is not None and not isinstance(outcome, AiosmrtError):
+            outcome.close()
+
+
+def _jitter() -> float:
+    return random.uniform(*_JITTER)  # noqa: S311 - it spreads load
+
+
+def _just_before(key: str) -> str:
+    """A text less than the key, with next to no keys between the two.
+
+    It must be a path to obstore too, which knows no empty segments and no dots for one.
+    """
+    head, last = key[:-1], key[-1]
+    if last.isascii() and last.isalnum() and last != "0":  # before 0 there is the slash
+        # Not `~`, which obstore escapes, and not every S3 then finds the signature right.
+        return f"{head}{chr(ord(last) - 1)}zzz"
+    return head.rstrip(".")

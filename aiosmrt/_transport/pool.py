@@ -1,0 +1,413 @@
+"""The pooled connector: slots, connections and what goes wrong while connecting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.tracing import Trace
+from multidict import CIMultiDict
+from yarl import URL
+
+from aiosmrt._transport.exchange import Exchange
+from aiosmrt._transport.links import IdleLinks, Link
+from aiosmrt._transport.proxies import Proxy
+from aiosmrt._transport.slots import Slots
+from aiosmrt._transport.tls import trust
+from aiosmrt.errors import (
+    ConfigurationError,
+    ConnectError,
+    ConnectTimeoutError,
+    DeadlineExceededError,
+    PoolTimeoutError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aiohttp.connector import Connection
+
+__all__ = ["Transport"]
+
+_T = TypeVar("_T")
+
+
+class _Probe(Trace):
+    """Learns from the connector whether it queued the request and whose connection it gave.
+
+    aiohttp tells this through tracing only. One each time that the connector is asked, so
+    without a session or a TraceConfig behind it.
+    """
+
+    def __init__(self) -> None:
+        self.reused = False
+        self.queued = False
+
+    async def send_connection_reuseconn(self) -> None:
+        self.reused = True
+
+    async def send_connection_queued_start(self) -> None:
+        self.queued = True
+
+    async def send_connection_queued_end(self) -> None:
+        self.queued = False
+
+    async def send_connection_create_start(self) -> None:
+        pass
+
+    async def send_connection_create_end(self) -> None:
+        pass
+
+    async def send_dns_resolvehost_start(self, host: str) -> None:
+        pass
+
+    async def send_dns_resolvehost_end(self, host: str) -> None:
+        pass
+
+    async def send_dns_cache_hit(self, host: str) -> None:
+        pass
+
+    async def send_dns_cache_miss(self, host: str) -> None:
+        pass
+
+
+class Transport:
+    """Connections to one endpoint URL.
+
+    Args:
+        base_url: Scheme, host, port and a path prefix.
+        max_connections: Exchanges at once; more wait in line.
+        connector: A connector of the user's, shared and never closed here; None makes one.
+        tls: As aiohttp takes it: True verifies by the system's certificates; or the path
+            of a file of certificates to trust instead.
+        proxy: The proxy's URL, with its user and password if it wants them; None for none.
+
+    Attributes:
+        host: The Host header's value, for texts and signatures.
+        path_prefix: What stands before every request's path.
+        target_prefix: What stands before that in the request line: the endpoint, for a
+            proxy of plain HTTP.
+        proxy_headers: What such a proxy is told in every request.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        max_connections: int,
+        connector: aiohttp.TCPConnector | None = None,
+        tls: ssl.SSLContext | aiohttp.Fingerprint | bool | str = True,
+        proxy: str | None = None,
+    ) -> None:
+        self._url = URL(base_url, encoded=True)
+        self._proxy = Proxy.parse(proxy) if proxy else None
+        schemes = {self._url.scheme, self._proxy.url.scheme if self._proxy else "http"}
+        # A file of 150 certificates takes 20 ms to read, for nothing where nothing is encrypted.
+        self._tls = True if isinstance(tls, str) and "https" not in schemes else tls
+        self._loading_tls = asyncio.Lock()
+        self._way = f" through the proxy {self._proxy}" if self._proxy else ""
+        if connector is not None and not isinstance(connector, aiohttp.TCPConnector):
+            raise ConfigurationError(
+                f"connector must be an aiohttp.TCPConnector, not {type(connector).__name__}"
+            )
+        self._owns_connector = connector is None
+        self._connector = connector
+        self._slots = Slots(max_connections)
+        self._idle = IdleLinks()
+        self._exchanges: set[Exchange] = set()
+        self._closing: asyncio.Future[None] | None = None
+        self._opened: tuple[aiohttp.TCPConnector, ClientRequest] | None = None
+        self._closed = False
+        self.host = self._url.host_port_subcomponent or ""
+        self.path_prefix = self._url.raw_path.rstrip("/")
+        # A plain-HTTP proxy takes the whole URL as the request's target (RFC 9112, 3.2.2).
+        self.target_prefix = ""
+        self.proxy_headers: tuple[tuple[str, str], ...] = ()
+        if self._proxy is not None and self._url.scheme == "http":
+            self.target_prefix = f"http://{self.host}"
+            if self._proxy.authorization is not None:
+                self.proxy_headers = (("Proxy-Authorization", self._proxy.authorization),)
+
+    async def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
+        """The connector, and the request that stands for all of ours before it."""
+        loop = asyncio.get_running_loop()
+        if isinstance(self._tls, str):
+            async with self._loading_tls:
+                if isinstance(self._tls, str):
+                    # Some 150 certificates: 10 ms and more, not on the loop.
+                    self._tls = await loop.run_in_executor(None, trust, self._tls)
+        self._check_open()
+        if self._opened is None:
+            connector = self._connector
+            if connector is None:
+                # The slots bound the connections: a second limit would be a second queue.
+                connector = self._connector = aiohttp.TCPConnector(limit=0)
+            self._opened = connector, self._make_template(loop, tls=self._tls)
+        elif self._opened[1].loop is not loop:
+            text = "The session belongs to another event loop: open one in each"
+            raise TransportError(text, host=self.host)
+        return self._opened
+
+    def _make_template(
+        self, loop: asyncio.AbstractEventLoop, *, tls: ssl.SSLContext | aiohttp.Fingerprint | bool
+    ) -> ClientRequest:
+        """What the connector reads host, TLS and proxy off: the same for all of a session."""
+        proxy = self._proxy
+        if proxy is None:
+            return ClientRequest("POST", self._url, loop=loop, ssl=tls)
+        if self._url.scheme == "http":
+            # Such a proxy is a server like any other, and learns the rest from each request.
+            return ClientRequest("POST", proxy.url, loop=loop, ssl=tls)
+        headers = None
+        if proxy.authorization is not None:
+            # Not in the URL, which aiohttp keeps in the keys of its pool and shows in errors.
+            # The connector would add a Host, and so change the key after the first request.
+            told = {"Proxy-Authorization": proxy.authorization, "Host": self.host}
+            headers = CIMultiDict(told)
+        return ClientRequest(
+            "POST", self._url, loop=loop, ssl=tls, proxy=proxy.url, proxy_headers=headers
+        )
+
+    async def acquire(
+        self,
+        *,
+        deadline: float | None,
+        connect: float | None,
+        fresh: bool = False,
+        waited: Callable[[float], None] | None = None,
+    ) -> Exchange:
+        """Takes a slot, then a connection.
+
+        Args:
+            deadline: When the whole call ends, by the loop's clock; None for never.
+            connect: Seconds to a connection; the wait for a slot is not among them.
+            fresh: Gives up the pool's idle connections until a new one is made.
+            waited: Told of the seconds for which a slot was waited for, if it was.
+
+        Returns:
+            The exchange, to be released or closed.
+
+        Raises:
+            ConfigurationError: The file of certificates cannot be used.
+            PoolTimeoutError: No slot came free before the deadline.
+            ConnectTimeoutError: No connection was made in ``connect`` seconds.
+            ConnectError: No connection could be made.
+            DeadlineExceededError: The deadline passed while connecting.
+            TransportError: The session is closed.
+        """
+        loop = asyncio.get_running_loop()
+        opened = self._opened
+        if opened is None or opened[1].loop is not loop or self._closed:
+            opened = await self._open()
+        if not self._slots.take_nowait():
+            asked = time.perf_counter()
+            try:
+                await self._slots.take(deadline, self.host)
+            finally:
+                if waited is not None:
+                    waited(time.perf_counter() - asked)
+        try:
+            self._check_open()  # the slot may have been given just before the session was closed
+            if fresh:
+                self._idle.clear()
+            elif deadline is not None:
+                self._remaining(deadline)
+            link = self._idle.take(loop)
+            while link is None:
+                connection, reused = await self._connect(*opened, deadline, connect)
+                link = Link(connection, loop, reused=reused)
+                if self._closed:
+                    link.close()
+                    self._check_open()
+                if reused and (fresh or not link.is_clean):
+                    link.close()
+                    link = None
+            exchange = Exchange(self, link, loop, deadline=deadline)
+        except BaseException:
+            self._slots.give()
+            raise
+        self._exchanges.add(exchange)
+        return exchange
+
+    async def _connect(
+        self,
+        connector: aiohttp.TCPConnector,
+        template: ClientRequest,
+        deadline: float | None,
+        connect: float | None,
+    ) -> tuple[Connection, bool]:
+        probe = _Probe()
+        remaining = None
+        if deadline is not None:
+            remaining = self._remaining(deadline)
+            connect = remaining if connect is None else min(connect, remaining)
+        # A connector of the user's may queue the request behind others: that wait is
+        # the deadline's matter and not connecting.
+        whole = connect if self._owns_connector else remaining
+        limits = aiohttp.ClientTimeout(connect=whole, sock_connect=connect)
+        failure: TransportError
+        cause: BaseException | None
+        try:
+            return await connector.connect(template, [probe], limits), probe.reused
+        except asyncio.TimeoutError as error:
+            failure, cause = self._connect_timeout(probe, connect, remaining), error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            text = f"Cannot connect to {self.host}{self._way}: {_reason(error)}"
+            failure, cause = ConnectError(text, host=self.host), error
+        if self._proxy is not None and self._proxy.authorization is not None:
+            # aiohttp's errors and the frames they hold know what was said to the proxy. So
+            # this is raised out here too: inside of `except` they would be its context.
+            cause = None
+        try:
+            self._check_open()  # else that is why
+            raise failure from cause
+        finally:
+            del failure, cause  # they hold this frame, which would hold them
+
+    def _remaining(self, deadline: float) -> float:
+        """The seconds until the deadline; without any, nothing is to be sent."""
+        remaining = deadline - asyncio.get_running_loop().time()
+        if remaining <= 0:
+            text = "Timeouts.total ran out before a connection was made"
+            raise DeadlineExceededError(text, host=self.host)
+        return remaining
+
+    def _connect_timeout(
+        self, probe: _Probe, connect: float | None, remaining: float | None
+    ) -> TransportError:
+        if probe.queued:
+            text = "No connection of the connector came free until Timeouts.total ran out"
+            return PoolTimeoutError(text, host=self.host)
+        if remaining is not None and connect == remaining:
+            text = "Timeouts.total ran out while connecting"
+            return DeadlineExceededError(text, host=self.host)
+        text = f"No connection{self._way} was made within Timeouts.connect={connect} s"
+        return ConnectTimeoutError(text, host=self.host)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session is not pickled: its connections are its process's own")
+
+    def let_go(self, exchange: Exchange) -> None:
+        """Takes an exchange's slot back."""
+        self._exchanges.discard(exchange)
+        self._slots.give()
+
+    def keep(self, link: Link) -> None:
+        """Takes back a connection whose response is complete."""
+        if not self._owns_connector:
+            # What is idle here would count against the limits that others share.
+            link.release()
+        elif self._closed or link.protocol.should_close:
+            link.close()
+        else:
+            self._idle.put(link)
+
+    async def wait_for(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
+        """Awaits what is not an exchange, but part of a call all the same.
+
+        `asyncio.wait_for` swallows a cancellation that comes together with the result,
+        up to Python 3.11; and it knows nothing of a session's end.
+
+        Args:
+            waiting: What to await; it is cancelled where it is not waited for to its end.
+            seconds: How long; None for as long as it takes.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            asyncio.TimeoutError: It took longer.
+            TransportError: The session was closed.
+        """
+        task = asyncio.ensure_future(waiting)
+        try:
+            await self._wait(seconds, task)
+            if task.done():
+                return task.result()
+            self._check_open()
+            raise asyncio.TimeoutError
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            elif not task.cancelled():
+                task.exception()  # retrieved, should this task have been cancelled
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps between attempts.
+
+        Raises:
+            TransportError: The session was closed.
+        """
+        await self._wait(seconds)
+        self._check_open()
+
+    async def _wait(self, seconds: float | None, *tasks: asyncio.Future[Any]) -> None:
+        """Waits for a task, the session's end, or the time to pass."""
+        if self._closed:
+            return
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+        waited_for = {self._closing, *tasks}
+        await asyncio.wait(waited_for, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            text = "The session is closed: keep it open for as long as calls are made"
+            raise TransportError(text, host=self.host)
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``aclose`` was called."""
+        return self._closed
+
+    async def aclose(self) -> None:
+        """Closes the connections made here; and those in use of a user's connector. Idempotent.
+
+        What waits here for a slot, a connection, an answer or the next attempt gets a
+        TransportError.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._slots.fail(self.host)
+        if self._closing is not None:
+            self._closing.set_result(None)
+        for exchange in list(self._exchanges):
+            text = "The session was closed during the call: let its calls end first"
+            exchange.close(TransportError(text, host=self.host))
+        if self._owns_connector and self._connector is not None:
+            try:
+                # Of it the idle ones are in use: it closes them too, and waits until they are.
+                await self._connector.close()
+            finally:
+                self._idle.clear()
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed, in the words of whoever knows best."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"the certificate was refused: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status} {error.message}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the proxy's answer is not HTTP"
+    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(inner, ssl.SSLError):
+        # Its errno is OpenSSL's, not the system's.
+        return f"the TLS handshake failed ({inner.reason or type(inner).__name__})"
+    if isinstance(inner, OSError) and inner.errno:
+        # asyncio puts "Connect call failed" where strerror belongs, but not for DNS,
+        # whose numbers are not errno's.
+        dns = isinstance(inner, socket.gaierror)
+        return str(inner.strerror) if dns else os.strerror(inner.errno)
+    if isinstance(inner, (ConnectionError, aiohttp.ServerDisconnectedError)):
+        return "the connection was closed while it was being made"
+    return type(inner).__name__

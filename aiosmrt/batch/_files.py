@@ -1,0 +1,290 @@
+"""The files of a run: checked against each other, locked, read and written in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from aiosmrt.batch._output import IndexSet, OutputError, OutputFile, RunFile, drop_failed
+from aiosmrt.batch._report import require_matplotlib, write_report
+from aiosmrt.batch._tables import converter
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from aiosmrt.batch._records import RecordFile
+    from aiosmrt.batch._statistics import BatchSummary, Statistics
+
+__all__ = ["Paths", "RunFiles"]
+
+# What a crash of the machine, not of the process, can cost beyond what is under way.
+_SYNC_SECONDS = 1.0
+# Copying this much into the system's cache takes some 30 microseconds.
+_WRITE_OFF_LOOP = 65_536
+
+_T = TypeVar("_T")
+
+
+class Paths:
+    """Where a run reads and writes.
+
+    Args:
+        source: The input.
+        output: The output.
+        report: The report, None for none.
+
+    Raises:
+        ConfigurationError: Two are one file, a directory does not exist, a format is not
+            known, or what it needs is not installed.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        report: str | os.PathLike[str] | None,
+    ) -> None:
+        self.input = Path(source)
+        self.output = Path(output)
+        self.report = None if report is None else Path(report)
+        self.convert = converter(self.output)
+        # The file that lines are appended to.
+        self.lines = self.output
+        if self.convert is not None:
+            self.lines = self.output.with_name(self.output.name + ".jsonl")
+        if _are_one(self.output, self.input) or _are_one(self.lines, self.input):
+            raise ConfigurationError("the output must not be the input")
+        _check_directory("output", self.output)
+        if self.report is not None:
+            # All that can be told of it before the work.
+            require_matplotlib()
+            if any(_are_one(self.report, path) for path in (self.input, self.output, self.lines)):
+                raise ConfigurationError("the report must be neither the input nor the output")
+            _check_directory("report", self.report)
+
+
+class RunFiles:
+    """What a run reads and writes, and the threads in which it does.
+
+    Args:
+        paths: Where.
+    """
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        # One to read, one to write: neither waits for the other.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
+        self._is_closing = threading.Event()
+        self._run_file: RunFile | None = None
+        self._lines: OutputFile | None = None
+        self._facts: dict[str, Any] = {}
+        self._unwritten: list[bytes] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._synced_at = time.monotonic()
+        self._is_unsynced = False
+        self._failure: OutputError | None = None
+        self.total = 0
+
+    @property
+    def lines(self) -> OutputFile:
+        """The lines that are there."""
+        assert self._lines is not None  # noqa: S101 - for the type checker: after `open`
+        return self._lines
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nobody waits any more for what is being read."""
+        return self._is_closing.is_set()
+
+    async def do(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls a function that blocks."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    async def open(
+        self, records: RecordFile, facts: dict[str, Any], *, resume: bool, retry_failed: bool
+    ) -> None:
+        """Locks the output, checks it against the input, and reads what is there.
+
+        Args:
+            records: The input.
+            facts: What a later run must be given again.
+            resume: Whether an output may be there.
+            retry_failed: Whether its lines that tell an error are given up.
+
+        Raises:
+            ConfigurationError: They do not go together.
+            OutputError: The output cannot be written.
+        """
+        await self.do(partial(self._open, records, facts, resume=resume, retry=retry_failed))
+
+    def _open(
+        self, records: RecordFile, facts: dict[str, Any], *, resume: bool, retry: bool
+    ) -> None:
+        paths = self._paths
+        if not paths.input.is_file():
+            raise ConfigurationError(f"the input {paths.input} is not a file on this machine")
+        self._run_file = RunFile(paths.output)
+        begun = [path for path in (paths.output, paths.lines) if _has_content(path)]
+        if begun and not resume:
+            raise ConfigurationError(
+                f"{begun[0]} is there already: resume goes on with it (--resume), "
+                "or remove it to begin anew"
+            )
+        survey = records.survey(self._is_closing)
+        self._facts = {"input": attrs.asdict(survey), **facts}
+        if begun:
+            self._run_file.check(self._facts)
+        else:
+            self._run_file.write(self._facts)
+        self.total = survey.count
+        self._lines = OutputFile(paths.lines, IndexSet(survey.count))
+        if paths.lines in begun or not begun:
+            if retry and begun:
+                drop_failed(paths.lines)
+            self._lines.open(survey.count, self._is_closing)
+            return
+        # All was done, made into the output, and the journal removed.
+        self._lines.failed = self._run_file.failed()
+        if retry and self._lines.failed:
+            raise ConfigurationError(
+                f"{paths.output} is complete: failed records can be tried again while their "
+                "lines are there, or with a .jsonl output"
+            )
+        for index in range(survey.count):
+            self._lines.done.add(index)
+
+    def append(self, lines: list[bytes]) -> None:
+        """Writes lines: at once where that takes microseconds, else soon, in a thread.
+
+        Args:
+            lines: With their line ends.
+
+        Raises:
+            OutputError: These lines, or some before them, could not be written.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._flushing is not None:
+            self._unwritten += lines
+            return
+        data = b"".join(lines)
+        if time.monotonic() - self._synced_at < _SYNC_SECONDS and len(data) < _WRITE_OFF_LOOP:
+            # Into the system's cache: less than handing it to a thread would take.
+            self.lines.append(data)
+            self._is_unsynced = True
+            return
+        self._unwritten.append(data)
+        self._flushing = asyncio.create_task(self._flush())
+
+    def sync_when_due(self) -> None:
+        """Brings what was written onto the disk, soon; to be called now and then.
+
+        Where answers are few the next one, which would do it too, may take minutes.
+        """
+        if self._flushing is None and self._is_sync_due():
+            self._flushing = asyncio.create_task(self._flush())
+
+    def _is_sync_due(self) -> bool:
+        return self._is_unsynced and time.monotonic() - self._synced_at >= _SYNC_SECONDS
+
+    async def _flush(self) -> None:
+        """Writes what waits; a sync comes due now and then, and writing waits for it."""
+        try:
+            while self._unwritten or self._is_sync_due():
+                data = b"".join(self._unwritten)
+                self._unwritten = []
+                await self.do(self.lines.append, data)
+                self._is_unsynced = True
+                if self._is_sync_due():
+                    await self.do(self.lines.sync)
+                    self._is_unsynced = False
+                    self._synced_at = time.monotonic()
+        except OutputError as error:
+            self._failure = error
+        finally:
+            self._flushing = None
+
+    async def flush(self) -> None:
+        """Waits until the lines handed over are written.
+
+        Raises:
+            OutputError: They could not be.
+        """
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        if self._failure is not None:
+            raise self._failure
+
+    async def finish(self, statistics: Statistics, signal: int | None) -> BatchSummary:
+        """Brings the lines onto the disk, and makes of them what is made of them.
+
+        Args:
+            statistics: The run's.
+            signal: What ended it, None for its own end.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        paths = self._paths
+        await self.flush()
+        await self.do(self.lines.close)
+        summary = statistics.summary(now=time.monotonic(), signal=signal)
+        if paths.convert is not None and summary.is_complete:
+            await self.do(self._convert, paths.convert, summary.failed)
+        if paths.report is not None:
+            await self.do(write_report, paths.report, statistics, summary, paths.input.name)
+        return summary
+
+    def _convert(self, convert: Callable[[Path], None], failed: int) -> None:
+        if self._run_file is not None and self._paths.lines.exists():
+            convert(self._paths.lines)
+            self._run_file.write({**self._facts, "failed": failed})
+            self._paths.lines.unlink()
+
+    async def close(self) -> None:
+        """Closes what is open, and gives the lock back: soon, where it is cancelled meanwhile."""
+        self._is_closing.set()
+        await asyncio.shield(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        # A cancelled run leaves its threads at work; what they have opened is closed too.
+        self._threads.shutdown()
+        try:
+            if self._lines is not None:
+                self._lines.close()
+        finally:
+            if self._run_file is not None:
+                self._run_file.close()
+
+
+def _check_directory(name: str, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the {name}'s directory {path.parent} does not exist")
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    if one.resolve() == other.resolve():
+        return True
+    return one.exists() and other.exists() and one.samefile(other)  # by a hard link

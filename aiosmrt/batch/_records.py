@@ -1,0 +1,419 @@
+"""Input files to records: JSON Lines, CSV and Parquet, read from front to back.
+
+Everything here blocks, and belongs in a thread. A record is what gets one line of the
+output; its index counts records from 0, blank lines left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from datetime import date, time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+
+import attrs
+
+from aiosmrt.batch._arrow import load_pyarrow
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from threading import Event
+
+__all__ = ["Record", "RecordFile", "Survey", "open_records", "row_record", "table_rows"]
+
+# Ten times what the service takes. A longer line is a file of another format, read
+# whole into memory.
+_LONGEST_LINE = 67_108_864
+_CHUNK = 1_048_576
+_BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8
+
+
+@attrs.frozen
+class Record:
+    """One record of the input.
+
+    Attributes:
+        index: Its position, from 0.
+        key: The key field's value, else the index.
+        body: What is sent.
+        fault: Why it cannot be sent, None where it can.
+    """
+
+    index: int
+    key: Any
+    body: bytes = attrs.field(repr=False)
+    fault: str | None = None
+
+
+@attrs.frozen
+class Survey:
+    """What a first pass over the input tells.
+
+    Attributes:
+        digest: Of all its bytes, BLAKE2b-256 in hex.
+        size: Its length in bytes.
+        count: How many records it has.
+    """
+
+    digest: str
+    size: int
+    count: int
+
+
+class RecordFile(Protocol):
+    """An input file of one format."""
+
+    content_type: str
+    """Of one record's body."""
+
+    joined_content_type: str
+    """Of several bodies joined by newlines."""
+
+    def survey(self, stopped: Event) -> Survey:
+        """Reads it once, until the end or until it is stopped.
+
+        Args:
+            stopped: When it is set, nobody waits for this any more.
+
+        Raises:
+            ConfigurationError: It is not of this format.
+            InterruptedError: It was stopped.
+        """
+        ...
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        ...
+
+
+def open_records(path: Path, key_field: str | None, *, header: bool) -> RecordFile:
+    """Chooses the format by the file's suffix.
+
+    Args:
+        path: ``.jsonl``, ``.ndjson`` or ``.json`` (a value a line), ``.csv``, ``.parquet``.
+        key_field: The field, or column, of the key; None is the index.
+        header: Whether a CSV file's first line names its columns.
+
+    Raises:
+        ConfigurationError: The suffix is another, or the options do not go together.
+    """
+    suffix = path.suffix.lower()
+    if header and suffix != ".csv":
+        raise ConfigurationError("header is for CSV files: no other has a header line")
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return JsonLinesFile(path, key_field)
+    if suffix == ".csv":
+        return CsvFile(path, key_field, header=header)
+    if suffix == ".parquet":
+        return ParquetFile(path, key_field)
+    raise ConfigurationError(
+        f"the input must be a .jsonl, .ndjson, .json, .csv or .parquet file, not {path.name!r}"
+    )
+
+
+class JsonLinesFile:
+    """A JSON value a line, sent as it stands there."""
+
+    content_type = "application/json"
+    joined_content_type = "application/jsonlines"
+
+    def __init__(self, path: Path, key_field: str | None) -> None:
+        self._path = path
+        self._key_field = key_field
+
+    def survey(self, stopped: Event) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = count = 0
+        for line in _lines(self._path):
+            _check(stopped)
+            digest.update(line)
+            size += len(line)
+            count += not line.isspace()
+        return Survey(digest.hexdigest(), size, count)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        index = -1
+        for number, line in enumerate(_lines(self._path), start=1):
+            if line.isspace():
+                continue
+            index += 1
+            if wanted(index):
+                yield self._record(index, number, line)
+
+    def _record(self, index: int, number: int, line: bytes) -> Record:
+        body = line.strip()
+        if number == 1:
+            body = body.removeprefix(_BOM)
+        try:
+            value = _DECODER.decode(body.decode())
+        except (ValueError, RecursionError):
+            return Record(index, index, body, f"line {number} of the input is not a JSON value")
+        if self._key_field is None or not isinstance(value, dict):
+            return Record(index, index, body)
+        fields = cast("dict[str, Any]", value)
+        return Record(index, fields.get(self._key_field, index), body)
+
+
+class CsvFile:
+    """A record a row, sent as the row stands there, but without the key's column."""
+
+    content_type = "text/csv"
+    joined_content_type = "text/csv"
+
+    def __init__(self, path: Path, key_field: str | None, *, header: bool) -> None:
+        if key_field is not None and not header:
+            raise ConfigurationError(
+                "key_field names a column: the CSV file must have a header line that names it, "
+                "and header be given (--header)"
+            )
+        self._path = path
+        self._key_field = key_field
+        self._header = header
+
+    def survey(self, stopped: Event) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = count = 0
+        for _, row in _rows(self._path):
+            _check(stopped)
+            digest.update(row)
+            size += len(row)
+            count += not row.isspace()
+        return Survey(digest.hexdigest(), size, max(count - self._header, 0))
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        column: int | None = None
+        index = -1 - self._header
+        for number, row in _rows(self._path):
+            if row.isspace():
+                continue
+            index += 1
+            if index == -1:
+                column = self._key_column(row)
+            elif wanted(index):
+                yield self._record(index, number, row, column)
+
+    def _key_column(self, row: bytes) -> int | None:
+        if self._key_field is None:
+            return None
+        try:
+            (names,) = csv.reader([row.decode("utf-8-sig").rstrip("\r\n")])
+            return names.index(self._key_field)
+        except (ValueError, csv.Error):
+            raise ConfigurationError(
+                f"the CSV file's header line has no column {self._key_field!r}"
+            ) from None
+
+    def _record(self, index: int, number: int, row: bytes, column: int | None) -> Record:
+        body = row.rstrip(b"\r\n")
+        if index == 0 and not self._header:
+            body = body.removeprefix(_BOM)
+        if column is None:
+            return Record(index, index, body)
+        fields = _fields(body)
+        try:
+            field = fields.pop(column).decode()
+            # Given whole, with the newlines that its quotes hold.
+            key = "".join(next(csv.reader(io.StringIO(field, newline="")), ()))
+        except (ValueError, IndexError, csv.Error):
+            return Record(index, index, body, f"line {number} of the input is not such a CSV row")
+        # A row of one empty field is no blank line.
+        return Record(index, key, b'""' if fields == [b""] else b",".join(fields))
+
+
+class ParquetFile:
+    """A record a row, sent as a JSON object of its columns."""
+
+    content_type = "application/json"
+    joined_content_type = "application/jsonlines"
+
+    def __init__(self, path: Path, key_field: str | None) -> None:
+        pyarrow, self._parquet = load_pyarrow()
+        self._invalid: type[Exception] = pyarrow.ArrowException
+        self._path = path
+        self._key_field = key_field
+
+    def survey(self, stopped: Event) -> Survey:
+        """Reads it once."""
+        digest = hashlib.blake2b(digest_size=32)
+        size = 0
+        with self._path.open("rb") as file:
+            for chunk in iter(partial(file.read, _CHUNK), b""):
+                _check(stopped)
+                digest.update(chunk)
+                size += len(chunk)
+        try:
+            with self._parquet.ParquetFile(self._path) as file:
+                names, count = file.schema_arrow.names, file.metadata.num_rows
+        except self._invalid:
+            raise ConfigurationError(f"{self._path.name} is not a Parquet file") from None
+        if self._key_field is not None and self._key_field not in names:
+            raise ConfigurationError(f"the Parquet file has no column {self._key_field!r}")
+        return Survey(digest.hexdigest(), size, count)
+
+    def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
+        """The records whose index is wanted."""
+        index = -1
+        with self._parquet.ParquetFile(self._path) as file:
+            for batch in self._batches(file):
+                for row in table_rows(batch):
+                    index += 1
+                    if wanted(index):
+                        yield row_record(index, row, self._key_field)
+
+    def _batches(self, file: Any) -> Iterator[Any]:
+        read = 0
+        try:
+            for batch in file.iter_batches(batch_size=256):
+                yield batch
+                read += batch.num_rows
+        except (self._invalid, OSError) as error:
+            raise ConfigurationError(
+                f"{self._path.name} is damaged behind its row {read}: {error}"
+            ) from error
+
+
+def table_rows(table: Any) -> list[dict[str, Any] | None]:
+    """The rows of an Arrow table, or a batch, as Python values by column.
+
+    Returns:
+        None for a row that holds what Python's types cannot: nanoseconds, the year 10000.
+    """
+    try:
+        rows: list[dict[str, Any] | None] = table.to_pylist()
+    except (ValueError, OverflowError, NotImplementedError):  # Arrow's own are these too
+        if table.num_rows == 1:
+            return [None]
+        parts = [table.slice(number, 1) for number in range(table.num_rows)]
+        rows = [row for part in parts for row in table_rows(part)]
+    return rows
+
+
+def row_record(index: int, row: dict[str, Any] | None, key_field: str | None) -> Record:
+    """A table's row as a record: a JSON object of its columns.
+
+    Args:
+        index: The record's.
+        row: By column, what Arrow gives as Python values; None where it cannot.
+        key_field: The column of the key; None is the index.
+    """
+    if row is None:
+        return Record(index, index, b"", f"row {index} of the input has no form in Python")
+    try:
+        key = index if key_field is None else _json_default(row[key_field])
+        text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)
+        return Record(index, key, text.encode())
+    except (TypeError, ValueError):
+        return Record(index, index, b"", f"row {index} of the input has no JSON form")
+
+
+def _json_default(value: Any) -> Any:
+    """What a column holds, as JSON has it."""
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if value is None or isinstance(value, (str, int, float, list, dict)):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    return str(value)  # decimals, durations
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity, which Python takes and JSON does not have."""
+    raise ValueError(name)
+
+
+# Made once: json.loads makes its own anew for such an option.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _check(stopped: Event) -> None:
+    if stopped.is_set():
+        raise InterruptedError
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
+            number += 1
+            if len(line) == _LONGEST_LINE:
+                raise ConfigurationError(
+                    f"line {number} of {path.name} is longer than {_LONGEST_LINE} bytes: "
+                    "is it of another format, or without line ends?"
+                )
+            yield line
+
+
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """CSV rows with the number of their first line; a quoted field may hold line ends."""
+    held: list[bytes] = []
+    is_quoted = False
+    length = first = 0
+    for number, line in enumerate(_lines(path), start=1):
+        first = first or number
+        held.append(line)
+        length += len(line)
+        if b'"' in line:
+            is_quoted = _ends_quoted(line, is_quoted, starts_row=len(held) == 1)
+        if is_quoted and length < _LONGEST_LINE:
+            continue
+        yield first, b"".join(held)
+        held = []
+        length = first = 0
+        is_quoted = False
+    if held:
+        yield first, b"".join(held)
+
+
+def _ends_quoted(line: bytes, is_quoted: bool, *, starts_row: bool) -> bool:  # noqa: FBT001
+    """Whether a line ends within a quoted field, as the csv module reads it.
+
+    Only a quote that begins a field quotes it (RFC 4180, 2.5): 5" is five inches.
+    """
+    at = 0
+    if starts_row and line.removeprefix(_BOM).startswith(b'"'):
+        is_quoted, at = True, line.index(b'"') + 1
+    while True:
+        if is_quoted:
+            at = line.find(b'"', at) + 1
+            if not at:
+                return True
+            if line.startswith(b'"', at):  # a doubled one, which is in the field
+                at += 1
+            else:
+                is_quoted = False
+        else:
+            at = line.find(b',"', at) + 2
+            if at < 2:
+                return False
+            is_quoted = True
+
+
+def _fields(row: bytes) -> list[bytes]:
+    """A row's fields as they stand there, quotes and all.
+
+    Not by the csv module, whose fields end at 128 KiB: an image in Base64 is longer.
+    """
+    fields: list[bytes] = []
+    begin = 0
+    while True:
+        at = begin
+        if row.startswith(b'"', begin):
+            at = row.find(b'"', begin + 1)
+            while row.startswith(b'""', at):  # a doubled one, which is in the field
+                at = row.find(b'"', at + 2)
+        end = row.find(b",", at) if at >= 0 else -1
+        if end < 0:
+            return [*fields, row[begin:]]
+        fields.append(row[begin:end])
+        begin = end + 1

@@ -1,0 +1,341 @@
+"""A file of records through an endpoint into a file of results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from contextlib import nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from aiosmrt._client.client import check_count
+from aiosmrt.batch._answers import RecordFaultError, answer_lines, fault_line
+from aiosmrt.batch._files import Paths, RunFiles
+from aiosmrt.batch._records import RecordFile, open_records
+from aiosmrt.batch._statistics import Statistics
+from aiosmrt.errors import ConfigurationError, CredentialsError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+
+    from aiosmrt._aws.retries import RetryPolicy
+    from aiosmrt._client.many import BatchItems
+    from aiosmrt._client.session import Session
+    from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
+    from aiosmrt.batch._records import Record
+    from aiosmrt.batch._statistics import BatchSummary, Progress
+
+__all__ = ["run"]
+
+# How often `progress` is called.
+_PROGRESS_SECONDS = 0.25
+# Read ahead in one go of the thread: enough to be worth it, little enough to hold.
+_RECORDS_AT_ONCE = 256
+_BYTES_AT_ONCE = 1_048_576
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def run(
+    session: Session,
+    endpoint_name: str,
+    input: str | os.PathLike[str],  # noqa: A002 - the word users look for
+    output: str | os.PathLike[str],
+    *,
+    concurrency: int | Literal["auto"] = 64,
+    max_concurrency: int | None = None,
+    rate: float | None = None,
+    records_per_request: int = 1,
+    key_field: str | None = None,
+    header: bool = False,
+    resume: bool = False,
+    retry_failed: bool = False,
+    report: str | os.PathLike[str] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    handle_signals: bool = False,
+    drain_timeout: float = 30.0,
+    content_type: str | None = None,
+    accept: str | None = None,
+    custom_attributes: str | None = None,
+    target_model: str | None = None,
+    target_variant: str | None = None,
+    target_container_hostname: str | None = None,
+    enable_explanations: str | None = None,
+    inference_component_name: str | None = None,
+    timeouts: Timeouts | None = None,
+    retries: RetryPolicy | None = None,
+) -> BatchSummary:
+    """Invokes an endpoint for every record of a file, and writes a line for each.
+
+        async with aiosmrt.Session(region="eu-west-1") as session:
+            summary = await aiosmrt.batch.run(session, "my-endpoint", "in.jsonl", "out.jsonl")
+
+    A line of the output is ``{"key", "index", "output", "content_type", "error",
+    "attempts", "latency"}``, in the order in which answers come. A record that fails has
+    its line too, and is tried again by a later run only where that is asked for. Beside
+    the output lies ``OUTPUT.run``, which holds what a later run must be given again, and
+    the lock.
+
+    Cancelled, it stops at once; what is in the output stays whole and can be resumed, as
+    after a crash: the records under way are sent again then, no other.
+
+    Args:
+        session: Makes the calls. Give it ``max_connections`` of at least ``concurrency``.
+        endpoint_name: The endpoint.
+        input: A ``.jsonl`` (or ``.ndjson``, ``.json``) file of one JSON value a line,
+            each sent as it stands; a ``.csv`` file, each row sent without the key's column;
+            a ``.parquet`` file, each row sent as a JSON object.
+        output: A ``.jsonl``, ``.csv`` or ``.parquet`` file. The last two appear when all
+            is done, made from a journal beside them, ``OUTPUT.jsonl``.
+        concurrency: How many requests are under way at once; ``auto`` finds it out.
+        max_concurrency: The most that ``auto`` goes to; None is the session's
+            ``max_connections``.
+        rate: The most requests a second; None is no limit.
+        records_per_request: How many records one request carries, joined by newlines; the
+            answer must have as many lines, or be a JSON list of as many elements (alone, or
+            as ``predictions`` of an object). A request that fails fails all of its records.
+        key_field: The field, or column, whose value is the key; without one, and where a
+            record has no such field, the key is the index.
+        header: Whether a CSV file's first line names its columns.
+        resume: Goes on with an output that is there: what has a line is not sent again.
+            Without an output, it begins one.
+        retry_failed: With ``resume``, gives the lines up that tell an error, and sends their
+            records again.
+        report: Where to write an HTML page with plots of this run; needs matplotlib.
+        progress: Called four times a second, and at the end.
+        handle_signals: Whether SIGINT and SIGTERM end the run by reading no further and
+            waiting for what is under way; a second one does not wait. In the main thread.
+        drain_timeout: The seconds of that wait.
+        content_type: The requests' MIME type; None is the input format's:
+            ``application/json``, ``text/csv``, several JSON records ``application/jsonlines``.
+        accept: The MIME type wanted of the answers.
+        custom_attributes: Passed to the container.
+        target_model: The model of a multi-model endpoint.
+        target_variant: The production variant.
+        target_container_hostname: The container of a multi-container endpoint.
+        enable_explanations: A JMESPath expression for Clarify.
+        inference_component_name: The inference component.
+        timeouts: Each request's time limits in place of the session's.
+        retries: Each request's retry policy in place of the session's.
+
+    Returns:
+        How it ended. ``failed`` counts the lines that tell an error; ``is_complete`` is
+        False when a signal ended it.
+
+    Raises:
+        ConfigurationError: The output is there and ``resume`` was not given; it is of
+            another input or of other parameters; another run is writing it; a format is
+            not known.
+        ParameterValidationError: A parameter breaks its constraint.
+        CredentialsError: There are no credentials, or no more: no other record could be
+            sent either. What has been done can be resumed.
+        OutputError: The output cannot be written: a full disk. It can be resumed.
+        OSError: The input cannot be read.
+    """
+    if retry_failed and not resume:
+        raise ConfigurationError("retry_failed goes with resume")
+    paths = Paths(input, output, report)
+    form = _Form(open_records(paths.input, key_field, header=header), records_per_request)
+    parameters: dict[str, Any] = {"content_type": content_type or form.content_type()}
+    parameters |= {"accept": accept, "custom_attributes": custom_attributes}
+    parameters |= {"target_model": target_model, "target_variant": target_variant}
+    parameters["target_container_hostname"] = target_container_hostname
+    parameters["enable_explanations"] = enable_explanations
+    parameters["inference_component_name"] = inference_component_name
+    how: dict[str, Any] = {"concurrency": concurrency, "max_concurrency": max_concurrency}
+    how |= {"rate": rate, "timeouts": timeouts, "retries": retries}
+    facts = {"endpoint_name": endpoint_name, "region": session.region, **parameters}
+    facts |= {"key_field": key_field, "header": header, "records_per_request": records_per_request}
+    files = RunFiles(paths)
+    try:
+        await files.open(form.records, facts, resume=resume, retry_failed=retry_failed)
+        batch = _Run(files, form)
+        items = session.invoke_many(endpoint_name, batch.requests(), **how, **parameters)
+        with batch.drain_on_signals(drain_timeout) if handle_signals else nullcontext():
+            await batch.consume(items, progress)
+        return await files.finish(batch.statistics, batch.signal)
+    finally:
+        await files.close()
+
+
+@attrs.frozen
+class _Form:
+    """How records become requests.
+
+    Attributes:
+        records: The input.
+        size: How many records one request carries.
+    """
+
+    records: RecordFile
+    size: int
+
+    def __attrs_post_init__(self) -> None:
+        check_count("records_per_request", self.size)
+
+    def content_type(self) -> str:
+        """Of a request."""
+        return self.records.content_type if self.size == 1 else self.records.joined_content_type
+
+
+class _Run:
+    """What happens between the files."""
+
+    def __init__(self, files: RunFiles, form: _Form) -> None:
+        self._files = files
+        self._form = form
+        #: That which came, and stops it.
+        self.signal: int | None = None
+        self._consuming: asyncio.Future[None] | None = None
+        self._is_forced = False
+        # How many records of the input have been passed, those of earlier runs included.
+        self._read = 0
+        lines = files.lines
+        self.statistics = Statistics(
+            files.total, len(lines.done), lines.failed, now=time.monotonic()
+        )
+
+    async def requests(self) -> AsyncIterator[tuple[list[Record], bytes]]:
+        """The requests: their records in the place of the key, and their bodies."""
+        records = self._form.records.read(self._is_wanted)
+        groups = _grouped(records, self._form.size)
+        while taken := await self._files.do(_take, groups):
+            for group in taken:
+                if self.signal is not None:
+                    return
+                faulty = [record for record in group if record.fault is not None]
+                if faulty:
+                    self._refuse(faulty)
+                # An answered record counts as under way until its line is written: no
+                # crash then costs more than `concurrency` requests.
+                await self._files.flush()
+                sound = [record for record in group if record.fault is None]
+                if sound:
+                    yield sound, b"\n".join([record.body for record in sound])
+        if self._read != self._files.total:
+            raise self._changed()
+
+    def _is_wanted(self, index: int) -> bool:
+        if self._files.is_closing:  # of a long input all but the end may be done
+            raise InterruptedError
+        self._read = index + 1
+        if index >= self._files.total:
+            raise self._changed()
+        return index not in self._files.lines.done
+
+    def _changed(self) -> ConfigurationError:
+        return ConfigurationError(
+            "the input was changed while it was read: run what it is now with another output"
+        )
+
+    def _refuse(self, records: list[Record]) -> None:
+        errors = [RecordFaultError(record.fault or "") for record in records]
+        self.statistics.add(errors, attempts=0, latency=None, concurrency=0, now=time.monotonic())
+        self._files.append([fault_line(record) for record in records])
+
+    async def consume(
+        self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
+    ) -> None:
+        """Writes a line for every record, to the end or until it is told to stop."""
+        self._consuming = consuming = asyncio.ensure_future(self._consume(items))
+        ticking = asyncio.ensure_future(self._tick(items, progress))
+        # It ends by what `progress` raises, and that ends the run.
+        ticking.add_done_callback(lambda _: consuming.cancel())
+        try:
+            await consuming
+        except asyncio.CancelledError:
+            if ticking.done():
+                ticking.result()
+            if not self._is_forced:
+                raise
+        finally:
+            ticking.cancel()
+            await asyncio.wait([ticking])
+        if progress is not None:
+            progress(self._progress(items))
+
+    async def _consume(self, items: BatchItems[InvokeEndpointOutput]) -> None:
+        async with items:
+            async for item in items:
+                if isinstance(item.error, CredentialsError):
+                    raise item.error  # a million lines of it would help nobody
+                lines, errors = answer_lines(item.key, item, joined=self._form.size > 1)
+                self.statistics.add(
+                    errors,
+                    attempts=item.attempts,
+                    latency=item.latency if item.attempts else None,
+                    concurrency=items.concurrency,
+                    now=time.monotonic(),
+                )
+                self._files.append(lines)
+
+    async def _tick(
+        self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
+    ) -> None:
+        while True:
+            if progress is not None:
+                progress(self._progress(items))
+            self._files.sync_when_due()
+            await asyncio.sleep(_PROGRESS_SECONDS)
+
+    def _progress(self, items: BatchItems[InvokeEndpointOutput]) -> Progress:
+        return self.statistics.progress(
+            concurrency=items.concurrency,
+            in_flight=items.in_flight,
+            is_stopping=self.signal is not None,
+            now=time.monotonic(),
+        )
+
+    @contextlib.contextmanager
+    def drain_on_signals(self, timeout: float) -> Generator[None]:
+        """Stops on the first SIGINT or SIGTERM, and at once on the second."""
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+
+        def stop(number: int) -> None:
+            if self.signal is not None:
+                self._force()
+                return
+            self.signal = number
+            timers.append(loop.call_later(timeout, self._force))
+
+        def on_signal(number: int, _frame: object) -> None:
+            loop.call_soon_threadsafe(stop, number)
+
+        # Not the loop's own handlers: those are not on Windows, and could not give back
+        # the ones that were there.
+        before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for timer in timers:
+                timer.cancel()
+
+    def _force(self) -> None:
+        self._is_forced = True
+        if self._consuming is not None:
+            self._consuming.cancel()
+
+
+def _grouped(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    while group := list(islice(records, size)):
+        yield group
+
+
+def _take(groups: Iterator[list[Record]]) -> list[list[Record]]:
+    """The next records, as many as are worth a turn of the thread."""
+    taken: list[list[Record]] = []
+    count = size = 0
+    for group in groups:
+        taken.append(group)
+        count += len(group)
+        size += sum([len(record.body) for record in group])
+        if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
+            break
+    return taken

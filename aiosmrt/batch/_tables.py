@@ -1,0 +1,145 @@
+"""The finished lines as CSV or Parquet, which cannot be appended to line by line.
+
+A run writes JSON Lines whatever its output is to be: that is what a crash cannot spoil.
+For another format these lines are a journal, ``OUTPUT.jsonl``, which is turned into
+the output when it is complete. Blocks; belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt.batch._arrow import load_pyarrow
+from aiosmrt.batch._output import OutputError
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["converter", "to_row", "to_table"]
+
+_COLUMNS = (
+    "key",
+    "index",
+    "output",
+    "content_type",
+    "error_type",
+    "error_code",
+    "error_message",
+    "error_status_code",
+    "attempts",
+    "latency",
+)
+_ERROR_FIELDS = ("type", "code", "message", "status_code")
+# Of any text: a model's answers, and what its container's headers say.
+_TEXTS = ("key", "output", "content_type", "error_message")
+# Of a row group, which is held in memory until it is written: so many rows, or so long.
+_ROWS_AT_ONCE = 10_000
+_CHARACTERS_AT_ONCE = 33_554_432
+
+
+def converter(output: Path) -> Callable[[Path], None] | None:
+    """Chooses by the output's suffix what turns the journal into it.
+
+    Args:
+        output: ``.jsonl`` or ``.ndjson``, ``.csv``, ``.parquet``.
+
+    Returns:
+        What is to be called with the journal, and puts the output in its place in one
+        step; None for JSON Lines, which are the output.
+
+    Raises:
+        ConfigurationError: The suffix is another, or pyarrow is not installed.
+    """
+    suffix = output.suffix.lower()
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return None
+    if suffix == ".csv":
+        write = _write_csv
+    elif suffix == ".parquet":
+        load_pyarrow()  # so that it is missed before the work, not after
+        write = _write_parquet
+    else:
+        raise ConfigurationError(
+            f"the output must be a .jsonl, .ndjson, .json, .csv or .parquet file, not "
+            f"{output.name!r}"
+        )
+
+    def convert(journal: Path) -> None:
+        part = output.with_name(output.name + ".part")
+        try:
+            write(_rows(journal), part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(output)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()  # what a full disk needs is room
+            raise OutputError(output, error) from error
+
+    return convert
+
+
+def _rows(journal: Path) -> Iterator[dict[str, Any]]:
+    with journal.open("rb") as file:
+        yield from map(to_row, file)
+
+
+def to_row(line: bytes) -> dict[str, Any]:
+    """A line of the output as a row: a value for each column."""
+    row: dict[str, Any] = json.loads(line)
+    error: dict[str, Any] = row.pop("error") or {}
+    row |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
+    for name in _TEXTS:
+        row[name] = _text(row[name])
+    return row
+
+
+def _text(value: Any) -> str | None:
+    """A cell for what can be anything: text as it is, the rest as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Half of a surrogate pair, which JSON and bad headers can name and no file can hold.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([row[name] for name in _COLUMNS] for row in rows)
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    _, pq = load_pyarrow()
+    with pq.ParquetWriter(path, to_table([]).schema) as writer:
+        for group in _row_groups(rows):
+            writer.write_table(to_table(group))
+
+
+def _row_groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    length = 0
+    for row in rows:
+        group.append(row)
+        length += len(row["output"] or "")
+        if len(group) == _ROWS_AT_ONCE or length >= _CHARACTERS_AT_ONCE:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group
+
+
+def to_table(rows: list[dict[str, Any]]) -> Any:
+    """Rows as an Arrow table, whose columns have the same types whatever the rows hold."""
+    pa, _ = load_pyarrow()
+    types: dict[str, Any] = dict.fromkeys(_COLUMNS, pa.string())
+    types |= {"index": pa.int64(), "latency": pa.float64()}
+    types |= dict.fromkeys(("error_status_code", "attempts"), pa.int32())
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

@@ -1,0 +1,144 @@
+"""Bytes to JSON values, one on each line (JSON Lines, NDJSON).
+
+A line that holds spaces and tabs only is skipped: LMI, for one, sends some between its
+values. What Python's ``json`` reads beyond the standard, NaN and Infinity, is read
+here too, because Python servers send it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from aiosmrt.errors import InvalidMessageError
+from aiosmrt.framing._lines import LineSplitter
+from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["JSONLinesDecoder", "parse_json", "why_not_json"]
+
+_decode = json.JSONDecoder().decode
+
+
+def why_not_json(error: ValueError | RecursionError, start: int = 0) -> str:
+    """Says why Python's ``json`` refused a text, without quoting it.
+
+    Args:
+        error: What it raised.
+        start: Where in the text the value began.
+    """
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.rstrip(': ')} at its character {error.pos - start}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "a number has too many digits"
+
+
+def parse_json(text: str, kind: str, number: int) -> Any:
+    """Parses one whole JSON text.
+
+    Args:
+        text: The text.
+        kind: What it came in, for the error: ``line`` or ``event``.
+        number: Which one of the stream, from 1.
+
+    Raises:
+        InvalidMessageError: It is not JSON; the error says where, and quotes nothing.
+    """
+    try:
+        return _decode(text)
+    except (ValueError, RecursionError) as error:
+        reason = why_not_json(error)
+    # Outside the handler: a JSONDecodeError holds the payload, and would be this
+    # error's context.
+    raise InvalidMessageError(f"The JSON of {kind} {number} is malformed: {reason}")
+
+
+class JSONLinesDecoder:
+    """Decodes a payload of one JSON value on each line.
+
+        decoder.receive_data(chunk)
+        for value in decoder:
+            ...
+        decoder.receive_eof()
+        for value in decoder:            # of the last line, when nothing ended it
+            ...
+
+    Lines end with CR, LF or CRLF. Iteration yields the values that are whole now; after
+    more data it can be done again, and leaving it early loses nothing. ``receive_data``
+    and ``receive_eof`` raise nothing for what the bytes say: iteration does, after
+    every value before the fault, and again each time; data after a fault is dropped.
+    Not for use by several threads at once.
+    """
+
+    __slots__ = ("_lines", "_number", "_splitter")
+
+    def __init__(self, max_line_length: int = MAX_LENGTH) -> None:
+        """Makes a decoder for one payload.
+
+        Args:
+            max_line_length: The most bytes that one line may have, its end not counted;
+                64 MiB by default. It bounds what the decoder buffers.
+
+        Raises:
+            ValueError: The limit is below 1.
+        """
+        self._splitter = LineSplitter(max_line_length, skip_bom=True)
+        self._lines: deque[bytes] = deque()
+        self._number = 0  # of lines parsed so far
+
+    def receive_data(self, data: BytesLike) -> None:
+        """Takes the next bytes of the payload, of any length.
+
+        Raises:
+            TypeError: ``data`` is not bytes-like.
+            RuntimeError: ``receive_eof`` was called before.
+        """
+        self._lines.extend(self._splitter.split(data))
+
+    def receive_eof(self) -> None:
+        """Tells that the payload has ended; iterate once more after it."""
+        self._splitter.ended = True
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields the values that are whole now, and after ``receive_eof`` the last one.
+
+        Raises:
+            InvalidMessageError: A line is not JSON, or not UTF-8; the text says which.
+            MessageTooLargeError: A line is past the limit.
+            StreamTruncatedError: The payload has ended in a line that is not JSON. The
+                error's ``leftover`` holds the bytes of that line.
+        """
+        lines, splitter = self._lines, self._splitter
+        while lines:
+            line = lines.popleft()
+            self._number += 1
+            if line.strip(b" \t"):
+                try:
+                    value = self._parse(line)
+                except InvalidMessageError as error:
+                    lines.clear()
+                    splitter.fail(error)
+                    break
+                yield value
+        if (
+            splitter.ended
+            and splitter.fault is None
+            and (rest := splitter.take_rest()).strip(b" \t")
+        ):
+            self._number += 1
+            try:
+                value = self._parse(rest)
+            except InvalidMessageError:
+                splitter.fail(unfinished("a line", rest))
+            else:
+                yield value
+        if splitter.fault is not None:
+            raise copy(splitter.fault)
+
+    def _parse(self, line: bytes) -> Any:
+        return parse_json(decode_utf8(line, "line", self._number), "line", self._number)

@@ -1,0 +1,269 @@
+"""Bytes to server-sent events.
+
+The rules are those of the WHATWG HTML standard, section 9.2.6, "Interpreting an event
+stream" (https://html.spec.whatwg.org/multipage/server-sent-events.html):
+
+- A byte order mark at the start is skipped. Lines end with CR, LF or CRLF; an empty one
+  ends an event. A line that begins with a colon is a comment.
+- A field is a name, and after the first colon its value, less one space in front.
+  ``data`` adds a line, ``event`` names the event, ``id`` sets the last event ID unless
+  it holds NUL, ``retry`` of ASCII digits only sets the reconnection time; others are
+  ignored.
+- An event without a ``data`` field is not handed out; its ``id`` and ``retry`` hold for
+  the next one.
+
+Where a browser has nobody to tell, this decoder raises: it does not replace bytes that
+are not UTF-8, nor drop in silence an event that the payload's end has cut off, nor make an
+answer of nothing out of lines that are no event's: an error page, or JSON Lines.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import attrs
+
+from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
+from aiosmrt.framing._lines import LineSplitter
+from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["SSEDecoder", "ServerSentEvent"]
+
+# More digits make no time that anyone waits, and past 4,300 int() refuses.
+_MAX_RETRY_DIGITS = 18
+
+_FIELDS = (b"data", b"event", b"id", b"retry")
+
+# So many lines of an event are kept as they are, then they are packed into one piece: an
+# object of its own takes many times what a short line has.
+_MANY = 1024
+
+
+def _hide(data: str) -> str:
+    return f"<{len(data)} characters>"
+
+
+@attrs.frozen
+class ServerSentEvent:
+    """An event of a stream of server-sent events.
+
+    Attributes:
+        event: The event's name, ``message`` when it gave none.
+        data: Its data, the lines joined with LF. It is the model's output, so the repr
+            shows only its length.
+        id: The last event ID: of this event or, when it gave none, of the last one that
+            did; empty when none did.
+        retry: The reconnection time in milliseconds when one was set since the event
+            before, else None.
+    """
+
+    event: str = "message"
+    data: str = attrs.field(default="", repr=_hide)
+    id: str = ""
+    retry: int | None = None
+
+
+class SSEDecoder:
+    """Decodes a payload into server-sent events.
+
+        decoder.receive_data(chunk)
+        for event in decoder:
+            ...
+        decoder.receive_eof()
+        for event in decoder:            # raises when an event was cut off
+            ...
+
+    Iteration yields the events that are whole now; after more data it can be done
+    again, and leaving it early loses nothing. ``receive_data`` and ``receive_eof``
+    raise nothing for what the bytes say: iteration does, after every event before the
+    fault, and again each time; data after a fault is dropped. Not for use by several
+    threads at once.
+    """
+
+    __slots__ = (
+        "_block",
+        "_done_marker",
+        "_id",
+        "_ignored",
+        "_length",
+        "_lines",
+        "_max_event_length",
+        "_number",
+        "_packed",
+        "_retry",
+        "_splitter",
+    )
+
+    def __init__(
+        self, max_event_length: int = MAX_LENGTH, *, done_marker: str | None = None
+    ) -> None:
+        """Makes a decoder for one payload.
+
+        Args:
+            max_event_length: The most bytes that the lines of one event may have, their
+                ends and comments not counted; 64 MiB by default. It bounds what the
+                decoder buffers.
+            done_marker: Data that is no event: ``[DONE]``, with which OpenAI's and
+                compatible servers end a stream. It is left out, and needs no empty
+                line behind it. None hands out every event.
+
+        Raises:
+            ValueError: The limit is below 1.
+        """
+        self._splitter = LineSplitter(max_event_length, skip_bom=True)
+        self._lines: deque[bytes] = deque()
+        self._max_event_length = max_event_length
+        self._done_marker = done_marker
+        # The lines of the unfinished event: the first of many in pieces, each with LF, and the
+        # last.
+        self._packed: list[bytes] = []
+        self._block: list[bytes] = []
+        self._length = 0  # of those lines without LF
+        self._number = 0  # of events so far
+        self._id = ""
+        self._retry: int | None = None
+        self._ignored = False  # whether a line was no event's
+
+    def receive_data(self, data: BytesLike) -> None:
+        """Takes the next bytes of the payload, of any length.
+
+        Raises:
+            TypeError: ``data`` is not bytes-like.
+            RuntimeError: ``receive_eof`` was called before.
+        """
+        self._lines.extend(self._splitter.split(data))
+
+    def receive_eof(self) -> None:
+        """Tells that the payload has ended; iterate once more after it."""
+        self._splitter.ended = True
+
+    def __iter__(self) -> Iterator[ServerSentEvent]:
+        """Yields the events that are whole now.
+
+        Raises:
+            InvalidMessageError: An event is not UTF-8, and the text says which; or the
+                payload has ended, and there was no event, but lines that are no event's.
+            MessageTooLargeError: A line or an event is past the limit.
+            StreamTruncatedError: The payload has ended before the empty line that ends
+                an event. The error's ``leftover`` holds that event's lines, comments
+                left out.
+        """
+        lines = self._lines
+        while lines:
+            line = lines.popleft()
+            if line:
+                self._take(line)
+            elif self._block:
+                try:
+                    event = self._finish()
+                except InvalidMessageError as error:
+                    self._fail(error)
+                    break
+                if event is not None:
+                    self._number += 1
+                    self._retry = None
+                    if event.data != self._done_marker:
+                        yield event
+        splitter = self._splitter
+        if splitter.ended and splitter.fault is None:
+            self._end()
+        if splitter.fault is not None:
+            raise copy(splitter.fault)
+
+    def _take(self, line: bytes) -> None:
+        """Adds a line that is not empty to the unfinished event."""
+        if line.startswith(b":"):
+            return
+        if len(self._block) == _MANY:
+            _pack(self._block, self._packed)
+        self._block.append(line)
+        self._length += len(line)
+        limit = self._max_event_length
+        if self._length > limit:
+            self._fail(MessageTooLargeError("event", length=self._length, limit=limit))
+
+    def _finish(self) -> ServerSentEvent | None:
+        """Makes an event of the lines taken, or None of those that make none."""
+        lines: Iterable[bytes] = (
+            chain(_unpack(self._packed), self._block) if self._packed else self._block
+        )
+        self._packed, self._block = [], []
+        self._length = 0
+        number = self._number + 1
+        packed: list[bytes] = []
+        data: list[bytes] = []
+        name = "message"
+        for line in lines:
+            field, _, value = line.partition(b":")
+            if value.startswith(b" "):
+                value = value[1:]
+            if field == b"data":
+                if len(data) == _MANY:
+                    _pack(data, packed)
+                data.append(value)
+            elif field == b"event":
+                name = decode_utf8(value, "event", number) or "message"
+            elif field == b"id":
+                if b"\0" not in value:
+                    self._id = decode_utf8(value, "event", number)
+            elif field == b"retry":
+                if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+                    self._retry = int(value)
+            else:
+                self._ignored = True
+        if not data:
+            return None
+        joined = b"\n".join(data)
+        if packed:
+            joined = b"".join((*packed, joined))
+        text = decode_utf8(joined, "event", number)
+        return ServerSentEvent(name, text, self._id, self._retry)
+
+    def _end(self) -> None:
+        """Refuses what the payload has ended in, but for a done marker."""
+        rest = self._splitter.take_rest()
+        if rest:
+            self._take(rest)
+            if self._splitter.fault is not None:
+                return
+        if not self._block:
+            self._refuse_no_event()
+            return
+        leftover = b"".join(self._packed) + b"\n".join(self._block) + (b"" if rest else b"\n")
+        try:
+            event = self._finish()
+        except InvalidMessageError:
+            pass
+        else:
+            if event is not None and event.data == self._done_marker:
+                return
+            if event is None and not (rest and any(name.startswith(rest) for name in _FIELDS)):
+                self._refuse_no_event()  # an answer in one line of JSON, say, is whole
+        if self._splitter.fault is None:
+            self._fail(unfinished("an event", leftover))
+
+    def _refuse_no_event(self) -> None:
+        if self._ignored and not self._number:
+            self._fail(InvalidMessageError("The payload has lines, but no server-sent event"))
+
+    def _fail(self, fault: EventStreamError) -> None:
+        self._splitter.fail(fault)
+        self._lines.clear()
+        self._packed, self._block = [], []
+
+
+def _pack(lines: list[bytes], packed: list[bytes]) -> None:
+    """Moves lines to what is packed, as one piece."""
+    packed.append(b"\n".join(lines) + b"\n")
+    lines.clear()
+
+
+def _unpack(packed: list[bytes]) -> Iterator[bytes]:
+    for piece in packed:
+        yield from piece.split(b"\n")[:-1]

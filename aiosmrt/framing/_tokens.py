@@ -1,0 +1,334 @@
+"""JSON values to tokens: the text that SageMaker's model servers stream.
+
+What each server sends, and where that was read:
+
+- vLLM, SGLang, LMI and TGI as OpenAI's chat completions: ``choices[].delta.content``,
+  reasoning in ``delta.reasoning`` (vLLM) or ``delta.reasoning_content`` (SGLang, older
+  vLLM), ``finish_reason`` in the choice; with ``stream_options.include_usage`` a last
+  chunk of no choices and ``usage``. As completions: ``choices[].text``.
+  vllm-project/vllm: vllm/entrypoints/openai/chat_completion/serving.py,
+  vllm/entrypoints/openai/engine/protocol.py; sgl-project/sglang:
+  python/sglang/srt/entrypoints/openai/protocol.py, .../openai/serving_chat.py. Both
+  answer so at ``/invocations``; LMI sends the same chunks as JSON Lines
+  (deepjavalibrary/djl-serving:
+  engines/python/setup/djl_python/lmi_vllm/request_response_utils.py).
+- TGI: ``token.text``, and at the end ``details`` with ``finish_reason``,
+  ``generated_tokens`` and ``input_length``; a ``special`` token (``</s>``) is not text.
+  huggingface/text-generation-inference: router/src/lib.rs (StreamResponse),
+  router/src/server.rs, router/src/sagemaker.rs.
+- LMI's own JSON Lines: TGI's form with ``log_prob``, ``details`` on request only.
+  Without rolling batch ``{"outputs": [text of each input]}``.
+  deepjavalibrary/djl-serving: serving/docs/lmi/user_guides/lmi_input_output_schema.md,
+  engines/python/setup/djl_python/output_formatter.py, .../djl_python/outputs.py.
+
+An error in the stream:
+
+- ``{"error": {"message", "type", "code"}}``: vLLM, SGLang, LMI. TGI in OpenAI's form has
+  ``http_status_code`` (router/src/infer/mod.rs). Older SGLang and vLLM send the inner
+  object bare, with ``"object": "error"``.
+- ``{"error": text, "error_type": ...}``: TGI. ``{"error": text, "code": 424}``: LMI.
+- A ``finish_reason`` of ``error``, in ``details`` with ``token.error_msg`` saying why:
+  LMI (engines/python/setup/djl_python/rolling_batch/rolling_batch.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from aiosmrt.errors import AiosmrtError, InvalidMessageError, ModelError
+from aiosmrt.framing._sniff import JSONStreamDecoder
+from aiosmrt.framing._text import MAX_LENGTH, BytesLike
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Token", "TokenDecoder", "TokenUsage", "extract_tokens"]
+
+# Of an object that no format knows, the error names this many keys, cut to this length:
+# enough to tell what sent it, too little to carry off a payload.
+_MAX_KEYS = 10
+_MAX_KEY_LENGTH = 40
+_JSON_TYPES: dict[type[object], str] = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+}
+
+
+def _hide(text: str) -> str:
+    return f"<{len(text)} characters>"
+
+
+@attrs.frozen
+class TokenUsage:
+    """The tokens that a generation took.
+
+    Attributes:
+        prompt_tokens: Those of the input; None when the server does not tell.
+        completion_tokens: Those generated; None when the server does not tell.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@attrs.frozen
+class Token:
+    """What one chunk of a stream adds to one answer, most often one token of it.
+
+    The texts joined are the answer, whatever else a stream holds.
+
+    Attributes:
+        text: The text that the answer grows by; empty where the chunk brings only what
+            the other attributes hold. It is the model's output, so the repr shows only
+            its length.
+        index: Which answer, from 0, where several were asked for.
+        reasoning: The text that the model's reasoning before its answer grows by; shown
+            as ``text`` is.
+        finish_reason: Why the answer ended, in the server's word (``stop``, ``length``,
+            ``eos_token``, ...); None before its last token.
+        usage: The tokens taken so far, where the chunk tells; the last one told is
+            final.
+        chunk: The JSON object that the token came in, for what has no attribute here:
+            tool calls, log probabilities, token ids. Not in the repr, and not compared.
+    """
+
+    text: str = attrs.field(repr=_hide)
+    index: int = 0
+    reasoning: str = attrs.field(default="", repr=_hide)
+    finish_reason: str | None = None
+    usage: TokenUsage | None = None
+    chunk: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
+
+
+class TokenDecoder:
+    """Decodes a payload of a model server that streams text into its tokens.
+
+        decoder = TokenDecoder(content_type)
+        decoder.receive_data(chunk)
+        for token in decoder:
+            print(token.text, end="")
+        decoder.receive_eof()
+        for token in decoder:            # what only the end could tell
+            ...
+
+    The formats are those of the module's docstring, framed in any way that
+    JSONStreamDecoder knows. Iteration yields the tokens that are whole now; after more
+    data it can be done again, and leaving it early loses nothing. ``receive_data`` and
+    ``receive_eof`` raise nothing for what the bytes say: iteration does, after every
+    token before the fault, and again each time; data after a fault is dropped. Not for
+    use by several threads at once.
+    """
+
+    __slots__ = ("_fault", "_finish_reason", "_tokens", "_values")
+
+    def __init__(self, content_type: str | None = None, max_length: int = MAX_LENGTH) -> None:
+        """Makes a decoder for one payload.
+
+        Args:
+            content_type: The response's content type, parameters and all.
+            max_length: The most bytes that one line, event or value may have; 64 MiB by
+                default. It bounds what the decoder buffers.
+
+        Raises:
+            ValueError: The limit is below 1.
+        """
+        self._values = JSONStreamDecoder(content_type, max_length)
+        self._tokens: deque[Token] = deque()
+        self._finish_reason: str | None = None
+        self._fault: AiosmrtError | None = None
+
+    def receive_data(self, data: BytesLike) -> None:
+        """Takes the next bytes of the payload, of any length.
+
+        Raises:
+            TypeError: ``data`` is not bytes-like.
+            RuntimeError: ``receive_eof`` was called before.
+        """
+        if self._fault is None:
+            self._values.receive_data(data)
+
+    def receive_eof(self) -> None:
+        """Tells that the payload has ended; iterate once more after it."""
+        self._values.receive_eof()
+
+    def __iter__(self) -> Iterator[Token]:
+        """Yields the tokens that are whole now.
+
+        The last one of a stream says how it ended: where usage comes in a chunk of its
+        own, behind the answer, its token repeats the answer's finish reason.
+
+        Raises:
+            ModelError: The container sent an error in place of a token.
+            InvalidMessageError: A chunk has a form that is not known, and the text says
+                what was seen of it; or the payload is not JSON, or not UTF-8.
+            MessageTooLargeError: A line, event or value is past the limit.
+            StreamTruncatedError: The payload has ended too early. The error's
+                ``leftover`` holds the bytes that were not handed out.
+        """
+        if self._fault is not None:
+            raise copy(self._fault)
+        tokens = self._tokens
+        while tokens:  # of a chunk that an earlier iteration was left in
+            yield tokens.popleft()
+        for value in self._values:
+            try:
+                tokens.extend(extract_tokens(value, self._finish_reason))
+            except AiosmrtError as error:
+                self._fault = copy(error)
+                raise
+            if tokens:
+                self._finish_reason = tokens[-1].finish_reason or self._finish_reason
+            while tokens:
+                yield tokens.popleft()
+
+
+def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
+    """Extracts the tokens of one chunk.
+
+    Args:
+        value: The chunk, a JSON value.
+        finish_reason: What the tokens before said, to be repeated where usage comes in
+            a chunk of its own.
+
+    Returns:
+        A token for each answer that the chunk adds to; none for a chunk that adds
+        nothing, such as the one that only names the role.
+
+    Raises:
+        ModelError: The chunk is an error.
+        InvalidMessageError: Its form is not known.
+    """
+    chunk = _object(value)
+    if chunk is None:
+        raise _unknown("a chunk", value)
+    if chunk.get("error"):
+        raise _model_error(chunk["error"], chunk)
+    if chunk.get("object") == "error":
+        raise _model_error(chunk, chunk)
+    if (choices := _array(chunk.get("choices"))) is not None:
+        return _from_choices(chunk, choices, finish_reason)
+    if (token := _object(chunk.get("token"))) is not None:
+        return [_from_token(chunk, token)]
+    if (outputs := _array(chunk.get("outputs"))) is not None:
+        return [Token(_text(text), index, chunk=chunk) for index, text in enumerate(outputs)]
+    raise _unknown("a chunk", chunk)
+
+
+def _from_choices(
+    chunk: dict[str, Any], choices: Sequence[Any], finish_reason: str | None
+) -> list[Token]:
+    """The tokens of OpenAI's chunks, of chat completions and of completions."""
+    usage = _usage(_object(chunk.get("usage")), "prompt_tokens", "completion_tokens")
+    if not choices:
+        return [] if usage is None else [Token("", 0, "", finish_reason, usage, chunk)]
+    tokens: list[Token] = []
+    for item in choices:
+        choice = _object(item)
+        if choice is None or not ("delta" in choice or "text" in choice):
+            raise _unknown("a choice", item)
+        delta = _object(choice.get("delta")) or {}
+        text = _text(delta.get("content") if "delta" in choice else choice["text"])
+        reasoning = _text(delta.get("reasoning") or delta.get("reasoning_content"))
+        reason = _finish_reason(choice, chunk)
+        if text or reasoning or reason or usage or _adds(delta):
+            index = _integer(choice.get("index")) or 0
+            tokens.append(Token(text, index, reasoning, reason, usage, chunk))
+    return tokens
+
+
+def _adds(delta: dict[str, Any]) -> bool:
+    """Whether there is more than the role: tool calls, a refusal, or what else may come."""
+    return any(value for key, value in delta.items() if key != "role")
+
+
+def _from_token(chunk: dict[str, Any], token: dict[str, Any]) -> Token:
+    """The token of TGI's and LMI's own chunks, whose ``index`` counts tokens."""
+    details = _object(chunk.get("details")) or {}
+    reason = _finish_reason(details, chunk, token.get("error_msg"))
+    if "text" not in token:
+        raise _unknown("a token", token)
+    text = "" if token.get("special") is True else _text(token["text"])
+    usage = _usage(details, "input_length", "generated_tokens")
+    return Token(text, 0, "", reason, usage, chunk)
+
+
+def _finish_reason(facts: dict[str, Any], chunk: dict[str, Any], why: Any = None) -> str | None:
+    reason = facts.get("finish_reason")
+    if reason == "error":
+        raise _model_error(why, chunk)
+    # Where no reason is due yet, TGI's completions send an empty one.
+    return reason if reason and isinstance(reason, str) else None
+
+
+def _usage(counts: dict[str, Any] | None, prompt: str, completion: str) -> TokenUsage | None:
+    if not counts or not (prompt in counts or completion in counts):
+        return None
+    return TokenUsage(_integer(counts.get(prompt)), _integer(counts.get(completion)))
+
+
+def _model_error(error: Any, chunk: dict[str, Any]) -> ModelError:
+    """The container's own error: an object, or a text with its facts beside it."""
+    facts = _object(error)
+    if facts is None:
+        facts = chunk
+        text = error
+    else:
+        text = facts.get("message")
+    message = _printable(text)
+    kind = _printable(facts.get("type") or facts.get("error_type"))
+    return ModelError(
+        f"{kind}: {message}" if kind and message else message,
+        status_code=200,
+        original_status_code=_integer(facts.get("code", facts.get("http_status_code"))),
+        original_message=message or None,
+    )
+
+
+def _printable(value: Any) -> str:
+    # JSON can escape half of a surrogate pair, which no log and no terminal takes.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _unknown("a text", value)
+    return value
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _array(value: object) -> Sequence[Any] | None:
+    return cast("Sequence[Any]", value) if isinstance(value, list) else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None  # True is an int too
+
+
+def _unknown(what: str, seen: object) -> InvalidMessageError:
+    """The error for a form that no format knows. It tells the shape, never a value."""
+    keys = _object(seen)
+    if keys is None:
+        shape = _JSON_TYPES.get(type(seen), "null")
+    else:
+        names = [repr(key[:_MAX_KEY_LENGTH]) for key in list(keys)[:_MAX_KEYS]]
+        more = ", ..." if len(keys) > _MAX_KEYS else ""
+        shape = f"an object with the keys {', '.join(names)}{more}" if names else "an empty object"
+    if keys is None:  # TGI puts its whole answer into an array
+        keys = _object(next(iter(_array(seen) or ()), None))
+    if keys is not None and ("message" in keys or "generated_text" in keys):
+        shape += ', which is a whole answer: does the request say "stream": true'
+    else:
+        shape += "; iter_json() reads values of any form"
+    return InvalidMessageError(f"No token can be read from {what} of the stream: it is {shape}")

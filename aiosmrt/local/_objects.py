@@ -1,0 +1,177 @@
+"""Where async inferences read inputs and write results: the local store, or an S3 elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from aiosmrt.errors import AiosmrtError, ConfigurationError
+from aiosmrt.local._s3.store import Location, ObjectStore, StoreFullError, entity_tag_aside
+
+if TYPE_CHECKING:
+    from aiosmrt._aws.credentials import Credentials, CredentialsProvider
+
+__all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]
+
+
+# The service's limit of an input.
+_MAX_INPUT_LENGTH = 1_073_741_824
+
+
+class ObjectsError(Exception):
+    """An object could not be read or written; its text says why."""
+
+
+class Objects(Protocol):
+    """Inputs and results of async inferences."""
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: It cannot be read.
+        """
+        ...
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: It cannot be written.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Frees what it holds."""
+        ...
+
+
+@attrs.frozen
+class LocalObjects:
+    """The local endpoint's own store.
+
+    Attributes:
+        store: The objects.
+        clock: The time that results are written at.
+    """
+
+    store: ObjectStore
+    clock: Callable[[], datetime]
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: There is none.
+        """
+        try:
+            return self.store.get(Location.parse(uri)).body
+        except (KeyError, ValueError) as error:
+            raise ObjectsError(str(error.args[0])) from error
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: The store is full.
+        """
+        etag = await entity_tag_aside(body)
+        try:
+            self.store.put(
+                Location.parse(uri),
+                body,
+                now=self.clock(),
+                content_type=content_type,
+                etag=etag,
+            )
+        except StoreFullError as error:
+            raise ObjectsError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class RemoteObjects:
+    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
+
+    Args:
+        region: Its region.
+        endpoint_url: Its URL.
+        credentials: What its requests are signed with; None is the default chain.
+
+    Raises:
+        ConfigurationError: The URL, or a setting of the environment, is malformed, or the
+            extra is not installed.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        endpoint_url: str,
+        credentials: Credentials | CredentialsProvider | None,
+    ) -> None:
+        # What a client needs, which a server without a remote S3 does not load.
+        from aiosmrt._aws.chain import as_provider, default_provider
+        from aiosmrt._aws.config import resolve_config
+        from aiosmrt._protocol.models import Timeouts
+        from aiosmrt._s3 import object_store
+
+        if find_spec("obstore") is None:
+            # Now, and not when the first result is to be written.
+            raise ConfigurationError(
+                "An S3 elsewhere is reached through obstore, which is not installed: "
+                "pip install 'aiosmrt[s3]'"
+            )
+        config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
+        provider = default_provider(config) if credentials is None else as_provider(credentials)
+        self._provider = provider
+        self._location = object_store.S3Location
+        self._store = object_store.ObjectStore(
+            config,
+            provider,
+            timeouts=Timeouts(),
+            proxy=None,
+            tls=config.ca_bundle or True,
+            user_agent="aiosmrt-local",
+        )
+
+    async def read(self, uri: str) -> bytes:
+        """Reads an input.
+
+        Raises:
+            ObjectsError: S3 refused, or was not reached, or it is longer than the service takes.
+        """
+        try:
+            location = Location.parse(uri)
+            found = await self._store.get(
+                self._location(location.bucket, location.key), purpose="download"
+            )
+            if found.size > _MAX_INPUT_LENGTH:
+                found.close()
+                raise ObjectsError(f"the input at {uri} is longer than {_MAX_INPUT_LENGTH} bytes")
+            return await found.read()
+        except (AiosmrtError, ValueError) as error:
+            raise ObjectsError(str(error)) from error
+
+    async def write(self, uri: str, body: bytes, content_type: str | None) -> None:
+        """Writes a result.
+
+        Raises:
+            ObjectsError: S3 refused, or was not reached.
+        """
+        try:
+            location = Location.parse(uri)
+            await self._store.put(
+                self._location(location.bucket, location.key), body, content_type=content_type
+            )
+        except (AiosmrtError, ValueError) as error:
+            raise ObjectsError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Ends a fetch of credentials in the background."""
+        await self._store.aclose()
+        await self._provider.aclose()

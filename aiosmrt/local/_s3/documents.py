@@ -1,0 +1,234 @@
+"""S3's XML: errors, listings, and what goes with deleting and uploading in parts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from aiosmrt.local._s3.store import Location, ObjectStore, StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "S3Refusal",
+    "completed_upload",
+    "created_upload",
+    "deleted_objects",
+    "error_document",
+    "list_objects",
+    "read_completion",
+    "read_deletion",
+    "slow_down",
+]
+
+_MAX_KEYS = 1000
+
+
+class S3Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
+    """S3 answers with an error.
+
+    Attributes:
+        code: S3's code.
+        message: Its text.
+        status_code: The HTTP status.
+    """
+
+    def __init__(self, code: str, message: str, status_code: int) -> None:
+        super().__init__(code, message, status_code)
+        self.code = code
+        self.message = message
+        self.status_code = status_code
+
+
+def slow_down() -> S3Refusal:
+    """More than there is room for now; S3's clients try again."""
+    return S3Refusal("SlowDown", "Please reduce your request rate.", 503)
+
+
+def _xml(name: str, content: str) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<{name} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</{name}>'
+    ).encode()
+
+
+def _element(name: str, text: str) -> str:
+    return f"<{name}>{escape(text)}</{name}>"
+
+
+def error_document(code: str, message: str, request_id: str) -> bytes:
+    """S3's error. It has no namespace, unlike S3's other documents."""
+    content = _element("Code", code) + _element("Message", message)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error>{content}{_element('RequestId', request_id)}</Error>"
+    ).encode()
+
+
+def list_objects(store: ObjectStore, bucket: str, query: Mapping[str, str]) -> bytes:
+    """One page of ListObjectsV2.
+
+    Args:
+        store: The objects.
+        bucket: The bucket.
+        query: The request's parameters: prefix, delimiter, max-keys, start-after,
+            continuation-token, encoding-type.
+
+    Raises:
+        S3Refusal: A parameter has no meaning.
+    """
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    encoded = query.get("encoding-type") == "url"
+    shown = quote if encoded else str
+    limit = _max_keys(query.get("max-keys"))
+    token = query.get("continuation-token")
+    after = query.get("start-after", "") if token is None else _read_token(token)
+
+    entries: list[str] = []
+    last = ""
+    truncated = False
+    # A page of none is S3's answer to max-keys=0, and the last one.
+    for entry, stored in _entries(store, bucket, prefix, delimiter, after) if limit else ():
+        truncated = len(entries) == limit
+        if truncated:
+            break
+        last = entry
+        entries.append(_entry(shown(entry), stored))
+    content = [
+        _element("Name", bucket),
+        _element("Prefix", shown(prefix)),
+        _element("KeyCount", str(len(entries))),
+        _element("MaxKeys", str(limit)),
+        _element("IsTruncated", "true" if truncated else "false"),
+    ]
+    for name, value in (("Delimiter", delimiter), ("StartAfter", query.get("start-after"))):
+        if value:
+            content.append(_element(name, shown(value)))
+    if encoded:
+        content.append(_element("EncodingType", "url"))
+    if token is not None:
+        content.append(_element("ContinuationToken", token))
+    if truncated:
+        content.append(_element("NextContinuationToken", _token(last)))
+    return _xml("ListBucketResult", "".join(content + entries))
+
+
+def _max_keys(value: str | None) -> int:
+    if value is None:
+        return _MAX_KEYS
+    if not (value.isascii() and value.isdigit() and len(value) <= 10):
+        raise S3Refusal("InvalidArgument", "Provided max-keys not an integer", 400)
+    return min(int(value), _MAX_KEYS)
+
+
+def _token(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def _read_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token).decode()
+    except (binascii.Error, ValueError):
+        raise S3Refusal(
+            "InvalidArgument", "The continuation token provided is incorrect", 400
+        ) from None
+
+
+def _entries(
+    store: ObjectStore, bucket: str, prefix: str, delimiter: str, after: str
+) -> Iterable[tuple[str, StoredObject | None]]:
+    """Keys with their objects, and common prefixes with None, in order, behind ``after``."""
+    behind = after.encode()
+    common = ""
+    for key in store.keys(bucket, prefix):
+        if common and key.startswith(common):
+            continue
+        head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+        common = prefix + head + found if found else ""
+        entry = common or key
+        if entry.encode() > behind:
+            yield entry, None if common else store.get(Location(bucket, key))
+
+
+def _entry(name: str, stored: StoredObject | None) -> str:
+    if stored is None:
+        return f"<CommonPrefixes>{_element('Prefix', name)}</CommonPrefixes>"
+    return (
+        f"<Contents>{_element('Key', name)}"
+        f"{_element('LastModified', stored.last_modified.strftime('%Y-%m-%dT%H:%M:%S.000Z'))}"
+        f"{_element('ETag', stored.etag)}{_element('Size', str(len(stored.body)))}"
+        "<StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+def created_upload(location: Location, upload_id: str) -> bytes:
+    """The answer of CreateMultipartUpload."""
+    return _xml(
+        "InitiateMultipartUploadResult",
+        _element("Bucket", location.bucket)
+        + _element("Key", location.key)
+        + _element("UploadId", upload_id),
+    )
+
+
+def completed_upload(location: Location, etag: str) -> bytes:
+    """The answer of CompleteMultipartUpload."""
+    return _xml(
+        "CompleteMultipartUploadResult",
+        _element("Bucket", location.bucket)
+        + _element("Key", location.key)
+        + _element("ETag", etag),
+    )
+
+
+def deleted_objects(keys: list[str]) -> bytes:
+    """The answer of DeleteObjects."""
+    return _xml(
+        "DeleteResult", "".join([f"<Deleted>{_element('Key', key)}</Deleted>" for key in keys])
+    )
+
+
+def read_deletion(body: bytes) -> tuple[list[str], bool]:
+    """The keys that DeleteObjects names, and whether it wants to be told of errors only.
+
+    Raises:
+        S3Refusal: The body is not S3's XML.
+    """
+    root = _root(body)
+    keys = [node.findtext("{*}Key", "") for node in root.iterfind("{*}Object")]
+    return keys, root.findtext("{*}Quiet", "").lower() == "true"
+
+
+def read_completion(body: bytes) -> list[tuple[int, str]]:
+    """The numbers and entity tags of the parts that CompleteMultipartUpload names.
+
+    Raises:
+        S3Refusal: The body is not S3's XML.
+    """
+    try:
+        return [
+            (int(node.findtext("{*}PartNumber", "")), node.findtext("{*}ETag", "").strip('"'))
+            for node in _root(body).iterfind("{*}Part")
+        ]
+    except ValueError:
+        raise _malformed() from None
+
+
+def _root(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body)  # noqa: S314 - expat bounds the expansion of entities
+    except ET.ParseError:
+        raise _malformed() from None
+
+
+def _malformed() -> S3Refusal:
+    return S3Refusal(
+        "MalformedXML",
+        "The XML you provided was not well-formed or did not validate against our published schema",
+        400,
+    )
