@@ -242,7 +242,7 @@ def test_a_given_retry_policy_leaves_the_others_unread(files):
 
 def test_an_application_id_is_made_fit_for_the_user_agent(files, caplog):
     fine = "a" * 50
-    with caplog.at_level(logging.WARNING, "aiosmrt._aws.config"):
+    with caplog.at_level(logging.WARNING, "aiosmrt.config"):
         config = resolve_config(environ=files(AWS_SDK_UA_APP_ID=fine, **REGION))
         assert config.user_agent_app_id == fine
         assert not caplog.records

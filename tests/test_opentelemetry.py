@@ -159,7 +159,7 @@ async def test_the_span_of_a_call(telemetry, local):
         "http.response.body.size": 5,
         "http.response.status_code": 200,
         "aws.request_id": output.metadata.request_id,
-        "aiosmrt._client.attempts": 1,
+        "aiosmrt.attempts": 1,
         "aiosmrt.pool_wait": 0.0,
     }
     (event,) = span.events
@@ -225,7 +225,7 @@ async def test_retries_are_events_and_no_errors(telemetry, local):
     span = telemetry.span
     assert span.status.status_code is StatusCode.UNSET
     assert "error.type" not in span.attributes
-    assert span.attributes["aiosmrt._client.attempts"] == len(span.events)
+    assert span.attributes["aiosmrt.attempts"] == len(span.events)
     *failed, last = [dict(event.attributes) for event in span.events]
     assert [attempt["aiosmrt.attempt"] for attempt in failed] == list(range(1, len(failed) + 1))
     reasons = [attempt["error.type"] for attempt in failed]
@@ -394,7 +394,7 @@ async def test_a_stream_read_to_its_end(telemetry, local):
         "http.response.body.size": received,
         "http.response.status_code": 200,
         "aws.request_id": stream.metadata.request_id,
-        "aiosmrt._client.attempts": 1,
+        "aiosmrt.attempts": 1,
         "aiosmrt.pool_wait": 0.0,
         "aiosmrt.parts": 3,
         "aiosmrt.complete": True,

@@ -29,7 +29,7 @@ from aiosmrt.errors import ConfigurationError
 
 __all__ = ["Config", "Source", "resolve_config"]
 
-logger = logging.getLogger("aiosmrt._aws.config")
+logger = logging.getLogger("aiosmrt.config")
 
 # What the user agent may carry (botocore `useragent.py`); the rest becomes a hyphen.
 _NOT_IN_USER_AGENT = re.compile(r"[^a-zA-Z0-9!$%&'*+\-.^_`|~,#]")

@@ -30,7 +30,7 @@ http.response.status_code           of the last attempt's response
 aws.request_id                      of the last attempt's response
 http.response.body.size             bytes received of it; of a stream with its framing
 error.type                          the service's code if it is known, else the error's class
-aiosmrt._client.attempts                    attempts begun
+aiosmrt.attempts                            attempts begun
 aiosmrt.pool_wait                   seconds of waiting for one of ``max_connections``
 aiosmrt.time_to_first_part          seconds, of a stream
 aiosmrt.parts                       of a stream
@@ -286,7 +286,7 @@ class _Traced(CallHooks):
 
     def _facts(self, end: CallEnded) -> dict[str, AttributeValue]:
         facts: dict[str, AttributeValue | None] = {
-            "aiosmrt._client.attempts": end.attempts,
+            "aiosmrt.attempts": end.attempts,
             "aiosmrt.pool_wait": self._pool_wait,
             "http.response.status_code": end.status_code,
             "http.response.body.size": end.response_bytes,
