@@ -18,8 +18,8 @@ from raw_server import Connection, RawServer, Request, answer, serve, until
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
-from aiosmrt._client import attempts
-from aiosmrt._transport import Transport
+from aiosmrt._client import call as attempts
+from aiosmrt._client.lifetime import Lifetime
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
@@ -44,11 +44,11 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The sleeps between attempts, none of which is slept."""
     slept: list[float] = []
 
-    async def note(_: Transport, seconds: float) -> None:
+    async def note(_: Lifetime, seconds: float) -> None:
         slept.append(seconds)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(Transport, "sleep", note)
+    monkeypatch.setattr(Lifetime, "sleep", note)
     return slept
 
 
@@ -66,7 +66,7 @@ async def test_attempts_share_an_id_and_differ_in_number_and_signature(
     now = time.time()
     async with serve(FAILURE, FAILURE, answer()) as server, open_session(server.url) as session:
         clock = iter([now, now + 2, now + 4])
-        monkeypatch.setattr(session._client._caller._heads.signer, "_clock", lambda: next(clock))
+        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: next(clock))
         await session.invoke_endpoint("e", b"x")
     first, second, third = (request.headers for request in server.requests)
     assert len({request["amz-sdk-invocation-id"] for request in (first, second, third)}) == 1
@@ -222,7 +222,7 @@ async def test_a_queued_request_is_signed_when_it_is_written(
         open_session(server.url, max_connections=1) as session,
     ):
         clock = [now]
-        monkeypatch.setattr(session._client._caller._heads.signer, "_clock", lambda: clock[0])
+        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: clock[0])
         first = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         second = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         await until(lambda: server.requests)
@@ -372,7 +372,7 @@ async def test_adaptive_retries_hold_requests_back_in_order(delays: list[float])
         serve(throttle, answer()) as server,
         open_session(server.url, retries=policy) as session,
     ):
-        limiter = session._client._caller._limiter
+        limiter = session._client._channel.limiter
         now = [100.0]
         limiter.__init__(now[0])
         await session.invoke_endpoint("e", b"x")

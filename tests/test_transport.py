@@ -567,53 +567,6 @@ async def test_closing_wakes_who_reads_a_body(own: bool) -> None:
         assert not connector._acquired
 
 
-async def test_closing_ends_waits_and_sleeps() -> None:
-    transport = Transport("http://127.0.0.1:1", max_connections=1)
-    sleeping = asyncio.ensure_future(transport.sleep(60))
-    waiting = asyncio.ensure_future(transport.wait_for(asyncio.Event().wait(), None))
-    await asyncio.sleep(0)
-    await transport.aclose()
-    for task in (sleeping, waiting):
-        with pytest.raises(TransportError, match="closed"):
-            await asyncio.wait_for(task, 10)
-
-
-async def test_a_cancellation_beside_the_result_is_not_swallowed() -> None:
-    """As `asyncio.wait_for` does up to Python 3.11."""
-    transport = Transport("http://127.0.0.1:1", max_connections=1)
-    done = asyncio.get_running_loop().create_future()
-
-    async def result() -> int:
-        return await done
-
-    waiting = asyncio.ensure_future(transport.wait_for(result(), 60))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    done.set_result(1)
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await transport.aclose()
-
-
-async def test_what_takes_too_long_is_cancelled() -> None:
-    transport = Transport("http://127.0.0.1:1", max_connections=1)
-    cancelled = asyncio.Event()
-
-    async def slow() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    with pytest.raises(asyncio.TimeoutError):
-        await transport.wait_for(slow(), 0.01)
-    assert cancelled.is_set()
-    await transport.aclose()
-
-
 async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
     import ssl
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import attrs
 
 from aiosmrt._client.atomic_file import AtomicFile
+from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.models import AsyncInferenceResult
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.serialize import body_bytes, serialize
@@ -289,11 +290,10 @@ class _Wait:
         return error
 
     def _describe(self, error: AiosmrtError) -> None:
-        """Adds what the call that queued the inference knew."""
-        error.operation = INVOKE_ENDPOINT_ASYNC.name
-        error.endpoint_name = self._invocation.endpoint_name
-        if self._invocation.metadata is not None:
-            error.request_id = self._invocation.metadata.request_id
+        """Adds the call that queued the inference."""
+        name, metadata = self._invocation.endpoint_name, self._invocation.metadata
+        request_id = None if metadata is None else metadata.request_id
+        add_call(error, INVOKE_ENDPOINT_ASYNC.name, name, request_id=request_id)
 
     def too_late(self, timeout: float | None) -> DeadlineExceededError:
         """The error for a wait that took too long."""

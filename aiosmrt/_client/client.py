@@ -1,4 +1,4 @@
-"""The three operations from request to output: what `Session` puts its names before."""
+"""The operations from request to output: what `Session` gives its names and parameters to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiosmrt._aws.retries import RetryPolicy
+from aiosmrt._client.call import Call
 from aiosmrt._protocol.deserialize import parse_stream_head
 from aiosmrt._protocol.models import Timeouts
 from aiosmrt._protocol.operations import SYNC_BODY_LENGTH
@@ -17,7 +18,7 @@ from aiosmrt.errors import ConfigurationError, ParameterValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiosmrt._client.attempts import Caller
+    from aiosmrt._client.call import Channel
     from aiosmrt._client.streaming import ResponseStream
     from aiosmrt._protocol.large_json import LargeJSON
     from aiosmrt._protocol.models import PayloadPart, ResponseMetadata
@@ -37,7 +38,7 @@ class Client:
     """Makes calls with a session's defaults.
 
     Args:
-        caller: The loop of attempts.
+        channel: The way to the service.
         timeouts: For calls without limits of their own.
         retries: For calls without a policy of their own.
         max_body_length: The most bytes of a body, in and out; None for no limit.
@@ -46,19 +47,19 @@ class Client:
 
     def __init__(
         self,
-        caller: Caller,
+        channel: Channel,
         *,
         timeouts: Timeouts,
         retries: RetryPolicy,
         max_body_length: int | None,
         watcher: CallWatcher | None = None,
     ) -> None:
-        self._caller = caller
+        self._channel = channel
         self._timeouts = timeouts
         self._retries = retries
         self._max_body_length = max_body_length
         self._watcher = watcher
-        self._warned_of_length = False
+        self._has_warned_of_length = False
 
     async def invoke(
         self,
@@ -69,10 +70,9 @@ class Client:
         *,
         failed: Callable[[AiosmrtError], None] | None = None,
     ) -> _T:
-        """A call whose answer is read whole and made an output by ``parse``.
+        """Makes a call whose answer is read whole, and made an output by ``parse``.
 
-        See `Session.invoke_endpoint` and `invoke_endpoint_async`, and `Caller.call` for
-        ``failed``.
+        See `Session.invoke_endpoint`, and `Call` for ``failed``.
         """
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
@@ -81,9 +81,15 @@ class Client:
             return parse(await exchange.read(limits.idle, self._max_body_length), metadata)
 
         watch = None if self._watcher is None else self._watcher.begin(request)
-        call = self._caller.call(
-            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
-        )
+        call = Call(
+            self._channel,
+            request,
+            finish,
+            timeouts=limits,
+            policy=policy,
+            failed=failed,
+            watch=watch,
+        ).run()
         return await (call if watch is None else watch.until_end(call))
 
     async def open_stream(
@@ -96,7 +102,7 @@ class Client:
         failed: Callable[[AiosmrtError], None] | None = None,
         large: LargeJSON | None = None,
     ) -> ResponseStream:
-        """InvokeEndpointWithResponseStream, up to the head; ``large`` in the body's place."""
+        """Makes a streaming call up to the response's head; ``large`` replaces the body."""
         # Not at the module's head: a call without a stream needs no codec.
         from aiosmrt._client.streaming import ResponseStream
 
@@ -122,9 +128,15 @@ class Client:
             )
 
         watch = None if self._watcher is None else self._watcher.begin(request)
-        call = self._caller.call(
-            request, finish, timeouts=limits, policy=policy, failed=failed, watch=watch
-        )
+        call = Call(
+            self._channel,
+            request,
+            finish,
+            timeouts=limits,
+            policy=policy,
+            failed=failed,
+            watch=watch,
+        ).run()
         return await (call if watch is None else watch.until_head(call))
 
     def _choose(
@@ -148,8 +160,8 @@ class Client:
             error = ParameterValidationError("body", rule, length=length)
             name_call(error, request.head.operation, request.head.endpoint_name)
             raise error
-        if length > SYNC_BODY_LENGTH and not self._warned_of_length:
-            self._warned_of_length = True
+        if length > SYNC_BODY_LENGTH and not self._has_warned_of_length:
+            self._has_warned_of_length = True
             _logger.warning(
                 "a request body of %d bytes is over the service's usual limit of %d; an endpoint "
                 "without a raised limit answers such a request by closing the connection",

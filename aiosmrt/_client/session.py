@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
@@ -16,8 +15,9 @@ from aiosmrt._aws.chain import as_provider, default_provider
 from aiosmrt._aws.config import resolve_config
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._aws.user_agent import build_user_agent
-from aiosmrt._client.attempts import Caller
+from aiosmrt._client.call import Channel
 from aiosmrt._client.client import Client, check_count, check_type, encode_in_turns
+from aiosmrt._client.lifetime import Lifetime
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
 from aiosmrt._protocol.large_json import LargeJSON
 from aiosmrt._protocol.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
@@ -114,9 +114,9 @@ class Session:
             check_count("max_body_length", max_body_length)
         timeouts = Timeouts() if timeouts is None else timeouts
         check_type("timeouts", timeouts, Timeouts)
-        check_type("retries", retries, RetryPolicy, NoneType)
-        check_type("proxy", proxy, str, NoneType)
-        check_type("user_agent_extra", user_agent_extra, str, NoneType)
+        check_type("retries", retries, RetryPolicy, type(None))
+        check_type("proxy", proxy, str, type(None))
+        check_type("user_agent_extra", user_agent_extra, str, type(None))
         self._config = config = resolve_config(
             region=region,
             endpoint_url=endpoint_url,
@@ -126,7 +126,9 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        self._provider = _choose_provider(credentials, config)
+        self._provider: SessionProvider = (
+            default_provider(config) if credentials is None else as_provider(credentials)
+        )
         tls = choose_tls(ssl, config.ca_bundle)
         self._transport = Transport(
             config.endpoint_url,
@@ -135,21 +137,22 @@ class Session:
             tls=tls,
             proxy=proxy or environment_proxy(config.endpoint_url),
         )
-        app_id = config.user_agent_app_id
-        agent = build_user_agent(__version__, app_id=app_id, extra=user_agent_extra)
-        heads = _make_head_writer(self._transport, config.region, agent)
+        self._user_agent = build_user_agent(
+            __version__, app_id=config.user_agent_app_id, extra=user_agent_extra
+        )
+        heads = _make_head_writer(self._transport, config.region, self._user_agent)
+        self._lifetime = Lifetime(self._transport.host)
         self._client = Client(
-            Caller(self._transport, heads, self._provider),
+            Channel(self._transport, heads, self._provider, self._lifetime),
             timeouts=timeouts,
             retries=config.retries,
             max_body_length=max_body_length,
             watcher=_make_watcher(instrumentation, config),
         )
-        self._user_agent = agent
         self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
 
     def __repr__(self) -> str:
-        state = "closed" if self._transport.closed else "open"
+        state = "closed" if self._lifetime.is_closed else "open"
         return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
 
     @cached_property
@@ -158,7 +161,7 @@ class Session:
         from aiosmrt._s3.result_poller import ResultPoller
 
         store = ObjectStore(self._config, self._provider, user_agent=self._user_agent, **self._s3)
-        return ResultPoller(store, self._transport.wait_for)
+        return ResultPoller(store, self._lifetime.wait_for)
 
     @property
     def region(self) -> str:
@@ -188,6 +191,7 @@ class Session:
         """
         if "_poller" in vars(self):
             await self._poller.aclose()
+        self._lifetime.close()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -556,7 +560,7 @@ class Session:
         )
         if input is not None or isinstance(body, os.PathLike):
             choice = choose_input(self._poller.store, input, body, parameters)
-            parameters = await self._transport.wait_for(choice, None)
+            parameters = await self._lifetime.wait_for(choice, None)
         output = await self._client.invoke(
             serialize(parameters), parse_invoke_endpoint_async, timeouts, retries
         )
@@ -600,7 +604,7 @@ class Session:
         from aiosmrt._client.async_inference import upload_input
 
         upload = upload_input(self._poller.store, body, location, content_type)
-        return await self._transport.wait_for(upload, None)
+        return await self._lifetime.wait_for(upload, None)
 
     def async_invocation(
         self,
@@ -632,10 +636,6 @@ class Session:
             metadata=None,
             poller=self._poller,
         )
-
-
-def _choose_provider(credentials: Any, config: Config) -> SessionProvider:
-    return default_provider(config) if credentials is None else as_provider(credentials)
 
 
 def _make_head_writer(transport: Transport, region: str, user_agent: str) -> HeadWriter:

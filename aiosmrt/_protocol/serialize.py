@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.large_json import LargeJSON, dump_json, is_large
 from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
@@ -237,10 +238,9 @@ def serialize(parameters: AnyInput) -> SerializedRequest:
 
 
 def name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
-    """Tells an error of which call the parameter is."""
-    error.operation = operation.name
-    if error.parameter != "endpoint_name":
-        error.endpoint_name = endpoint_name
+    """Adds the call to the error of one of its parameters."""
+    is_name = error.parameter == "endpoint_name"
+    add_call(error, operation.name, None if is_name else endpoint_name)
 
 
 def _find_head(operation: Operation, *values: Any) -> RequestHead:

@@ -57,7 +57,7 @@ _FAILURES = 10
 
 
 class WaitFor(Protocol):
-    """The type of `Transport.wait_for`."""
+    """The type of the session's ``Lifetime.wait_for``."""
 
     async def __call__(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T: ...
 
@@ -114,8 +114,7 @@ class ResultPoller:
 
     Args:
         store: Where they will be.
-        wait_for: Awaits what takes part in a wait: for so many seconds, and until the
-            session is closed (`Transport.wait_for`).
+        wait_for: Awaits a coroutine for so many seconds, and until the session is closed.
 
     Attributes:
         store: As given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,9 @@ from aiosmrt.errors import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiosmrt._transport.links import Link
-    from aiosmrt._transport.pool import Transport
 
 __all__ = ["Exchange", "StaleConnectionError"]
 
@@ -45,8 +45,29 @@ class StaleConnectionError(ConnectionLostError):
     """A kept-alive connection was dead before one byte of the response: free to replace."""
 
 
+class ExchangeState(enum.Enum):
+    """The life of an exchange, in its order. Any state can be followed by CLOSED."""
+
+    CONNECTED = "connected"  # nothing was sent
+    AWAITING_HEAD = "awaiting head"
+    READING_BODY = "reading body"
+    RELEASED = "released"  # the response was complete, and the connection went back
+    CLOSED = "closed"  # the connection was dropped
+
+
+# To look a member up in its class costs as much as a call of a function.
+_CONNECTED, _AWAITING_HEAD, _READING_BODY, _RELEASED, _CLOSED = ExchangeState
+
+
 class Exchange:
     """One connection of the pool, for one request and its response.
+
+    Args:
+        link: The connection.
+        host: The service's host, for error texts.
+        deadline: When the whole call ends, by the loop's clock; None for never.
+        ended: Called once at the end, with the exchange, and with the connection if another
+            request can use that.
 
     Attributes:
         reused: Whether the connection had carried a request before.
@@ -57,14 +78,15 @@ class Exchange:
 
     __slots__ = (
         "_deadline",
-        "_failure",
+        "_ended",
+        "_host",
         "_limit",
         "_link",
-        "_loop",
-        "_owner",
         "_payload",
         "_protocol",
+        "_reason",
         "_sent",
+        "_state",
         "_upload",
         "_written_at",
         "bytes_received",
@@ -75,23 +97,25 @@ class Exchange:
 
     def __init__(
         self,
-        owner: Transport,
         link: Link,
-        loop: asyncio.AbstractEventLoop,
         *,
+        host: str,
         deadline: float | None,
+        ended: Callable[[Exchange, Link | None], None],
     ) -> None:
-        self._owner = owner
-        self._link: Link | None = link
+        self._state = _CONNECTED
+        self._link = link
+        self._host = host
+        self._deadline = deadline
+        self._ended = ended
         self._protocol = link.protocol
         self._payload: aiohttp.StreamReader | None = None
-        self._loop = loop
-        self._deadline = deadline
         self._limit: float | None = None
         self._sent = 0
         self._written_at = 0.0
         self._upload: asyncio.Task[None] | None = None
-        self._failure: TransportError | None = None
+        # Why the connection was dropped: what every further read raises.
+        self._reason: TransportError | None = None
         self.reused = link.reused
         self.status_code = 0
         self.headers: Mapping[str, str] = _NO_HEADERS
@@ -115,13 +139,16 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: What came is not HTTP.
         """
+        if self._reason is not None:
+            raise self._reason  # closed while credentials were waited for
         protocol, link = self._protocol, self._link
         transport = protocol.transport
+        self._state = _AWAITING_HEAD
         self._sent = len(body)
-        self._written_at = self._loop.time()
+        self._written_at = link.loop.time()
         try:
-            # It may have ended since it was taken, while credentials were waited for.
-            if link is None or transport is None or transport.is_closing():
+            # The connection may have ended since it was taken.
+            if transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
             expect_response(protocol)
             self._wait_at_most(read)
@@ -129,8 +156,8 @@ class Exchange:
                 transport.write(b"".join((head, body)))
             else:
                 transport.write(head)
-                self._upload = self._loop.create_task(self._write(transport, memoryview(body)))
-            del head  # who logs the locals of a traceback would log the session token
+                self._upload = link.loop.create_task(self._write(transport, memoryview(body)))
+            del head  # a log of the traceback's locals would show the session token
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
@@ -142,6 +169,7 @@ class Exchange:
             cause = _cause(error)
         else:
             link.due = None
+            self._state = _READING_BODY
             self._payload = payload
             self.status_code = message.code
             self.headers = CIMultiDict(message.headers)
@@ -149,7 +177,7 @@ class Exchange:
         raise lost from cause
 
     async def _write(self, transport: asyncio.Transport, body: memoryview) -> None:
-        """Writes a large body as fast as it leaves; how the connection ends, the reader learns."""
+        """Writes a large body as fast as it leaves; a lost connection is the reader's to report."""
         protocol = self._protocol
         # What StreamWriter.drain() awaits; it wants a StreamWriter and its head for it.
         drain = protocol._drain_helper  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
@@ -157,8 +185,8 @@ class Exchange:
             for start in range(0, len(body), _SLICE):
                 transport.write(body[start : start + _SLICE])
                 await drain()
-                self._written_at = self._loop.time()
-                if self._link is not None and self._link.due is not None:
+                self._written_at = self._link.loop.time()
+                if self._link.due is not None:
                     # Whoever waits for the answer waits from the last byte written.
                     self._wait_at_most(self._limit)
         except (OSError, aiohttp.ClientError):
@@ -196,8 +224,8 @@ class Exchange:
         """
         payload = self._payload
         if payload is None:
-            if self._failure is not None:
-                raise self._failure
+            if self._reason is not None:
+                raise self._reason
             return []
         if payload.at_eof():
             return []
@@ -220,8 +248,7 @@ class Exchange:
                     cause = _cause(error)
         if lost is not None:
             raise lost from cause
-        if self._link is not None:
-            self._link.due = None
+        self._link.due = None
         self.bytes_received += sum(map(len, chunks))
         return chunks
 
@@ -259,8 +286,7 @@ class Exchange:
 
     def release(self) -> None:
         """Gives the connection back to the pool, if the response is complete. Idempotent."""
-        link = self._link
-        if link is None:
+        if self._state is _RELEASED or self._state is _CLOSED:
             return
         transport = self._protocol.transport
         uploading = self._upload is not None and not self._upload.done()
@@ -268,8 +294,8 @@ class Exchange:
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
-        self._let_go(link)
-        self._owner.keep(link)
+        self._end(_RELEASED)
+        self._ended(self, self._link)
 
     def close(self, reason: TransportError | None = None) -> None:
         """Drops the connection at once. Idempotent.
@@ -277,38 +303,37 @@ class Exchange:
         Args:
             reason: What a task gets that waits for bytes, or asks for more.
         """
-        link = self._link
-        if link is None:
+        if self._state is _RELEASED or self._state is _CLOSED:
             return
         protocol, payload = self._protocol, self._payload
-        self._let_go(link)
+        self._reason = reason or TransportError("The connection was closed", host=self._host)
+        self._end(_CLOSED)
         transport = protocol.transport
         if transport is not None:
             # close() would first wait to write what is buffered, to a peer that may not read.
             transport.abort()
-        link.close()
-        # The protocol has forgotten its payload: nothing else would wake who waits for it.
-        self._failure = reason or TransportError("The connection was closed", host=self._owner.host)
-        protocol.set_exception(self._failure)
+        self._link.close()
+        # The protocol has forgotten its payload: nothing else would wake whoever waits for it.
+        protocol.set_exception(self._reason)
         if payload is not None:
-            payload.set_exception(self._failure)
+            payload.set_exception(self._reason)
+        self._ended(self, None)
 
-    def _let_go(self, link: Link) -> None:
-        self._link = None
+    def _end(self, state: ExchangeState) -> None:
+        self._state = state
         self._payload = None
-        link.due = link.expired = None
+        self._link.due = self._link.expired = None
         if self._upload is not None:
             self._upload.cancel()
-        self._owner.let_go(self)
 
     def _wait_at_most(self, seconds: float | None) -> None:
         """Begins a wait for bytes; setting the link's ``due`` to None ends it."""
         self._limit = seconds
-        due = None if seconds is None else self._loop.time() + seconds
+        link = self._link
+        due = None if seconds is None else link.loop.time() + seconds
         if self._deadline is not None and (due is None or self._deadline < due):
             due = self._deadline
-        if self._link is not None:
-            self._link.wait_until(due)
+        link.wait_until(due)
 
     def _expired(self) -> None:
         """Nothing came in time."""
@@ -316,62 +341,60 @@ class Exchange:
         if payload is not None and (payload.is_eof() or payload.total_bytes > self.bytes_received):
             return  # the loop was busy: it has come, and whoever waits is about to take it
         error: TransportError
-        if self._deadline is not None and self._loop.time() >= self._deadline:
+        if self._deadline is not None and self._link.loop.time() >= self._deadline:
             what = "head was waited for" if payload is None else "body was read"
             text = f"Timeouts.total ran out while the response's {what}"
-            error = DeadlineExceededError(text, host=self._owner.host)
+            error = DeadlineExceededError(text, host=self._host)
         else:
             text = "No byte of the response's head came within Timeouts.read"
             if payload is not None:
                 text = "No further byte of the response came within Timeouts.idle"
-            error = ReadTimeoutError(f"{text}={self._limit} s", host=self._owner.host)
+            error = ReadTimeoutError(f"{text}={self._limit} s", host=self._host)
         self._protocol.set_exception(error)
         if payload is not None:
             payload.set_exception(error)
 
     def _lost(self, error: BaseException) -> BaseException:
-        """The error of ours that an exception from the connection stands for."""
+        """Translates an exception from the connection into an error of ours."""
         if isinstance(error, AiosmrtError) or not isinstance(error, Exception):
             return error
-        owner = self._owner
-        if self._payload is not None:
+        if self._state is _READING_BODY:
             return self._lost_in_body(error)
         if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):
             # A message beside the disconnection is a head of which some bytes had come.
             partial = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
                 error.message, str
             )
-            crossed = self._loop.time() - self._written_at < _CROSSING_SECONDS
+            crossed = self._link.loop.time() - self._written_at < _CROSSING_SECONDS
             stale = self.reused and crossed and not partial
             cls = StaleConnectionError if stale else ConnectionLostError
             text = "The connection was closed before the response's head was complete"
-            return cls(text, host=owner.host, bytes_sent=self._sent)
+            return cls(text, host=self._host, bytes_sent=self._sent)
         text = (
             f"What came back is not an HTTP response ({type(error).__name__}): check that endpoint "
             "URL and proxy lead to the service"
         )
-        return TransportError(text, host=owner.host)
+        return TransportError(text, host=self._host)
 
     def _lost_in_body(self, error: Exception) -> AiosmrtError:
-        owner = self._owner
         # aiohttp reports both a reset and an early end on the payload; the reason of
         # the connection's end is with the protocol.
         if isinstance(self._protocol.exception(), OSError):
             return ConnectionLostError(
                 "The connection was reset in the middle of the response",
-                host=owner.host,
+                host=self._host,
                 bytes_sent=self._sent,
                 bytes_received=self.bytes_received,
                 head_received=True,
             )
         if isinstance(error, HttpProcessingError):
-            return TransportError("The body's framing is not HTTP", host=owner.host)
+            return TransportError("The body's framing is not HTTP", host=self._host)
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
             return StreamTruncatedError(
                 "The response ended before it was complete", bytes_received=self.bytes_received
             )
         return TransportError(
-            f"The response could not be read ({type(error).__name__})", host=owner.host
+            f"The response could not be read ({type(error).__name__})", host=self._host
         )
 
 

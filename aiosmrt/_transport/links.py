@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import warnings
 import weakref
 from collections import deque
@@ -22,25 +23,38 @@ __all__ = ["IdleLinks", "Link"]
 KEEPALIVE_SECONDS = 15.0
 
 
+class LinkState(enum.Enum):
+    """Who has a connection."""
+
+    IN_USE = "in use"  # an exchange
+    IDLE = "idle"  # nobody: it waits for the next exchange
+    GONE = "gone"  # closed, or given back to the connector
+
+
+# To look a member up in its class costs as much as a call of a function.
+_IN_USE, _IDLE, _GONE = LinkState
+
+
 class Link:
     """One connection of the connector's.
 
     One timer serves all waits of all its exchanges: a wait only moves ``due``, and the
-    timer looks at it when it fires.
+    timer compares it with the clock when it fires.
 
     Args:
         connection: The connection.
-        loop: The loop that it belongs to.
-        reused: Whether it has carried a request before.
+        loop: The event loop of the connection.
+        reused: Whether the connection has carried a request before.
 
     Attributes:
+        state: Who has it.
         connection: As given.
         loop: As given.
         protocol: The connection's protocol.
         reused: As given; True from the first exchange's end on.
         idle_since: When its last exchange ended, by the loop's clock.
         due: When the wait under way has lasted too long; None where nobody waits.
-        expired: Told when that comes.
+        expired: Called when that time has come.
     """
 
     __slots__ = (
@@ -53,6 +67,7 @@ class Link:
         "loop",
         "protocol",
         "reused",
+        "state",
     )
 
     def __init__(
@@ -60,6 +75,7 @@ class Link:
     ) -> None:
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - for the type checker: it is None once released
+        self.state = _IN_USE
         self.connection = connection
         self.protocol: ResponseHandler = protocol
         self.loop = loop
@@ -74,8 +90,8 @@ class Link:
     def is_clean(self) -> bool:
         """Whether it is open, and what comes next on it is the next request's answer.
 
-        aiohttp looks for bytes of nobody's when a connection comes back, and not when it
-        leaves: the next answer would be that of nobody's request.
+        aiohttp checks for stray bytes on return to the pool but not on checkout: they would
+        be read as the next answer.
         """
         return self.protocol.is_connected() and not self.protocol.should_close
 
@@ -101,16 +117,18 @@ class Link:
             self.expired()
 
     def release(self) -> None:
-        """Gives it back to the connector, for whomever that serves."""
-        self._stop()
+        """Gives the connection back to the connector, which others use too."""
+        self._let_go()
         self.connection.release()
 
     def close(self) -> None:
-        """Closes it. Idempotent."""
-        self._stop()
-        self.connection.close()
+        """Closes the connection. Idempotent."""
+        if self.state is not _GONE:
+            self._let_go()
+            self.connection.close()
 
-    def _stop(self) -> None:
+    def _let_go(self) -> None:
+        self.state = _GONE
         self.due = self.expired = None
         if self._timer is not None:
             self._timer.cancel()
@@ -120,8 +138,8 @@ class Link:
 class IdleLinks:
     """The connections that wait for their next exchange; the last to come is the first to go.
 
-    The connector is told nothing of it: for it they are in use. Asking it each time costs
-    a third of what the rest of an exchange takes, and those it has, it has only for us.
+    To the connector they count as in use. Returning each one would cost a third of what the
+    rest of an exchange takes, and the connector keeps them for nobody else.
     """
 
     def __init__(self) -> None:
@@ -133,20 +151,21 @@ class IdleLinks:
 
     def put(self, link: Link) -> None:
         """Keeps a connection for up to ``KEEPALIVE_SECONDS``."""
-        loop = link.loop
-        link.idle_since = loop.time()
+        link.state = _IDLE
+        link.idle_since = link.loop.time()
         link.reused = True
         expect_nothing(link.protocol)
         self._links.append(link)
         if self._timer is None:
-            self._expire_at(link.idle_since + KEEPALIVE_SECONDS, loop)
+            self._expire_at(link.idle_since + KEEPALIVE_SECONDS, link.loop)
 
     def take(self, loop: asyncio.AbstractEventLoop) -> Link | None:
-        """A connection that is still good, None where there is none."""
+        """Returns a connection that is still good, None where there is none."""
         links = self._links
         while links:
             link = links.pop()
             if loop.time() - link.idle_since < KEEPALIVE_SECONDS and link.is_clean:
+                link.state = _IN_USE
                 return link
             link.close()
         return None
@@ -176,7 +195,7 @@ class IdleLinks:
 
     def __del__(self) -> None:
         if not self._links or self._links[0].loop.is_closed():
-            return  # of a loop that is closed aiohttp tells
+            return  # aiohttp warns of the connections of a closed loop
         # The garbage collector may run in any thread; and a warning may be an error.
         self._links[0].loop.call_soon_threadsafe(_close, self._links)
         text = "a Session was not closed: enter it with async with, or await its aclose()"

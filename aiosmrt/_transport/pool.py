@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
 from aiohttp.client_reqrep import ClientRequest
@@ -30,20 +30,18 @@ from aiosmrt.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from aiohttp.connector import Connection
 
 __all__ = ["Transport"]
 
-_T = TypeVar("_T")
-
 
 class _Probe(Trace):
-    """Learns from the connector whether it queued the request and whose connection it gave.
+    """Notes whether the connector queued the request, and whether it reused a connection.
 
-    aiohttp tells this through tracing only. One each time that the connector is asked, so
-    without a session or a TraceConfig behind it.
+    aiohttp reports both through tracing only. A probe serves one request to the connector,
+    so it needs neither a session nor a TraceConfig.
     """
 
     def __init__(self) -> None:
@@ -122,7 +120,6 @@ class Transport:
         self._slots = Slots(max_connections)
         self._idle = IdleLinks()
         self._exchanges: set[Exchange] = set()
-        self._closing: asyncio.Future[None] | None = None
         self._opened: tuple[aiohttp.TCPConnector, ClientRequest] | None = None
         self._closed = False
         self.host = self._url.host_port_subcomponent or ""
@@ -229,7 +226,7 @@ class Transport:
                 if reused and (fresh or not link.is_clean):
                     link.close()
                     link = None
-            exchange = Exchange(self, link, loop, deadline=deadline)
+            exchange = Exchange(link, host=self.host, deadline=deadline, ended=self._take_back)
         except BaseException:
             self._slots.give()
             raise
@@ -294,98 +291,41 @@ class Transport:
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session is not pickled: its connections are its process's own")
 
-    def let_go(self, exchange: Exchange) -> None:
-        """Takes an exchange's slot back."""
+    def _take_back(self, exchange: Exchange, link: Link | None) -> None:
+        """Takes back an exchange's slot, and its connection if the response was complete."""
         self._exchanges.discard(exchange)
         self._slots.give()
-
-    def keep(self, link: Link) -> None:
-        """Takes back a connection whose response is complete."""
+        if link is None:
+            return
         if not self._owns_connector:
-            # What is idle here would count against the limits that others share.
+            # An idle connection here would count against the limits that others share.
             link.release()
         elif self._closed or link.protocol.should_close:
             link.close()
         else:
             self._idle.put(link)
 
-    async def wait_for(self, waiting: Coroutine[Any, Any, _T], seconds: float | None) -> _T:
-        """Awaits what is not an exchange, but part of a call all the same.
-
-        `asyncio.wait_for` swallows a cancellation that comes together with the result,
-        up to Python 3.11; and it knows nothing of a session's end.
-
-        Args:
-            waiting: What to await; it is cancelled where it is not waited for to its end.
-            seconds: How long; None for as long as it takes.
-
-        Returns:
-            What it returned.
-
-        Raises:
-            asyncio.TimeoutError: It took longer.
-            TransportError: The session was closed.
-        """
-        task = asyncio.ensure_future(waiting)
-        try:
-            await self._wait(seconds, task)
-            if task.done():
-                return task.result()
-            self._check_open()
-            raise asyncio.TimeoutError
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-            elif not task.cancelled():
-                task.exception()  # retrieved, should this task have been cancelled
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleeps between attempts.
-
-        Raises:
-            TransportError: The session was closed.
-        """
-        await self._wait(seconds)
-        self._check_open()
-
-    async def _wait(self, seconds: float | None, *tasks: asyncio.Future[Any]) -> None:
-        """Waits for a task, the session's end, or the time to pass."""
-        if self._closed:
-            return
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_future()
-        waited_for = {self._closing, *tasks}
-        await asyncio.wait(waited_for, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-
     def _check_open(self) -> None:
         if self._closed:
             text = "The session is closed: keep it open for as long as calls are made"
             raise TransportError(text, host=self.host)
 
-    @property
-    def closed(self) -> bool:
-        """Whether ``aclose`` was called."""
-        return self._closed
-
     async def aclose(self) -> None:
         """Closes the connections made here; and those in use of a user's connector. Idempotent.
 
-        What waits here for a slot, a connection, an answer or the next attempt gets a
-        TransportError.
+        Whoever waits for a slot, a connection or an answer gets a TransportError.
         """
         if self._closed:
             return
         self._closed = True
         self._slots.fail(self.host)
-        if self._closing is not None:
-            self._closing.set_result(None)
         for exchange in list(self._exchanges):
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
         if self._owns_connector and self._connector is not None:
             try:
-                # Of it the idle ones are in use: it closes them too, and waits until they are.
+                # To the connector our idle connections count as in use; closing it closes them
+                # too, and waits until they are closed.
                 await self._connector.close()
             finally:
                 self._idle.clear()

@@ -30,7 +30,7 @@ http.response.status_code           of the last attempt's response
 aws.request_id                      of the last attempt's response
 http.response.body.size             bytes received of it; of a stream with its framing
 error.type                          the service's code if it is known, else the error's class
-aiosmrt.attempts                            attempts begun
+aiosmrt.attempts                    attempts begun
 aiosmrt.pool_wait                   seconds of waiting for one of ``max_connections``
 aiosmrt.time_to_first_part          seconds, of a stream
 aiosmrt.parts                       of a stream

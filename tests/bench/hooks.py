@@ -24,7 +24,7 @@ import aiosmrt
 PACKAGE = Path(aiosmrt.__file__).parent
 # The modules that hand the watch of a call down, and what they call it.
 MODULES = [
-    *("_client/attempts.py", "_client/client.py", "_client/session.py", "_client/streaming.py"),
+    *("_client/call.py", "_client/client.py", "_client/session.py", "_client/streaming.py"),
     *("_client/decoded_stream.py", "_transport/pool.py"),
 ]
 NAMES = {"watch", "_watch", "watcher", "_watcher", "waited", "tell_end", "_make_watcher"}
