@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiosmrt._client.streaming import ResponseStream
     from aiosmrt.framing._decoder import Decoder
 
-__all__ = ["BytesDecoder", "DecodedStream"]
+__all__ = ["BytesDecoder", "DecodedStream", "PayloadSource"]
 
 # Some milliseconds of short lines. A part may hold a million: the rest waits while the
 # loop's other tasks have their turn.
@@ -21,6 +20,20 @@ _TURN_LENGTH = 32_768
 _NOTHING = memoryview(b"")
 
 _T = TypeVar("_T")
+
+
+class PayloadSource(Protocol):
+    """The stream whose payload is decoded."""
+
+    async def receive_payload(self) -> bytes | None:
+        """Returns the bytes that have arrived; None at the end."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Breaks the stream off with an error."""
+
+    def tell_end(self, error: BaseException | None) -> None:
+        """Reports that the payload was decoded to its end."""
 
 
 class BytesDecoder:
@@ -55,7 +68,7 @@ class DecodedStream(Generic[_T]):
     """
 
     def __init__(
-        self, stream: ResponseStream, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
+        self, stream: PayloadSource, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
     ) -> None:
         self._stream = stream
         self._decoder = decoder

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import sys
 import warnings
 import zlib
 from collections.abc import Coroutine
-from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt import framing
 from aiosmrt._client.decoded_stream import BytesDecoder, DecodedStream
 from aiosmrt._client.stream_stats import StreamClock, StreamStats
+from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.deserialize import carries_part
 from aiosmrt._protocol.models import PayloadPart
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
@@ -50,9 +51,19 @@ else:  # a tenth of zlib's time, and typed in part: the extra `speedups`
 # Of the response itself: what its parts hold, `content_type` tells.
 _CONTENT_TYPE = "application/vnd.amazon.eventstream"
 
-# Half the cost of PayloadPart(payload), whose __init__ of Python does the same by the same.
-_new_part = PayloadPart.__new__
-_set_bytes = vars(PayloadPart)["bytes"].__set__
+
+class StreamState(enum.Enum):
+    """The life of a stream: OPEN and READING by turns, then one of the ends."""
+
+    OPEN = "open"  # nobody waits for bytes
+    READING = "reading"  # a task waits for bytes
+    ENDED = "ended"  # the answer was complete, and the connection went back
+    FAILED = "failed"  # an error was raised
+    CLOSED = "closed"  # by aclose, or by an error of the reader's own
+
+
+# To look a member up in its class costs as much as a call of a function.
+_OPEN, _READING, _ENDED, _FAILED, _CLOSED = StreamState
 
 
 class ResponseStream:
@@ -62,7 +73,7 @@ class ResponseStream:
             async for part in stream:
                 ...
 
-    It holds a connection until the answer ends, ``aclose`` is called, an error is
+    A stream holds a connection until the answer ends, ``aclose`` is called, an error is
     raised, or the task that reads it is cancelled. It can be iterated once. A stream
     that nobody reads holds less than 1 MiB and one unfinished message: the
     connection is not read further.
@@ -86,14 +97,16 @@ class ResponseStream:
         require_terminal: Callable[[PayloadPart], bool] | None = None,
         watch: CallWatch | None = None,
     ) -> None:
-        self._exchange: Exchange | None = exchange
+        self._state = _OPEN
+        self._exchange = exchange
         self._loop = asyncio.get_running_loop()
         self._idle = idle
         self._endpoint_name = endpoint_name
         self._decoder = EventStreamDecoder(crc32=_crc32)
         self._clock = StreamClock(started)
-        # What has been decoded and waits to be handed out, and what is decoded after it.
-        self._ready: Iterator[bytes] = iter(())
+        # Parts that wait to be handed out, the last one first, and what is decoded after them.
+        # A deque would be in order, but takes 600 bytes when it is empty.
+        self._ready: list[PayloadPart] = []
         self._runs: Iterator[list[bytes]] = iter(())
         self._part_headers: dict[str, HeaderValue] | None = None
         self._decoded = 0
@@ -101,10 +114,9 @@ class ResponseStream:
         self._require_terminal = require_terminal
         self._max_length = max_length
         self._watch = watch
-        self._reading = False
         self._read_by: str | None = None
-        # What every further read ends with: StopAsyncIteration, or the error raised.
-        self._ended: BaseException | None = None
+        # What every further read raises, once the stream has failed or was closed.
+        self._reason: AiosmrtError | None = None
         self.content_type = head.content_type
         self.invoked_production_variant = head.invoked_production_variant
         self.custom_attributes = head.custom_attributes
@@ -113,10 +125,14 @@ class ResponseStream:
     @property
     def _parts(self) -> int:
         """How many parts were handed out."""
-        return self._decoded - length_hint(self._ready)
+        return self._decoded - len(self._ready)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._state is not _OPEN and self._state is not _READING
 
     def __repr__(self) -> str:
-        state = "open" if self._exchange is not None else "closed"
+        state = "closed" if self._is_over else "open"
         return f"<ResponseStream of {self._endpoint_name}, {state}, {self._parts} parts read>"
 
     @property
@@ -141,76 +157,68 @@ class ResponseStream:
             ReadTimeoutError: Nothing came within ``Timeouts.idle`` seconds.
             ConnectionLostError: The connection was reset.
         """
-        try:
-            while True:
-                for payload in self._ready:
-                    part = _new_part(PayloadPart)
-                    _set_bytes(part, payload)
-                    return part
-                for run in self._runs:
-                    self._ready = iter(run)
-                    break
-                else:
-                    await self._fill()
-        except BaseException as error:
-            if self._ended is None:
-                self.fail(error)
-            raise
+        ready = self._ready
+        if not ready:
+            await self._receive()
+        return ready.pop()
 
     async def receive_payload(self) -> bytes | None:
-        """The bytes of all parts that have arrived, in one piece; None at the end.
+        """Returns the bytes of all parts that have arrived, in one piece; None at the end.
 
-        What ``iter_text`` and its like read by: where parts come faster than they are
-        read, this costs a fraction of taking them one by one.
+        ``iter_text`` and its like read by this: where parts come faster than they are
+        read, it costs a fraction of taking them one by one.
 
         Raises:
             AiosmrtError: As iterating.
         """
         payloads: list[bytes] = []
         try:
-            while True:
-                payloads += self._ready
+            while not payloads:
                 for run in self._runs:
                     payloads += run
-                if payloads:
-                    return b"".join(payloads)
-                await self._fill()
+                if not payloads:
+                    await self._fill()
         except StopAsyncIteration:
             return None
         except BaseException as error:
-            if payloads:
-                # What came before the fault is handed out before it.
-                self._runs = _raise_later(error)
-                return b"".join(payloads)
-            if self._ended is None:
+            if self._state is _OPEN:
+                self.fail(error)
+            if not payloads or not isinstance(error, AiosmrtError):
+                raise
+            # What came before the fault is handed out first; the next read raises it.
+        return b"".join(payloads)
+
+    async def _receive(self) -> None:
+        """Waits until a part is ready.
+
+        Raises:
+            StopAsyncIteration: The answer has ended.
+            RuntimeError: Another task waits already; that one goes on.
+            AiosmrtError: What broke the stream off.
+        """
+        try:
+            while True:
+                for run in self._runs:
+                    self._ready += map(PayloadPart, reversed(run))
+                    return
+                await self._fill()
+        except BaseException as error:
+            if self._state is _OPEN:
                 self.fail(error)
             raise
 
-    def _decode(self) -> Iterator[list[bytes]]:
-        """The payloads of the parts that are whole now."""
-        for headers, payloads in self._decoder.runs():
-            if headers is not self._part_headers:
-                if not carries_part(headers, payloads[0], self.metadata):
-                    continue
-                self._part_headers = headers
-            self._decoded += len(payloads)
-            self._last = payloads[-1]
-            yield payloads
-
     async def _fill(self) -> None:
         """Waits for the next bytes and hands them to the decoder."""
-        if self._ended is not None:
-            raise self._ended.with_traceback(None)  # else each raise would add to it
-        if self._reading:
-            raise RuntimeError("This stream is already being read by another task")
-        assert self._exchange is not None  # noqa: S101 - for the type checker: see _ended
-        self._reading = True
+        if self._state is not _OPEN:
+            raise self._refusal()
+        self._state = _READING
         try:
             chunks = await self._exchange.receive_chunks(self._idle)
         finally:
-            self._reading = False
-        if self._ended is not None:
-            raise self._ended
+            if self._state is _READING:
+                self._state = _OPEN
+        if self._state is not _OPEN:  # closed meanwhile
+            raise self._refusal()
         if not chunks:
             self._end()
             raise StopAsyncIteration
@@ -221,39 +229,54 @@ class ResponseStream:
         if self._watch is not None:
             self._runs = self._watch.parts(self._runs)
 
+    def _refusal(self) -> BaseException:
+        """Returns what a read raises that cannot wait for bytes."""
+        if self._state is _READING:
+            return RuntimeError("This stream is already being read by another task")
+        if self._reason is None:
+            return StopAsyncIteration()
+        return self._reason.with_traceback(None)  # else each raise would add to it
+
+    def _decode(self) -> Iterator[list[bytes]]:
+        """Yields the payloads of the parts that are whole now."""
+        for headers, payloads in self._decoder.runs():
+            if headers is not self._part_headers:
+                if not carries_part(headers, payloads[0], self.metadata):
+                    continue
+                self._part_headers = headers
+            self._decoded += len(payloads)
+            self._last = payloads[-1]
+            yield payloads
+
     def _end(self) -> None:
-        """The connection has said that this is all: is it?"""
+        """Ends the stream where its body ends, if the answer is complete."""
         self._decoder.receive_eof()
         if not self._decoder.bytes_received and self._other_type() is not None:
             raise InvalidMessageError("The response is empty")
         required = self._require_terminal
         if required is not None and (self._last is None or not required(PayloadPart(self._last))):
             raise StreamTruncatedError(
-                "The response ended behind a part that require_terminal does not take for the last",
+                "The response ended after a part that require_terminal does not take for the last",
                 bytes_received=self._decoder.bytes_received,
             )
-        self._ended = StopAsyncIteration()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.release()
+        self._state = _ENDED
+        self._exchange.release()
         if self._watch is not None and self._read_by in {None, "read"}:
             self.tell_end(None)  # else what decodes the payload may still find it wanting
 
     def _other_type(self) -> str | None:
-        """The response's own Content-Type, None where it is an event stream's, or not told."""
+        """Returns the response's own Content-Type, None for an event stream's or without one."""
         told = self.metadata.headers.get("Content-Type", "").partition(";")[0].strip()
         return told if told and told.lower() != _CONTENT_TYPE else None
 
     def tell_end(self, error: BaseException | None) -> None:
-        """Tells the instrumentation, if there is any and it was not told, how it ended."""
+        """Reports to the instrumentation how the stream ended, unless that was done before."""
         if self._watch is not None:
-            is_complete = isinstance(self._ended, StopAsyncIteration)
+            is_complete = self._state is _ENDED
             self._watch.end(error, is_complete=is_complete, parts=self._parts)
 
     def fail(self, error: BaseException) -> None:
-        """Closes the connection, and tells an error of ours where and after what it came."""
-        if isinstance(error, RuntimeError) and self._reading:
-            return  # the other task goes on
+        """Breaks the stream off with an error, to which the facts of the stream are added."""
         if isinstance(error, AiosmrtError):
             self._describe(error)
         if isinstance(error, EventStreamError) and not self._decoded:
@@ -263,28 +286,35 @@ class ResponseStream:
             error.parts_received = self._parts
             error.bytes_left = error.bytes_left or self._decoder.bytes_left
         self.tell_end(error)
-        self._close(error if isinstance(error, AiosmrtError) else None)
+        if isinstance(error, AiosmrtError):
+            self._close(_FAILED, error)
+        else:
+            self._close(_CLOSED)
 
     def _describe(self, error: AiosmrtError) -> None:
-        error.operation = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name
-        error.endpoint_name = self._endpoint_name
-        error.attempts = self.metadata.attempts
-        error.request_id = self.metadata.request_id
+        add_call(
+            error,
+            INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name,
+            self._endpoint_name,
+            attempts=self.metadata.attempts,
+            request_id=self.metadata.request_id,
+        )
 
-    def _close(self, reason: AiosmrtError | None) -> None:
+    def _close(self, state: StreamState, reason: AiosmrtError | None = None) -> None:
+        """Ends the stream before its end; nothing happens to one that is over."""
         self.tell_end(None)
-        if self._ended is None:
+        if self._is_over:
+            return
+        if reason is None:
             # Ending quietly here would make a half-read answer look whole.
-            if reason is None:
-                reason = TransportError("The stream was closed before its end: read it first")
-                self._describe(reason)
-            self._ended = reason
-            self._decoded = self._parts
-            self._ready = iter(())
-            self._runs = iter(())
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.close()
+            reason = TransportError("The stream was closed before its end: read it first")
+            self._describe(reason)
+        self._state = state
+        self._reason = reason
+        self._decoded = self._parts
+        self._ready.clear()
+        self._runs = iter(())
+        self._exchange.close()
 
     def _claim(self, reader: str) -> None:
         if self._read_by is not None:
@@ -398,7 +428,7 @@ class ResponseStream:
 
         Idempotent. A read after it raises TransportError, but for an answer that had ended.
         """
-        self._close(None)
+        self._close(_CLOSED)
 
     async def __aenter__(self) -> Self:
         return self
@@ -412,22 +442,17 @@ class ResponseStream:
         await self.aclose()
 
     def __del__(self) -> None:
-        watch = getattr(self, "_watch", None)
-        if watch is not None:
-            is_complete = isinstance(self._ended, StopAsyncIteration)
-            watch.abandon(is_complete=is_complete, parts=self._parts)
-        exchange = getattr(self, "_exchange", None)
-        if exchange is None:
+        state = getattr(self, "_state", None)
+        if state is None:
+            return
+        if self._watch is not None:
+            self._watch.abandon(is_complete=state is _ENDED, parts=self._parts)
+        if self._is_over:
             return
         if not self._loop.is_closed():
             # The garbage collector may run in any thread; and a warning may be an error.
-            self._loop.call_soon_threadsafe(exchange.close)
+            self._loop.call_soon_threadsafe(self._exchange.close)
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-
-
-def _raise_later(error: BaseException) -> Iterator[list[bytes]]:
-    yield from ()
-    raise error
 
 
 class ResponseStreamCall(Coroutine[Any, Any, ResponseStream]):
