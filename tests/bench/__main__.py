@@ -3,6 +3,11 @@
 Each client lives in a process of its own and works in turn with the others, round by
 round, against one server in another process; so a ratio compares two runs of the same
 moment. A figure is the client process's CPU time. Nothing here fails for being slow.
+
+`--before FOLDER` compares with an earlier version of the package in its place:
+
+    git worktree add ../before REVISION
+    nox -s bench -- --before ../before
 """
 
 from __future__ import annotations
@@ -44,6 +49,8 @@ SMALL = {"operation": "invoke", **RECORD}
 LARGE = {"operation": "invoke", "endpoint": "bytes-1000", "body": 6 * 2**20}
 # What the run that shows the slope is told in.
 BLOCKS = 20
+# What another version of the package is called in the table.
+BEFORE = "before"
 
 
 def environment() -> dict[str, str]:
@@ -62,12 +69,13 @@ def environment() -> dict[str, str]:
 class Process:
     """A child that is spoken to line by line."""
 
-    def __init__(self, script: str, *arguments: str) -> None:
+    def __init__(self, script: str, *arguments: str, package: Path | None = None) -> None:
+        """Starts it; a folder that holds ``package`` goes before what is installed."""
         self.child = subprocess.Popen(
             [sys.executable, str(HERE / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(),
+            env=environment() | ({"PYTHONPATH": str(package)} if package else {}),
             text=True,
         )
 
@@ -104,15 +112,21 @@ def certificate() -> Iterator[tuple[str, str]]:
 
 
 class Bench:
-    def __init__(self, clients: list[str], rounds: int, scale: float, only: str) -> None:
+    def __init__(self, clients: list[str], given: argparse.Namespace, rounds: int) -> None:
         self.clients = clients
         self.rounds = rounds
-        self.scale = scale
-        self.only = only
+        self.scale = given.scale
+        self.only = given.only
+        self.before = given.before
         self.rows: list[Row] = []
 
     def wants(self, name: str) -> bool:
         return self.only in name
+
+    def worker(self, client: str, loop: str, where: list[str]) -> Process:
+        if client == BEFORE:
+            return Process("worker.py", OURS, loop, *where, package=self.before)
+        return Process("worker.py", client, loop, *where)
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -125,7 +139,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             workers = {}
             for client in self.clients if workloads else ():
-                workers[client] = Process("worker.py", client, loop, *where)
+                workers[client] = self.worker(client, loop, where)
                 stack.callback(workers[client].stop)
             for work in workloads:
                 self.add(self.one(work, f"{scheme}, {loop}", workers))
@@ -181,7 +195,7 @@ class Bench:
             for _ in range(self.rounds):
                 for client in self.clients:
                     started = time.perf_counter()
-                    worker = Process("worker.py", client, "asyncio", *where)
+                    worker = self.worker(client, "asyncio", where)
                     found = worker.ask("rounds", **SMALL, count=1, flight=1, warm=0)
                     wall[client].append(1 / (time.perf_counter() - started))
                     first[client].append(found["process_cpu"])
@@ -232,12 +246,12 @@ class Bench:
             clients = [
                 client
                 for client in self.clients
-                if "JSON" not in name or hasattr(CLIENTS[client], "invoke_json")
+                if client == BEFORE or "JSON" not in name or hasattr(CLIENTS[client], "invoke_json")
             ]
             figures: dict[str, list[float]] = {client: [] for client in clients}
             for _ in range(max(self.rounds // 2, 1)):
                 for client in clients:
-                    worker = Process("worker.py", client, "asyncio", *where)
+                    worker = self.worker(client, "asyncio", where)
                     figures[client].append(ask(worker))
                     worker.stop()
             self.add(Row(where="http, asyncio", name=name, unit=unit, figures=figures, scale=scale))
@@ -287,6 +301,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
     parser.add_argument("--clients", default=",".join(CLIENTS), help="comma-separated")
+    parser.add_argument("--before", type=Path, help="a folder with another version of aiosmrt/")
     parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--rounds", type=int, help="rounds of each kind of work")
     parser.add_argument("--scale", type=float, default=1.0, help="of the calls in a round")
@@ -297,9 +312,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    chosen = given.clients.split(",")
+    chosen = [OURS, BEFORE] if given.before else given.clients.split(",")
     rounds = given.rounds or (9 if given.full else 3)
-    bench = Bench(chosen, rounds, given.scale, given.only)
+    bench = Bench(chosen, given, rounds)
     with contextlib.ExitStack() as stack:
         served, trusted = stack.enter_context(certificate())
         plain, encrypted = Process("server.py"), Process("server.py", served)
