@@ -30,47 +30,6 @@ nox.options.sessions = ["lint", "types", f"tests-{CURRENT}"]
 PYTEST = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
 
 
-# What stands on the transport alone, the slow ones included.
-RELIABILITY = (
-    "attempts",
-    "cancellation",
-    "chunks",
-    "concurrency",
-    "responses",
-    "session",
-    "soak",
-    "streaming",
-    "transport",
-    "wire",
-)
-
-# Those, and what else awaits: the quick suite's other half is pure, on any loop the same.
-ON_A_LOOP = [
-    f"tests/test_{name}.py"
-    for name in (
-        *RELIABILITY,
-        "async_inference",
-        "batch_runner",
-        "credentials_session",
-        "error_texts",
-        "local_endpoint",
-        "local_invocations",
-        "object_store",
-        "opentelemetry",
-        "proxies",
-        "readme",
-        "result_poller",
-        "stream_decoding",
-        "tls",
-        "watch",
-    )
-]
-
-
-# What reads botocore's credentials.
-CREDENTIALS = ("chain", "credentials_session", "providers")
-
-
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
@@ -113,15 +72,16 @@ def tests(session: nox.Session) -> None:
 def uvloop(session: nox.Session) -> None:
     """On uvloop what an event loop can change."""
     install_wheel(session, *group("test"))
-    session.run(*PYTEST, *ON_A_LOOP, *session.posargs, env={"AIOSMRT_TEST_LOOP": "uvloop"})
+    environment = {"AIOSMRT_TEST_LOOP": "uvloop"}
+    session.run(*PYTEST, "-m", "on_a_loop", *session.posargs, env=environment)
 
 
 @nox.session
 def devmode(session: nox.Session) -> None:
-    """As `python -X dev -W error` runs it, asyncio's debug mode included, what awaits."""
+    """The same tests as `python -X dev -W error` runs them, asyncio's debug mode included."""
     install_wheel(session, *group("test"))
     environment = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
-    session.run(*PYTEST, *ON_A_LOOP, *session.posargs, env=environment)
+    session.run(*PYTEST, "-m", "on_a_loop", *session.posargs, env=environment)
 
 
 @nox.session(python=PYTHONS[0])
@@ -140,7 +100,7 @@ def lowest(session: nox.Session) -> None:
     # Its lower bound holds for what is asked of it elsewhere: credentials.
     (botocore,) = extras["botocore"]
     session.install("--upgrade", botocore.replace(">=", "=="), "aiobotocore", "boto3")
-    session.run(*PYTEST, *(f"tests/test_{name}.py" for name in CREDENTIALS))
+    session.run(*PYTEST, "-m", "botocore")
 
 
 @nox.session
@@ -193,10 +153,10 @@ def audit(session: nox.Session) -> None:
 @nox.session(name="aiohttp-versions")
 @nox.parametrize("minor", ["3.12", "3.13", "3.14"])
 def aiohttp_versions(session: nox.Session, minor: str) -> None:
-    """What a connection may do to a call, on each aiohttp."""
+    """What a connection may do to a call, on each aiohttp; the slow tests of it included."""
     install_wheel(session, *group("test"), f"aiohttp=={minor}.*")
-    files = [f"tests/test_{name}.py" for name in RELIABILITY]
-    session.run(*PYTEST, "-m", "not browser", *files, "--timeout=600", *session.posargs)
+    options = ("-m", "", "--timeout=600")
+    session.run(*PYTEST, *options, "tests/transport", "tests/client", *session.posargs)
 
 
 @nox.session
@@ -219,8 +179,7 @@ def browser(session: nox.Session) -> None:
             *apt_get, "install", "--yes", "--no-install-recommends", *packages, external=True
         )
     install_wheel(session, *group("browser"))
-    files = [f"tests/test_{name}.py" for name in ("framing_sse_browser", "web_page")]
-    session.run("pytest", "-m", "browser", *files, *session.posargs)
+    session.run("pytest", "-m", "browser", *session.posargs)
 
 
 @nox.session

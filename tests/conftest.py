@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import inspect
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,11 @@ import pytest_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from types import ModuleType
+
+    from support.fake_s3 import FakeS3
+
+    from aiosmrt.local import LocalEndpoint
 
 # The quick suite decides whether a newcomer's `nox` passes, so it is the same every
 # time; new examples are the business of `nox -s fuzz`. No deadlines, and no complaint
@@ -43,6 +50,21 @@ def pytest_configure() -> None:
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what an event loop can change: the quick tests of modules with async functions."""
+    for item in items:
+        if _is_async(item.module) and not any(map(item.get_closest_marker, _NOT_QUICK)):
+            item.add_marker("on_a_loop")
+
+
+_NOT_QUICK = ("slow", "browser", "ray")
+
+
+@functools.cache
+def _is_async(module: ModuleType) -> bool:
+    return any(map(inspect.iscoroutinefunction, vars(module).values()))
 
 
 def pytest_report_header() -> str:
@@ -89,6 +111,24 @@ async def _nothing_left_in_the_loop() -> AsyncIterator[None]:
     gc.collect()  # the loop hears of an exception nobody retrieved when its task is collected
     assert not left, "tasks left running"
     assert not reported, "reported to the event loop"
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[LocalEndpoint]:
+    """A local endpoint without models, of the test's own loop."""
+    from aiosmrt.local import LocalEndpoint
+
+    async with LocalEndpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+async def s3() -> AsyncIterator[FakeS3]:
+    """An S3 that does what the test tells it to."""
+    from support.fake_s3 import FakeS3
+
+    async with FakeS3() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,21 @@ def test_a_module_does_one_thing(file):
     assert not {name: length for name, length in functions.items() if length > 60}
 
 
+def test_no_test_imports_another():
+    """What tests share is in tests/support, which imports none of them either."""
+    tests = Path(__file__).parent
+    names = {path.stem for path in tests.rglob("test_*.py")}
+    for file in tests.rglob("*.py"):
+        imported = {
+            part
+            for node in ast.walk(ast.parse(file.read_bytes()))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in (getattr(node, "module", None), *(alias.name for alias in node.names))
+            for part in (name or "").split(".")
+        }
+        assert not imported & names, file
+
+
 def test_no_drawer_for_odds_and_ends():
     assert not {Path(file).stem for file in FILES} & {"base", "common", "helpers", "misc", "utils"}
 

@@ -11,10 +11,12 @@ import contextlib
 import json
 import re
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from raw_server import Connection, RawServer, answer, serve
+from support.raw_server import Connection, RawServer, answer, serve
+from support.sessions import KEYS, open_session
 
 import aiosmrt
 from aiosmrt import AiosmrtError, RetryPolicy, Session, Timeouts, errors
@@ -26,26 +28,20 @@ if TYPE_CHECKING:
 
 REQUEST_ID = "5af4e30d-c263"
 NAMED = {"x-amzn-RequestId": REQUEST_ID}
-SECRET = "s3cr3t-key"
 BODY = b"the body is nobody's business"
 NOWHERE = "http://127.0.0.1:1"
 TWICE = RetryPolicy(max_attempts=2, model_not_ready_timeout=0)
-
-
-def open_session(url: str, **options: Any) -> Session:
-    options.setdefault("credentials", aiosmrt.Credentials("AKIDEXAMPLE", SECRET))
-    options.setdefault("retries", TWICE)
-    return Session(endpoint_url=url, region="eu-west-1", **options)
+open_twice = partial(open_session, retries=TWICE)
 
 
 async def invoke(url: str, body: Any = BODY, **options: Any) -> None:
-    async with open_session(url, **options) as session:
+    async with open_twice(url, **options) as session:
         await session.invoke_endpoint("my-endpoint", body)
 
 
 async def stream(url: str, **options: Any) -> None:
     async with (
-        open_session(url, **options) as session,
+        open_twice(url, **options) as session,
         session.invoke_endpoint_with_response_stream("my-endpoint", BODY) as parts,
     ):
         await parts.read()
@@ -135,14 +131,14 @@ async def call_with_sealed_vault() -> None:
 
 
 async def call_with_a_bad_parameter() -> None:
-    async with open_session(NOWHERE) as session:
+    async with open_twice(NOWHERE) as session:
         await session.invoke_endpoint("my-endpoint", BODY, inference_id="x" * 65)
 
 
 async def call_while_all_connections_are_in_use() -> None:
     async with (
         serving(b"", hang=True) as url,
-        open_session(url, max_connections=1, timeouts=Timeouts(total=0.2)) as session,
+        open_twice(url, max_connections=1, timeouts=Timeouts(total=0.2)) as session,
     ):
         endless = session.invoke_endpoint("other", BODY, timeouts=Timeouts())
         first = asyncio.create_task(endless)
@@ -155,13 +151,13 @@ async def call_while_all_connections_are_in_use() -> None:
 
 
 async def call_on_a_closed_session() -> None:
-    session = open_session(NOWHERE)
+    session = open_twice(NOWHERE)
     await session.aclose()
     await session.invoke_endpoint("my-endpoint", BODY)
 
 
 async def read_a_closed_stream() -> None:
-    async with serve(answer(PART, headers=NAMED)) as server, open_session(server.url) as session:
+    async with serve(answer(PART, headers=NAMED)) as server, open_twice(server.url) as session:
         parts = await session.invoke_endpoint_with_response_stream("my-endpoint", BODY)
         await parts.aclose()
         await parts.read()
@@ -383,7 +379,9 @@ async def test_a_text_says_what_where_and_what_to_do(case: Case) -> None:
         assert f"host {error.host}" in text
     if case.attempts == 2:
         assert "Not tried again: RetryPolicy(max_attempts=2) is used up. " in text
-    assert not [never for never in (SECRET, BODY.decode(), "None", "()") if never in text]
+    assert not [
+        never for never in (KEYS.secret_access_key, BODY.decode(), "None", "()") if never in text
+    ]
 
 
 def test_every_class_that_is_raised_is_among_them() -> None:

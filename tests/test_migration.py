@@ -15,7 +15,7 @@ from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelRespon
 
 
 @pytest.fixture
-async def local():
+def local(local):
     async def echo(request: ModelRequest) -> ModelResponse:
         return ModelResponse(request.body, content_type=request.content_type)
 
@@ -29,10 +29,9 @@ async def local():
     async def sleep(_request: ModelRequest) -> None:
         await asyncio.Event().wait()
 
-    async with LocalEndpoint() as local:
-        for name, handler in {"e": echo, "no": refuse, "llm": words, "slow": sleep}.items():
-            local.add_model(name, handler)
-        yield local
+    for name, handler in {"e": echo, "no": refuse, "llm": words, "slow": sleep}.items():
+        local.add_model(name, handler)
+    return local
 
 
 def boto(local: LocalEndpoint, **settings: Any) -> Any:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from support.sessions import open_session
 
 import aiosmrt
 from aiosmrt import AccessDeniedException, AsyncInferenceError, Credentials, DeadlineExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
 
 def queue(url: str, kind: str, results: list[object]) -> None:
@@ -35,9 +34,7 @@ async def test_invoke_endpoint(moto_url: str) -> None:
         "CustomAttributes": "my_attr",
     }
     queue(moto_url, "endpoint-results", [answer])
-    async with aiosmrt.Session(
-        region="us-east-1", endpoint_url=moto_url, credentials=KEYS
-    ) as session:
+    async with open_session(moto_url) as session:
         output = await session.invoke_endpoint(
             "asdf", b"qwer", content_type="text/plain", custom_attributes="a=b"
         )
@@ -50,9 +47,7 @@ async def test_invoke_endpoint(moto_url: str) -> None:
 
 async def test_invoke_endpoint_async_to_its_result(moto_url: str) -> None:
     queue(moto_url, "async-endpoint-results", [{"data": '{"answer": 42}'}])
-    async with aiosmrt.Session(
-        region="us-east-1", endpoint_url=moto_url, s3_endpoint_url=moto_url, credentials=KEYS
-    ) as session:
+    async with open_session(moto_url, s3_endpoint_url=moto_url) as session:
         invocation = await session.invoke_endpoint_async(
             "asdf", input_location="s3://somebucket/qwer", inference_id="order-4711"
         )

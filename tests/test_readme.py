@@ -89,22 +89,23 @@ async def tokens(request):
 
 
 @pytest.fixture
-async def local(monkeypatch, tmp_path):
-    from aiosmrt.local import LocalEndpoint
-
-    async with LocalEndpoint() as local:
-        local.add_model("my-endpoint", echo)
-        local.add_model("my-async-endpoint", echo)
-        local.add_model("llm", tokens)
-        local.put_object("s3://bucket/key", b"[1, 2, 3]")
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", local.url)
-        monkeypatch.setenv("AWS_REGION", local.region)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", local.region)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", local.credentials.access_key_id)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", local.credentials.secret_access_key)
-        monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-        yield local
+def local(local, monkeypatch, tmp_path):
+    local.add_model("my-endpoint", echo)
+    local.add_model("my-async-endpoint", echo)
+    local.add_model("llm", tokens)
+    local.put_object("s3://bucket/key", b"[1, 2, 3]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", local.url)
+    monkeypatch.setenv("AWS_REGION", local.region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", local.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", local.credentials.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", local.credentials.secret_access_key)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    if warnings := os.environ.get("PYTHONWARNINGS"):
+        # pytest-asyncio warns whoever has not set this, as the README's reader has not.
+        unset = 'The configuration option "asyncio_default_fixture_loop_scope"'
+        monkeypatch.setenv("PYTHONWARNINGS", f"{warnings},ignore:{unset}")
+    return local
 
 
 async def run_python(source: str, line: int, namespace: dict[str, object]) -> None:

@@ -8,7 +8,7 @@ locks; the caller passes the time, and waits.
   together: throttles lower the rate, CUBIC (RFC 8312, over time instead of windows)
   raises it again, and a bucket holds the calls to it.
 
-Properties, each with its test in `tests/test_limiter.py`:
+Properties, each with its test in `tests/aws/test_limiter.py`:
 
 - The quota is never below 0 and never above 500, and counts as botocore's does.
 - Nothing waits before the first throttle.

@@ -34,7 +34,7 @@ Choices that the standard leaves open:
   calls that wait for one cold endpoint must not cost the session's others their
   retries. Time and a growing, random delay bound it instead.
 
-Properties, each with its test in `tests/test_retries.py`:
+Properties, each with its test in `tests/aws/test_retries.py`:
 
 - The first delay after a transient error is at most 50 ms.
 - Always-500 makes about 35 retries in a session, then none, and the error says so.

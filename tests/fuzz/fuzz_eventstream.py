@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from eventstream_vectors import INVALID, VALID, sealed
+from support.eventstream_vectors import INVALID, VALID, sealed
 
 from aiosmrt.errors import EventStreamError
 from aiosmrt.eventstream import EventStreamDecoder, Message, encode_message

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from framing_corpus import (
+from support.framing_corpus import (
     JSON_LINES,
     JSON_VALUES,
     LINES,

@@ -1,0 +1,713 @@
+"""Files through the local endpoint: every record once, whatever ends the run."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.batch_runs import check_each_once, child, outcome, read_lines, write_records
+from support.waiting import until
+
+import aiosmrt
+import aiosmrt.batch
+from aiosmrt.batch._output import OutputFile
+from aiosmrt.batch._records import JsonLinesFile
+from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+class Model:
+    """Echoes JSON; fails and holds where the record says so; counts what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: collections.Counter[str] = collections.Counter()
+        self.bodies: list[ModelRequest] = []
+        self.now = self.most = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def echo(self, request: ModelRequest) -> Any:
+        self.bodies.append(request)
+        self.seen[request.body.decode()] += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0.001)
+            await self.open.wait()
+            if b"bad" in request.body:
+                raise ModelFailure(400, "a bad record")
+            return ModelResponse(request.body, content_type="application/json")
+        finally:
+            self.now -= 1
+
+
+@pytest.fixture
+async def model(local: LocalEndpoint) -> Model:
+    model = Model()
+    local.add_model("echo", model.echo)
+    return model
+
+
+@pytest.fixture
+async def session(local: LocalEndpoint, model: Model) -> AsyncIterator[aiosmrt.Session]:
+    async with local.session() as session:
+        yield session
+
+
+async def test_every_record_has_its_line(session, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 200)
+    out = tmp_path / "out.jsonl"
+    summary = await aiosmrt.batch.run(session, "echo", source, out, key_field="id", concurrency=8)
+    for line in check_each_once(out, 200):
+        number = line["index"]
+        assert line["key"] == f"k{number}"
+        assert line["output"] == {"id": f"k{number}", "n": number}
+        assert line["content_type"] == "application/json"
+        assert line["error"] is None
+        assert line["attempts"] == 1
+        assert 0 < line["latency"] < 60
+    assert (summary.total, summary.succeeded, summary.failed) == (200, 200, 0)
+    assert summary.requests == 200
+    assert (summary.is_complete, summary.signal) == (True, None)
+    assert "200 of 200 records" in str(summary)
+
+
+async def test_a_body_is_the_line_as_it_stands(session, model, tmp_path):
+    source = tmp_path / "in.jsonl"
+    values = [b'{"b":1.10,  "a":"\xc3\xa9"}', b"[1e400]", b'"text"', b"7", b"null"]
+    source.write_bytes(b"\xef\xbb\xbf" + b"\r\n\r\n".join(values))
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", key_field="a")
+    assert sorted(request.body for request in model.bodies) == sorted(values)
+    assert {request.content_type for request in model.bodies} == {"application/json"}
+    raw = (tmp_path / "out.jsonl").read_bytes()
+    for value in values:
+        assert b'"output": ' + value + b"," in raw
+    assert {line["key"] for line in check_each_once(tmp_path / "out.jsonl", 5)} == {
+        "é",
+        *range(1, 5),
+    }
+
+
+async def test_a_record_that_fails_has_its_line_too(session, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"n": 1}\n"bad"\n{"n": \n"good"\n')
+    summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+    by_index = {line["index"]: line for line in check_each_once(tmp_path / "out.jsonl", 4)}
+    assert by_index[1]["output"] is None
+    error = by_index[1]["error"]
+    assert list(error) == ["type", "code", "message", "status_code"]
+    assert (error["type"], error["code"], error["status_code"]) == ("ModelError", "ModelError", 424)
+    assert "a bad record" in error["message"]
+    assert by_index[2]["error"]["type"] == "RecordFaultError"
+    assert "line 3" in by_index[2]["error"]["message"]
+    assert by_index[2]["attempts"] == 0
+    assert summary.errors == {"ModelError": 1, "RecordFaultError": 1}
+    assert summary.failed == 2
+    assert "2 failed: ModelError 1, RecordFaultError 1" in str(summary)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+async def test_several_records_to_a_request_and_back(session, model, tmp_path, size):
+    source = write_records(tmp_path / "in.jsonl", 20)
+    out = tmp_path / "out.jsonl"
+    summary = await aiosmrt.batch.run(
+        session, "echo", source, out, key_field="id", records_per_request=size
+    )
+    for line in check_each_once(out, 20):
+        assert line["output"] == {"id": line["key"], "n": line["index"]}
+    assert summary.requests == len(model.bodies) == -(-20 // size)
+    assert summary.succeeded == 20
+    expected = "application/json" if size == 1 else "application/jsonlines"
+    assert {request.content_type for request in model.bodies} == {expected}
+
+
+@pytest.mark.parametrize("length", [10, 5_000], ids=["small", "large"])
+async def test_every_request_but_the_last_is_full(session, model, tmp_path, length):
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'"{"x" * length}"\n' * 1_300)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out, records_per_request=600)
+    assert sorted(model.body.count(b"\n") + 1 for model in model.bodies) == [100, 600, 600]
+    check_each_once(out, 1_300)
+
+
+async def test_a_list_of_answers_is_told_apart_in_the_last_request_too(local, session, tmp_path):
+    async def predict(request: ModelRequest) -> Any:
+        return {"predictions": [json.loads(line)["n"] for line in request.body.splitlines()]}
+
+    local.add_model("predict", predict)
+    source = write_records(tmp_path / "in.jsonl", 9)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "predict", source, out, records_per_request=8)
+    assert {line["index"]: line["output"] for line in check_each_once(out, 9)} == {
+        number: number for number in range(9)
+    }
+
+
+async def test_an_answer_of_another_number_of_records(local, session, tmp_path):
+    async def one(request: ModelRequest) -> list[int]:
+        return [1]
+
+    local.add_model("one", one)
+    source = write_records(tmp_path / "in.jsonl", 3)
+    await aiosmrt.batch.run(session, "one", source, tmp_path / "out.jsonl", records_per_request=3)
+    for line in check_each_once(tmp_path / "out.jsonl", 3):
+        assert line["error"]["type"] == "AnswerCountError"
+        assert line["output"] is None
+
+
+async def test_csv_in_and_out(local, session, model, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text('a,id,b\n1,x,2\n3,y,"4 ""and\n5"""\n')
+
+    async def first(request: ModelRequest) -> ModelResponse:
+        model.bodies.append(request)
+        return ModelResponse(request.body.split(b",")[0], content_type="text/csv")
+
+    local.add_model("first", first)
+    out = tmp_path / "out.csv"
+    await aiosmrt.batch.run(session, "first", source, out, key_field="id", header=True)
+    with out.open(newline="") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    assert {request.body for request in model.bodies} == {b"1,2", b'3,"4 ""and\n5"""'}
+    assert {request.content_type for request in model.bodies} == {"text/csv"}
+    assert list(rows) in (["x", "y"], ["y", "x"])
+    assert (rows["x"]["index"], rows["x"]["output"]) == ("0", "1")
+    assert rows["x"]["error_type"] == ""
+    assert not (tmp_path / "out.csv.jsonl").exists()
+
+
+async def test_parquet_in_and_out(session, model, tmp_path):
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": [f"k{n}" for n in range(600)], "n": range(600)}), source)
+    out = tmp_path / "out.parquet"
+    await aiosmrt.batch.run(session, "echo", source, out, key_field="id")
+    rows = sorted(pq.read_table(out).to_pylist(), key=lambda row: row["index"])
+    assert [row["key"] for row in rows] == [f"k{n}" for n in range(600)]
+    assert json.loads(rows[7]["output"]) == {"id": "k7", "n": 7}
+    assert rows[7]["error_type"] is None
+    assert rows[7]["attempts"] == 1
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+async def test_what_failed_is_told_by_a_later_run_too(session, tmp_path, name):
+    source = tmp_path / "in.jsonl"
+    source.write_text('"good"\n"bad"\n"bad"\n')
+    for _ in range(2):
+        summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / name, resume=True)
+        assert (summary.failed, summary.is_complete) == (2, True)
+
+
+async def test_what_failed_is_tried_again_when_asked_for(local, session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 60)
+    out = tmp_path / "out.jsonl"
+    local.inject(error="ModelError", times=25)
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+    assert summary.failed == 25
+    good = [line for line in read_lines(out) if line["error"] is None]
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True, retry_failed=True)
+    assert (summary.skipped, summary.succeeded, summary.failed) == (35, 25, 0)
+    assert check_each_once(out, 60)[:35] == good
+    assert set(model.seen.values()) == {1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out.jsonl",
+        "out.jsonl.run",
+    ]
+
+
+async def test_a_finished_table_has_no_lines_to_try_again(session, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('"good"\n"bad"\n')
+    given = {"session": session, "endpoint_name": "echo", "input": source, "resume": True}
+    given["output"] = tmp_path / "out.csv"
+    await aiosmrt.batch.run(**given)
+    with pytest.raises(aiosmrt.ConfigurationError, match="is complete"):
+        await aiosmrt.batch.run(**given, retry_failed=True)
+
+
+async def test_without_credentials_it_ends_and_can_be_resumed(local, session, model, tmp_path):
+    class Provider:
+        asked = 0
+
+        async def get_credentials(self) -> aiosmrt.Credentials:
+            self.asked += 1
+            if self.asked > 100:
+                raise aiosmrt.CredentialsError("the role is gone")
+            return local.credentials
+
+    source = write_records(tmp_path / "in.jsonl", 1_000)
+    out = tmp_path / "out.jsonl"
+    settings = {"endpoint_url": local.url, "region": local.region, "credentials": Provider()}
+    async with aiosmrt.Session(**settings) as poor:
+        with pytest.raises(aiosmrt.CredentialsError, match="the role is gone"):
+            await aiosmrt.batch.run(poor, "echo", source, out, concurrency=8)
+    assert 0 < len(read_lines(out)) <= 100
+    assert all(line["error"] is None for line in read_lines(out))
+    assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).failed == 0
+    check_each_once(out, 1_000)
+
+
+async def test_cancelled_while_it_reads_its_files_it_gives_the_lock_back(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    begun, go_on = threading.Event(), threading.Event()
+    survey = JsonLinesFile.survey
+
+    def slow(self, stopped):
+        begun.set()
+        assert go_on.wait(30)
+        return survey(self, stopped)
+
+    monkeypatch.setattr(JsonLinesFile, "survey", slow)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given))
+    await until(begun.is_set)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await aiosmrt.batch.run(*given)).is_complete
+
+
+async def test_cancelled_while_it_passes_what_is_done_it_reads_no_further(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    await aiosmrt.batch.run(*given)
+    begun = threading.Event()
+
+    def endless(self, wanted):
+        while True:
+            begun.set()
+            assert not wanted(0)
+        yield
+
+    monkeypatch.setattr(JsonLinesFile, "read", endless)
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given, resume=True))
+    await until(begun.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_cancelled_twice_while_it_writes_it_gives_the_lock_back(
+    session, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    begun, go_on = threading.Event(), threading.Event()
+    sync = OutputFile.sync
+
+    def slow(self):
+        begun.set()
+        assert go_on.wait(30)
+        sync(self)
+
+    monkeypatch.setattr(OutputFile, "sync", slow)
+    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given))
+    await until(begun.is_set)
+    task.cancel()
+    await asyncio.wait([task], timeout=0.1)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    summary = None
+    for _ in range(3_000):  # until the thread is through
+        with contextlib.suppress(aiosmrt.ConfigurationError):
+            summary = await aiosmrt.batch.run(*given, resume=True)
+            break
+        await asyncio.sleep(0.01)
+    assert summary is not None
+    assert summary.is_complete
+
+
+async def test_what_progress_raises_ends_the_run(session, model, tmp_path):
+    def progress(_: Any) -> None:
+        raise ZeroDivisionError
+
+    model.open.clear()
+    source = write_records(tmp_path / "in.jsonl", 10)
+    with pytest.raises(ZeroDivisionError):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=progress)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+async def test_what_is_complete_is_not_sent_again(session, model, tmp_path, name):
+    source = write_records(tmp_path / "in.jsonl", 10)
+    for _ in range(2):
+        summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / name, resume=True)
+    assert summary.skipped == 10
+    assert summary.requests == 0
+    assert summary.is_complete
+    assert "10 were done before" in str(summary)
+    assert set(model.seen.values()) == {1}
+
+
+async def test_an_output_is_not_overwritten(session, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 2)
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(b"")  # an empty file holds nothing to lose
+    await aiosmrt.batch.run(session, "echo", source, out)
+    before = out.read_bytes()
+    with pytest.raises(aiosmrt.ConfigurationError, match="there already"):
+        await aiosmrt.batch.run(session, "echo", source, out)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"key_field": "id"}, "key_field"),
+        ({"content_type": "text/plain"}, "content_type"),
+        ({"endpoint_name": "other"}, "endpoint_name"),
+        ({"records_per_request": 2}, "records_per_request"),
+        ({"target_model": "a"}, "target_model"),
+    ],
+)
+async def test_other_parameters_are_refused(session, tmp_path, change, word):
+    given = {
+        "endpoint_name": "echo",
+        "input": write_records(tmp_path / "in.jsonl", 4),
+        "output": tmp_path / "out.jsonl",
+        "resume": True,
+    }
+    await aiosmrt.batch.run(session, **given)
+    with pytest.raises(aiosmrt.ConfigurationError, match=f"another .*{word}"):
+        await aiosmrt.batch.run(session, **{**given, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("k1", "k9"),
+        lambda text: text + '{"id": 7}\n',
+        lambda text: "",
+    ],
+    ids=["a record", "longer", "empty"],
+)
+async def test_a_changed_input_is_refused(session, tmp_path, change: Callable[[str], str]):
+    source = write_records(tmp_path / "in.jsonl", 4)
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+    source.write_text(change(source.read_text()))
+    with pytest.raises(aiosmrt.ConfigurationError, match="another input"):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", resume=True)
+
+
+@pytest.mark.parametrize("records", [1_500, 900], ids=["longer", "shorter"])
+async def test_an_input_that_changes_under_the_run_is_told_of(session, model, tmp_path, records):
+    line = f'"{"x" * 5_000}"\n'.encode()
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(line * 1_000)  # more than is read ahead at once
+    out = tmp_path / "out.jsonl"
+    model.open.clear()
+    running = asyncio.create_task(aiosmrt.batch.run(session, "echo", source, out, concurrency=2))
+    await until(lambda: model.now == 2)
+    os.truncate(source, len(line) * min(records, 1_000))
+    with source.open("ab") as file:
+        file.write(line * (records - 1_000))
+    model.open.set()
+    with pytest.raises(aiosmrt.ConfigurationError, match="input was changed"):
+        await running
+    indices = [line["index"] for line in read_lines(out)]
+    assert len(set(indices)) == len(indices)
+    assert {0, 1} <= set(indices) <= set(range(1_000))
+
+
+async def test_what_is_written_is_synced_before_another_answer_comes(
+    local, session, model, tmp_path, monkeypatch
+):
+    async def hold_the_second(request: ModelRequest) -> bytes:
+        if request.body == b"2":
+            await model.open.wait()
+        return request.body
+
+    local.add_model("hold", hold_the_second)
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("1\n2\n")
+    out.touch()
+    sizes: list[int] = []
+    sync = os.fsync
+
+    def observe(descriptor: int) -> None:
+        sync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), out.stat()):
+            sizes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", observe)
+    model.open.clear()
+    running = asyncio.create_task(aiosmrt.batch.run(session, "hold", source, out))
+    await until(lambda: bool(sizes) and sizes[-1] > 0)
+    assert out.read_bytes().count(b"\n") == 1
+    model.open.set()
+    await running
+
+
+async def test_two_runs_on_one_output_are_refused(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 4)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    model.open.clear()
+    first = asyncio.ensure_future(aiosmrt.batch.run(*given))
+    await until(lambda: model.now == 4)
+    with pytest.raises(aiosmrt.ConfigurationError, match="another run is writing"):
+        await aiosmrt.batch.run(*given, resume=True)
+    model.open.set()
+    assert (await first).is_complete
+    # And given back.
+    assert (await aiosmrt.batch.run(*given, resume=True)).is_complete
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b'{"key": 1, "ind', b'{"key": "\xc3', b"\0" * 5000, b"{}", b"x" * 100_000],
+    ids=["cut", "cut in a character", "zeros", "no line", "long"],
+)
+async def test_a_torn_last_line_is_mended(session, model, tmp_path, tail):
+    source = write_records(tmp_path / "in.jsonl", 6)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out)
+    whole = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(whole[:4]) + tail)
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+    assert summary.skipped == 4
+    check_each_once(out, 6)
+    assert out.read_bytes().startswith(b"".join(whole[:4]))
+    assert sum(model.seen.values()) == 8
+
+
+async def test_a_last_line_that_lacks_only_its_end_is_kept(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 3)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out)
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:2])[:-1])
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+    assert summary.skipped == 2
+    check_each_once(out, 3)
+
+
+async def test_a_fault_before_the_last_line_is_not_ours_to_mend(session, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 3)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out)
+    lines = out.read_bytes().splitlines(keepends=True)
+    for spoilt in (
+        [lines[0], b"garbage\n", *lines[1:]],
+        [lines[0], lines[0]],
+        [lines[0].replace(b'"index": ', b'"index": 9')],
+    ):
+        out.write_bytes(b"".join(spoilt))
+        with pytest.raises(aiosmrt.ConfigurationError, match="cannot be resumed: line"):
+            await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+        assert out.read_bytes() == b"".join(spoilt)
+
+
+async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 3)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "echo", source, out)
+    (tmp_path / "out.jsonl.run").write_text("{")
+    with pytest.raises(aiosmrt.ConfigurationError, match="missing or broken"):
+        await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        ({"input": "in.txt"}, "in.txt"),
+        ({"output": "out.xml"}, "out.xml"),
+        ({"output": "in.jsonl"}, "must not be the input"),
+        ({"output": "missing/out.jsonl"}, "missing does not exist"),
+        ({"input": "missing.jsonl"}, "missing.jsonl"),
+        ({"records_per_request": 0}, "records_per_request"),
+        ({"header": True}, "CSV"),
+        ({"input": "in.csv", "key_field": "id"}, "header"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"rate": -1}, "rate"),
+        ({"report": "in.jsonl"}, "neither the input nor the output"),
+        ({"report": "out.jsonl"}, "neither the input nor the output"),
+        ({"report": "missing/report.html"}, "missing does not exist"),
+        ({"output": "linked.jsonl"}, "must not be the input"),
+        ({"retry_failed": True}, "goes with resume"),
+    ],
+)
+async def test_what_cannot_work_is_told_before_anything_is_sent(
+    session, model, tmp_path, change, word
+):
+    for name in ("in.jsonl", "in.txt", "in.csv"):
+        write_records(tmp_path / name, 1)
+    (tmp_path / "linked.jsonl").hardlink_to(tmp_path / "in.jsonl")
+    before = (tmp_path / "in.jsonl").read_bytes()
+    given = {"input": "in.jsonl", "output": "out.jsonl", **change}
+    given |= {
+        name: tmp_path / given[name] for name in ("input", "output", "report") if name in given
+    }
+    with pytest.raises(aiosmrt.ConfigurationError, match=word):
+        await aiosmrt.batch.run(session, "echo", **given)
+    assert not model.bodies
+    assert (tmp_path / "in.jsonl").read_bytes() == before
+
+
+async def test_cancelled_it_leaves_what_can_be_resumed(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 400)
+    out = tmp_path / "out.jsonl"
+    rand = random.Random(3)
+    for _ in range(4):
+        task = asyncio.ensure_future(
+            aiosmrt.batch.run(session, "echo", source, out, resume=True, concurrency=8)
+        )
+        start = sum(model.seen.values())
+        await until(lambda start=start: sum(model.seen.values()) > start + rand.randrange(40, 60))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(read_lines(out)) >= 100
+    await aiosmrt.batch.run(session, "echo", source, out, resume=True)
+    check_each_once(out, 400)
+    assert sum(model.seen.values()) <= 400 + 4 * 8
+
+
+async def test_progress_is_told_on_the_way_and_at_the_end(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 50)
+    model.open.clear()
+    told: list[aiosmrt.batch.Progress] = []
+    task = asyncio.ensure_future(
+        aiosmrt.batch.run(
+            session, "echo", source, tmp_path / "out.jsonl", progress=told.append, concurrency=5
+        )
+    )
+    await until(lambda: told and told[-1].in_flight == 5)
+    assert (told[-1].total, told[-1].done, told[-1].concurrency) == (50, 0, 5)
+    assert told[-1].remaining is None
+    model.open.set()
+    await task
+    assert (told[-1].done, told[-1].failed, told[-1].in_flight) == (50, 0, 0)
+    assert told[-1].p50 is not None
+
+
+async def test_the_report_is_one_page(session, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 20)
+    report = tmp_path / "report.html"
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", report=report)
+    text = report.read_text()
+    assert "<svg" in text
+    assert "Batch inference of in.jsonl" in text
+    assert "20 of 20" in text
+
+
+# In a process of its own, which is then ended in all the ways there are.
+
+
+@pytest.mark.parametrize(
+    "records, kills",
+    [(400, 2), pytest.param(20_000, 3, marks=pytest.mark.slow)],
+    ids=["400", "20000"],
+)
+async def test_killed_at_any_moment_it_loses_and_doubles_nothing(
+    local, model, tmp_path, records, kills
+):
+    source = write_records(tmp_path / "in.jsonl", records)
+    out = tmp_path / "out.jsonl"
+    rand = random.Random(records)
+    given = {"input": source, "output": out, "key_field": "id", "concurrency": 16}
+    for kill in range(kills):
+        goal = records * kill // kills + rand.randrange(1, records // kills)
+        async with child(local, **given) as process:
+            await until(lambda goal=goal: sum(model.seen.values()) >= goal, seconds=300)
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        await until(lambda: model.now == 0)
+    async with child(local, **given) as process:
+        summary = await outcome(process)
+    lines = check_each_once(out, records)
+    assert {line["key"] for line in lines} == {f"k{number}" for number in range(records)}
+    assert all(line["output"] == {"id": line["key"], "n": line["index"]} for line in lines)
+    assert summary["is_complete"]
+    # Sent again was only what was under way when it was killed.
+    assert len(model.seen) == records
+    assert sum(model.seen.values()) <= records + kills * 16
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+async def test_a_signal_drains_what_is_under_way(local, model, tmp_path, number):
+    source = write_records(tmp_path / "in.jsonl", 300)
+    out = tmp_path / "out.jsonl"
+    given = {"input": source, "output": out, "concurrency": 8, "handle_signals": True}
+    async with child(local, **given) as process:
+        await until(lambda: sum(model.seen.values()) > 40)
+        model.open.clear()
+        await until(lambda: model.now == 8)
+        process.send_signal(number)
+        assert await process.stdout.readline() == b"stopping\n"
+        # Nothing new begins; the eight are answered, and written.
+        model.open.set()
+        summary = await outcome(process)
+    sent = sum(model.seen.values())
+    assert (summary["is_complete"], summary["signal"]) == (False, number)
+    assert len(read_lines(out)) == sent == summary["succeeded"]
+    assert sent < 300
+    async with child(local, **given) as process:
+        assert (await outcome(process))["is_complete"]
+    check_each_once(out, 300)
+    assert sum(model.seen.values()) == 300
+
+
+@pytest.mark.parametrize(
+    "signals, timeout",
+    [(2, 1000.0), pytest.param(1, 1.0, marks=pytest.mark.slow)],
+    ids=["twice", "too long"],
+)
+async def test_the_wait_of_a_signal_ends(local, model, tmp_path, signals, timeout):
+    source = write_records(tmp_path / "in.jsonl", 30)
+    out = tmp_path / "out.jsonl"
+    given = {"input": source, "output": out, "concurrency": 4, "handle_signals": True}
+    model.open.clear()
+    async with child(local, drain_timeout=timeout, **given) as process:
+        await until(lambda: model.now == 4)
+        process.send_signal(signal.SIGTERM)
+        assert await process.stdout.readline() == b"stopping\n"
+        if signals == 2:
+            process.send_signal(signal.SIGTERM)
+        summary = await outcome(process)
+    assert not summary["is_complete"]
+    assert read_lines(out) == []
+    model.open.set()
+    async with child(local, **given) as process:
+        assert (await outcome(process))["is_complete"]
+    check_each_once(out, 30)
+
+
+async def test_a_full_disk_stops_and_can_be_resumed(local, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 300)
+    out = tmp_path / "out.jsonl"
+    async with child(local, input=source, output=out, largest_file=10_000) as process:
+        told = await outcome(process)
+    assert told["error"] == "OutputError"
+    assert "out.jsonl cannot be written" in told["text"]
+    assert "resume" in told["text"]
+    lines = read_lines(out)  # whole ones
+    assert 0 < len(lines) < 300
+    assert out.stat().st_size <= 10_000
+    async with child(local, input=source, output=out) as process:
+        assert (await outcome(process))["skipped"] == len(lines)
+    check_each_once(out, 300)

@@ -1,0 +1,725 @@
+"""From an accepted invocation to its result, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.fake_s3 import KEYS, cut_off, document, never, refusal, repeat
+from support.waiting import until
+
+from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
+from aiosmrt._s3.object_store import StoredObject
+from aiosmrt.errors import (
+    AccessDeniedException,
+    AiosmrtError,
+    AsyncInferenceError,
+    DeadlineExceededError,
+    ParameterValidationError,
+    ReadTimeoutError,
+    ServiceError,
+    TransportError,
+)
+from aiosmrt.local import ModelFailure
+
+OUTPUT = "s3://bucket/output/id.out"
+FAILURE = "s3://bucket/failure/id-error.out"
+POLL = 0.05  # seconds: a test need not wait as a user does
+
+
+@pytest.fixture
+async def session(s3):
+    async with s3.session(retries=RetryPolicy(max_attempts=2)) as session:
+        yield session
+
+
+@pytest.fixture
+def invocation(session) -> AsyncInvocation:
+    return session.async_invocation(
+        output_location=OUTPUT, failure_location=FAILURE, inference_id="id"
+    )
+
+
+@pytest.fixture
+def local(local):
+    async def echo(request):
+        if request.body == b"bad":
+            raise ModelFailure(500, "the model broke")
+        return request.body
+
+    local.add_model("echo", echo)
+    return local
+
+
+def result(invocation: AsyncInvocation, timeout: float = 20.0, **keywords):
+    return invocation.result(timeout, **({"poll": POLL} | keywords))
+
+
+# -- what comes ---------------------------------------------------------------------------------
+
+
+async def test_an_output_is_awaited(local):
+    async with local.session() as session:
+        invocation = await session.invoke_endpoint_async(
+            "echo", body=b'{"a": 1}', content_type="application/json"
+        )
+        output = await result(invocation)
+        assert output.output_location == invocation.output_location
+        assert output.body == await output.read() == b'{"a": 1}'
+        assert output.size == 8
+        assert output.text() == '{"a": 1}'
+        assert output.json() == {"a": 1}
+        assert "a" not in repr(output.body and output).partition("size")[2]
+
+
+async def test_a_failure_is_raised_with_its_objects_text(local):
+    async with local.session() as session:
+        invocation = await session.invoke_endpoint_async("echo", body=b"bad", inference_id="mine")
+        with pytest.raises(AsyncInferenceError, match="the model broke") as caught:
+            await result(invocation)
+    assert caught.value.inference_id == "mine"
+    assert caught.value.failure_location == invocation.failure_location
+    assert invocation.failure_location in str(caught.value)
+
+
+async def test_a_late_output_is_awaited(s3, invocation):
+    waiting = asyncio.create_task(result(invocation))
+    await until(lambda: s3.counts["GetObject"] >= 6)
+    s3.put(OUTPUT, "late", "text/plain; charset=utf-8")
+    output = await waiting
+    assert (output.body, output.content_type) == (b"late", "text/plain; charset=utf-8")
+
+
+async def test_a_late_failure_is_raised(s3, invocation):
+    waiting = asyncio.create_task(result(invocation))
+    await until(lambda: s3.counts["GetObject"] >= 6)
+    s3.put(FAILURE, "out of memory")
+    with pytest.raises(AsyncInferenceError, match=r"failed: out of memory \(.*inference id id"):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        (b"", "its failure object is empty"),
+        (b"\xff\xfe!", "��!"),
+        (b"x" * 200_000, "x" * 65_536),
+    ],
+)
+async def test_a_failure_objects_text_is_told_as_far_as_it_helps(s3, invocation, text, told):
+    s3.put(FAILURE, text)
+    with pytest.raises(AsyncInferenceError) as caught:
+        await result(invocation)
+    assert caught.value.message == f"The async inference failed: {told}"
+
+
+async def test_a_failure_location_is_not_needed(s3, session):
+    s3.put(OUTPUT, "done")
+    assert (await result(session.async_invocation(output_location=OUTPUT))).body == b"done"
+    assert s3.counts == {"GetObject": 1}
+
+
+async def test_many_are_collected_each_once(s3, session):
+    invocations = [
+        session.async_invocation(
+            output_location=f"s3://bucket/output/{number}.out",
+            failure_location=f"s3://bucket/failure/{number}.out",
+        )
+        for number in range(100)
+    ]
+    waiting = [asyncio.create_task(result(one)) for one in invocations]
+    await until(lambda: s3.counts["ListObjectsV2"] >= 6)
+    for number in range(0, 100, 2):
+        s3.put(f"s3://bucket/output/{number}.out", str(number))
+    for number in range(1, 100, 2):
+        s3.put(f"s3://bucket/failure/{number}.out", str(number))
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [one.text() for one in outcomes[::2]] == [str(number) for number in range(0, 100, 2)]
+    assert [one.message.split()[-1] for one in outcomes[1::2]] == [
+        str(number) for number in range(1, 100, 2)
+    ]
+    # The last one that is waited for below a prefix is asked for itself, in vain here.
+    got = Counter(
+        seen.key for seen in s3.seen if seen.operation == "GetObject" and seen[1:3] in s3.objects
+    )
+    assert sorted(got.values()) == [1] * 100
+
+
+async def test_two_thousand_invocations_are_collected_with_a_request_each(local):
+    """The looks, shared by all, are next to nothing beside it."""
+    number = 2000
+    async with local.session() as session:
+        handles = await asyncio.gather(
+            *[session.invoke_endpoint_async("echo", body=b"%d" % n) for n in range(number)]
+        )
+        outputs = await asyncio.gather(*[handle.result(50) for handle in handles])
+    assert [int(output.body) for output in outputs] == list(range(number))
+    requests = Counter(one.operation for one in local.received)
+    assert requests["InvokeEndpointAsync"] == number
+    got = Counter(
+        one.raw_path
+        for one in local.received
+        if one.operation == "GetObject" and "/output/" in one.raw_path
+    )
+    assert len(got) == number
+    # A look is not repeated for what it found, and all other looks together are few.
+    assert sum(requests.values()) - 2 * number < number / 20
+
+
+async def test_all_are_collected_from_the_local_endpoint_without_leave_to_list(local):
+    refused = local.inject(operation="ListObjectsV2", error="AccessDenied", status_code=403)
+    async with local.session() as session:
+        bodies = [b"bad" if n == 3 else b"%d" % n for n in range(100)]
+        handles = [await session.invoke_endpoint_async("echo", body=body) for body in bodies]
+        waiting = [result(handle, 60.0) for handle in handles]
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(outcomes.pop(3), AsyncInferenceError)
+    assert [int(outcome.body) for outcome in outcomes] == [n for n in range(100) if n != 3]
+    assert 1 <= refused.count <= 2  # once below each prefix
+
+
+# -- what does not come -------------------------------------------------------------------------
+
+
+async def test_a_timeout_leaves_the_handle_usable(s3, invocation):
+    said = r"within 1\.0 s, and result\(\) can be awaited again: s3://bucket/output/id\.out"
+    with pytest.raises(DeadlineExceededError, match=said):
+        await result(invocation, 1.0)
+    assert s3.counts["GetObject"] >= 2
+    s3.put(OUTPUT, "late")
+    assert (await result(invocation)).body == b"late"
+
+
+async def test_a_timeout_bounds_the_reading_too(s3, session):
+    s3.put(OUTPUT, "found")
+    invocation = session.async_invocation(output_location=OUTPUT)
+
+    async def stall(seen, request):
+        if seen.key == "output/id.out":
+            await asyncio.Event().wait()
+
+    s3.hook = stall
+    with pytest.raises(DeadlineExceededError, match="object of the inference came within"):
+        await result(invocation, 0.2)
+
+
+async def test_an_s3_that_never_answers_is_told_as_that(s3):
+    """Its ReadTimeoutError is an asyncio.TimeoutError too, and yet no deadline of ours."""
+    s3.hook = never
+    async with s3.session(timeouts=Timeouts(read=0.02)) as session:
+        invocation = session.async_invocation(output_location=OUTPUT)
+        for timeout in (None, 20.0):
+            with pytest.raises(ReadTimeoutError, match=OUTPUT):
+                await invocation.result(timeout, poll=0.01)
+
+
+async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
+    s3.may_list = False
+    with pytest.raises(DeadlineExceededError, match=r"S3 answered 403 each time.*s3:ListBucket"):
+        await result(invocation, 3.0)
+    s3.put(OUTPUT, "late")
+    assert (await result(invocation)).body == b"late"
+
+
+async def test_an_output_that_may_not_be_read_is_a_refusal(s3, invocation):
+    s3.may_read = False
+    s3.put(OUTPUT, "secret")
+    with pytest.raises(AccessDeniedException, match="Allow s3:GetObject"):
+        await result(invocation)
+
+
+async def test_a_bucket_that_is_not_there_is_an_error_at_once(s3, invocation):
+    s3.buckets = {"other"}
+    with pytest.raises(ServiceError) as caught:
+        await result(invocation)
+    assert caught.value.code == "NoSuchBucket"
+
+
+async def test_a_failure_location_that_is_refused_is_done_without(s3, session, caplog):
+    s3.buckets = {"bucket"}
+    invocation = session.async_invocation(
+        output_location=OUTPUT, failure_location="s3://failures/x"
+    )
+    with caplog.at_level(logging.WARNING, "aiosmrt"):
+        waiting = asyncio.create_task(result(invocation))
+        await until(lambda: "no longer looking for a failure object" in caplog.text)
+        s3.put(OUTPUT, "done")
+        assert (await waiting).body == b"done"
+
+
+async def test_a_failure_object_that_may_not_be_read_still_tells_of_the_failure(s3, invocation):
+    async def refuse(seen, request):
+        if seen.key.startswith("failure/") and seen.operation == "GetObject":
+            return refusal(403, "AccessDenied", "Access Denied")
+        return None
+
+    s3.hook = refuse
+    s3.put(FAILURE, "hidden")
+    with pytest.raises(AsyncInferenceError, match="its failure object cannot be read") as caught:
+        await result(invocation)
+    assert isinstance(caught.value.__cause__, AccessDeniedException)
+
+
+@pytest.mark.parametrize("location", [OUTPUT, FAILURE])
+async def test_an_object_lost_on_its_way_is_looked_for_again(s3, invocation, location):
+    s3.put(location, "x" * 100_000)
+
+    async def cut(seen, request):
+        key = location.removeprefix("s3://bucket/")
+        if seen.key != key or sum(one.key == key for one in s3.seen) > 1:
+            return None
+        return await cut_off(request, s3.objects["bucket", key], 10)
+
+    s3.hook = cut
+    if location == OUTPUT:
+        assert (await result(invocation)).size == 100_000
+    else:
+        with pytest.raises(AsyncInferenceError, match="xxx"):
+            await result(invocation)
+
+
+async def test_an_output_that_is_listed_but_gone_is_looked_for_again(s3, session):
+    handles = [
+        session.async_invocation(output_location=f"s3://bucket/output/{number}")
+        for number in range(2)
+    ]
+
+    async def ahead(seen, request):
+        """The listing shows what GetObject does not find."""
+        if seen.operation == "ListObjectsV2" and s3.counts["ListObjectsV2"] == 1:
+            return document(
+                "<ListBucketResult><Contents><Key>output/0</Key><Size>1</Size><LastModified>"
+                "2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>"
+            )
+        return None
+
+    s3.hook = ahead
+    waiting = [asyncio.create_task(result(handle)) for handle in handles]
+    await until(lambda: s3.counts["GetObject"])
+    s3.put("s3://bucket/output/0", "zero")
+    s3.put("s3://bucket/output/1", "one")
+    assert [output.body for output in await asyncio.gather(*waiting)] == [b"zero", b"one"]
+
+
+@pytest.mark.parametrize(
+    "keywords, parameter",
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"timeout": "5"}, "timeout"),
+        ({"poll": 0}, "poll"),
+        ({"poll": None}, "poll"),
+        ({"poll": float("nan")}, "poll"),
+    ],
+)
+async def test_a_time_that_is_none_is_a_parameter_error(invocation, keywords, parameter):
+    with pytest.raises(ParameterValidationError) as caught:
+        await invocation.result(**keywords)
+    assert caught.value.parameter == parameter
+
+
+@pytest.mark.parametrize(
+    "locations, parameter",
+    [
+        ({"output_location": None}, "output_location"),
+        ({"output_location": "bucket/key"}, "output_location"),
+        ({"output_location": OUTPUT, "failure_location": "s3://bucket"}, "failure_location"),
+    ],
+)
+async def test_a_location_that_is_none_is_a_parameter_error(s3, session, locations, parameter):
+    with pytest.raises(ParameterValidationError) as caught:
+        await session.async_invocation(**locations).result()
+    assert caught.value.parameter == parameter
+    assert not s3.seen
+
+
+# -- cancellation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["between looks", "looking", "reading"])
+async def test_a_cancelled_wait_leaves_the_handle_usable(s3, session, state):
+    invocation = session.async_invocation(output_location=OUTPUT)
+    reading = asyncio.Event()
+
+    async def hold(seen, request):
+        stored = s3.objects[seen.bucket, seen.key]
+        return await cut_off(request, stored, 10, hold=reading)
+
+    if state != "between looks":
+        s3.put(OUTPUT, "x" * 100_000)
+        s3.hook = never if state == "looking" else hold
+    waiting = asyncio.create_task(result(invocation, poll=30.0))
+    await until(lambda: s3.seen)
+    if state == "reading":
+        await reading.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    s3.hook = None
+    s3.put(OUTPUT, "done")
+    assert (await result(invocation)).body == b"done"
+
+
+@pytest.mark.parametrize("timeout", [None, 20.0])
+async def test_a_cancellation_that_comes_with_the_result_is_not_lost(
+    s3, session, monkeypatch, timeout
+):
+    """As with `asyncio.wait_for` up to Python 3.11."""
+    read = StoredObject.read
+
+    async def read_and_cancel(self):
+        body = await read(self)
+        waiting.cancel()
+        return body
+
+    monkeypatch.setattr(StoredObject, "read", read_and_cancel)
+    s3.put(OUTPUT, "found")
+    invocation = session.async_invocation(output_location=OUTPUT)
+    waiting = asyncio.create_task(invocation.result(timeout))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_closed_session_ends_the_wait(s3, session, invocation):
+    waiting = asyncio.create_task(result(invocation))
+    await until(lambda: s3.seen)
+    await session.aclose()
+    with pytest.raises(TransportError, match="was closed"):
+        await waiting
+    with pytest.raises(TransportError, match="is closed"):
+        await result(invocation)
+
+
+@pytest.mark.parametrize("operation", ["upload", "read", "save"])
+async def test_a_closed_session_ends_what_is_under_way(s3, session, large, tmp_path, operation):
+    s3.seen.clear()
+    s3.hook = never
+    work = {
+        "upload": lambda: session.upload_input(b"x" * 10_000_000, "s3://bucket/in"),
+        "read": large.read,
+        "save": lambda: large.save(tmp_path / "file"),
+    }[operation]
+    under_way = asyncio.create_task(work())
+    await until(lambda: s3.seen)
+    s3.hook = None  # so that an upload can be broken off
+    await session.aclose()
+    for one in (under_way, work()):
+        with pytest.raises(TransportError, match="is closed"):
+            await one
+    assert not names(tmp_path)
+    assert "bucket/in" not in {f"{bucket}/{key}" for bucket, key in s3.objects}
+
+
+# -- large outputs, and files -------------------------------------------------------------------
+
+BODY = os.urandom(3_000_000)
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture
+async def large(s3, session):
+    """A result whose body was left in S3."""
+    s3.put(OUTPUT, BODY)
+    return await result(session.async_invocation(output_location=OUTPUT), body_limit=1_000_000)
+
+
+@pytest.fixture
+async def small(s3, session):
+    s3.put(OUTPUT, "small")
+    return await result(session.async_invocation(output_location=OUTPUT))
+
+
+async def test_a_large_output_is_left_in_s3(large):
+    assert large.size == 3_000_000
+    for use in (lambda: large.body, large.text, large.json):
+        with pytest.raises(AiosmrtError, match=r"3000000 bytes.*await result\.save\(path\)"):
+            use()
+    assert await large.read() == BODY
+
+
+@pytest.mark.parametrize("body_limit", [3_000_000, None])
+async def test_the_limit_is_settable(s3, session, body_limit):
+    s3.put(OUTPUT, BODY)
+    invocation = session.async_invocation(output_location=OUTPUT)
+    assert (await result(invocation, body_limit=body_limit)).body == BODY
+    assert s3.counts == {"GetObject": 1}
+
+
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
+async def test_an_output_is_saved(s3, small, large, tmp_path, kind):
+    (tmp_path / "large").write_text("older")
+    await large.save(kind(tmp_path / "large"))
+    await small.save(kind(tmp_path / "small"))
+    assert (tmp_path / "large").read_bytes() == BODY
+    assert (tmp_path / "small").read_bytes() == b"small"
+    assert names(tmp_path) == ["large", "small"]
+
+
+async def test_a_download_that_breaks_off_goes_on(s3, large, tmp_path):
+    async def cut(seen, request):
+        if "Range" in request.headers:
+            return None
+        return await cut_off(request, s3.objects["bucket", "output/id.out"], 2_000_000)
+
+    s3.hook = cut
+    await large.save(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+async def test_an_output_overwritten_since_is_not_saved(s3, large, tmp_path):
+    (tmp_path / "file").write_text("older")
+    s3.put(OUTPUT, BODY[::-1])
+    for use in (large.read(), large.save(tmp_path / "file")):
+        with pytest.raises(ServiceError) as caught:
+            await use
+        assert caught.value.code == "PreconditionFailed"
+    assert (tmp_path / "file").read_text() == "older"
+    assert names(tmp_path) == ["file"]
+
+
+async def test_an_output_overwritten_while_it_is_saved_is_not_saved(s3, large, tmp_path):
+    async def overwrite(seen, request):
+        if "Range" in request.headers:
+            return None
+        stored = s3.objects["bucket", "output/id.out"]
+        s3.put(OUTPUT, BODY[::-1])
+        return await cut_off(request, stored, 2_000_000)
+
+    s3.hook = overwrite
+    with pytest.raises(AiosmrtError):
+        await large.save(tmp_path / "file")
+    assert not names(tmp_path)
+
+
+async def test_a_cancelled_save_leaves_nothing(s3, large, tmp_path):
+    reading = asyncio.Event()
+
+    async def hold(seen, request):
+        return await cut_off(
+            request, s3.objects["bucket", "output/id.out"], 2_000_000, hold=reading
+        )
+
+    s3.hook = hold
+    saving = asyncio.create_task(large.save(tmp_path / "file"))
+    await reading.wait()
+    await until(lambda: any(path.stat().st_size for path in tmp_path.iterdir()))
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert not names(tmp_path)
+    s3.hook = None
+    await large.save(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["missing/file", "directory"])
+async def test_a_file_that_cannot_be_written_is_an_os_error(small, large, tmp_path, name):
+    (tmp_path / "directory").mkdir()
+    for output in (small, large):
+        with pytest.raises(OSError, match=name.partition("/")[0]):
+            await output.save(tmp_path / name)
+    assert names(tmp_path) == ["directory"]
+
+
+SAVE = """
+import asyncio, resource, sys
+import aiosmrt
+
+async def main(url, path):
+    keys = aiosmrt.Credentials(*{keys!r})
+    async with aiosmrt.Session(
+        region="us-east-1", s3_endpoint_url=url, credentials=keys
+    ) as session:
+        small = await session.async_invocation(output_location="s3://bucket/small").result(30)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        large = await session.async_invocation(output_location="s3://bucket/large").result(30)
+        await large.save(path)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_200_mb_are_saved_within_64_mib_of_memory(s3, tmp_path):
+    block = os.urandom(1_000_000)
+
+    async def serve(seen, request):
+        if seen.key == "large":
+            return await repeat(request, block, 200)
+        return None
+
+    s3.hook = serve
+    s3.put("s3://bucket/small", "small")
+    keys = (KEYS.access_key_id, KEYS.secret_access_key, KEYS.session_token)
+    path = tmp_path / "large"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SAVE.format(keys=keys), s3.url, str(path), stdout=-1
+    )
+    grown = int((await process.communicate())[0])  # kilobytes, on Linux
+    assert path.stat().st_size == 200_000_000
+    with path.open("rb") as file:
+        assert all(file.read(len(block)) == block for _ in range(200))
+    assert grown < 64 * 1024
+
+
+# -- handles that outlive their process ---------------------------------------------------------
+
+INVOKE = """
+import asyncio, json, sys
+import aiosmrt
+
+async def main(url, *keys):
+    async with aiosmrt.Session(
+        region="us-east-1", endpoint_url=url, s3_endpoint_url=url,
+        credentials=aiosmrt.Credentials(*keys),
+    ) as session:
+        handles = [await session.invoke_endpoint_async("held", body=b"%d" % n) for n in range(10)]
+        print(json.dumps([handle.to_dict() for handle in handles]), flush=True)
+        await asyncio.gather(*[handle.result() for handle in handles])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_another_process_collects_what_a_killed_one_invoked(local):
+    free = asyncio.Event()
+
+    async def held(request):
+        await free.wait()
+        return request.body
+
+    local.add_model("held", held)
+    keys = (local.credentials.access_key_id, local.credentials.secret_access_key)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", INVOKE, local.url, *keys, stdout=-1
+    )
+    saved = await process.stdout.readline()
+    await until(lambda: any(one.operation == "ListObjectsV2" for one in local.received))
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    free.set()
+    async with local.session() as session:
+        handles = [session.async_invocation(**facts) for facts in json.loads(saved)]
+        outputs = await asyncio.gather(*map(result, handles))
+    assert [int(output.body) for output in outputs] == list(range(10))
+    assert handles[0].metadata is None
+
+
+async def test_the_facts_are_those_of_the_response(local):
+    async with local.session() as session:
+        invocation = await session.invoke_endpoint_async("echo", body=b"1", inference_id="mine")
+        again = session.async_invocation(**json.loads(json.dumps(invocation.to_dict())))
+        assert again.to_dict() == invocation.to_dict()
+        assert repr(again) == repr(invocation)
+        assert invocation.inference_id == "mine"
+        assert (await result(again)).body == b"1"
+
+
+# -- inputs -------------------------------------------------------------------------------------
+
+
+async def test_an_input_is_uploaded_below_a_prefix_or_to_a_key(s3, session, tmp_path):
+    path = tmp_path / "input.json"
+    path.write_text("of a file")
+    first = await session.upload_input(path, "s3://bucket/in/", content_type="text/x")
+    second = await session.upload_input("text ü", "s3://bucket/in/")
+    assert first != second
+    assert await session.upload_input(b"bytes", "s3://bucket/in/key") == "s3://bucket/in/key"
+    stored = {f"s3://{bucket}/{key}": one for (bucket, key), one in s3.objects.items()}
+    assert stored[first] == (b"of a file", "text/x")
+    assert stored[second].body == "text ü".encode()
+    assert stored["s3://bucket/in/key"].body == b"bytes"
+
+
+@pytest.mark.parametrize("location", ["s3://bucket", "s3://", "bucket/key", "bucket/in/", None])
+async def test_an_upload_to_nowhere_is_a_parameter_error(s3, session, location):
+    with pytest.raises(ParameterValidationError) as caught:
+        await session.upload_input(b"", location)
+    assert caught.value.parameter == "location"
+    assert caught.value.length == (None if location is None else len(location))
+    assert not s3.seen
+
+
+@pytest.mark.parametrize("length, is_uploaded", [(2, 0), (128_000, 0), (128_001, 1)])
+@pytest.mark.parametrize("kind", ["bytes", "str", "file", "json"])
+async def test_auto_sends_what_fits_and_uploads_what_does_not(
+    local, tmp_path, length, is_uploaded, kind
+):
+    text = "x" * length
+    path = tmp_path / "input"
+    path.write_text(text)
+    given = {"bytes": text.encode(), "str": text, "file": path, "json": None}[kind]
+    if kind == "json":
+        text = "x" * (length - 2)  # beside its quotes
+    async with local.session() as session:
+        invocation = await session.invoke_endpoint_async(
+            "echo",
+            "s3://inputs/auto/",
+            body=given,
+            json=text if kind == "json" else None,
+            input="auto",
+        )
+        output = await result(invocation)
+    assert output.text() == (json.dumps(text) if kind == "json" else text)
+    puts = [one for one in local.received if one.operation == "PutObject"]
+    assert len(puts) == is_uploaded
+    assert all(one.raw_path.startswith("/inputs/auto/") for one in puts)
+
+
+@pytest.mark.parametrize(
+    "keywords, parameter",
+    [
+        ({"body": b"x" * 128_001, "input": "auto"}, "input_location"),
+        ({"input_location": "s3://b/k", "input": "auto"}, "body"),
+        ({"body": b"x", "input": "inline"}, "input"),
+        ({"body": Path("x")}, "body"),
+        ({"body": b"x", "input_location": "s3://b/k"}, "body"),
+        ({"body": 7, "input": "auto"}, "body"),
+        ({"body": b"x", "input_location": "inputs/", "input": "auto"}, "input_location"),
+        ({"body": b"x", "input_location": "https://h/k", "input": "auto"}, "input_location"),
+    ],
+)
+async def test_inputs_that_do_not_fit_together_are_a_parameter_error(local, keywords, parameter):
+    async with local.session() as session:
+        with pytest.raises(ParameterValidationError) as caught:
+            await session.invoke_endpoint_async("echo", **keywords)
+    assert caught.value.parameter == parameter
+    assert not local.received
+
+
+@pytest.mark.parametrize(
+    "keywords, parameter",
+    [
+        ({"request_ttl_seconds": 5}, "request_ttl_seconds"),
+        ({"filename": "a.b.c"}, "filename"),
+        ({"endpoint_name": "no/name"}, "endpoint_name"),
+        ({"input_location": f"s3://b/{'k' * 1024}"}, "input_location"),
+    ],
+)
+async def test_what_is_refused_is_not_uploaded_first(local, keywords, parameter):
+    given = {"endpoint_name": "echo", "input_location": "s3://b/in/"} | keywords
+    async with local.session() as session:
+        with pytest.raises(ParameterValidationError) as caught:
+            await session.invoke_endpoint_async(body=b"x" * 200_000, input="auto", **given)
+    assert caught.value.parameter == parameter
+    assert not local.received
+
+
+async def test_auto_tells_of_a_file_that_is_not_there(local, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    async with local.session() as session:
+        for name, error in (("missing", "No such file"), ("pipe", "not a regular file")):
+            with pytest.raises(OSError, match=error):
+                await session.invoke_endpoint_async("echo", body=tmp_path / name, input="auto")
+    assert not local.received

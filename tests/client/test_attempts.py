@@ -1,0 +1,458 @@
+"""The loop of attempts: what is sent again, when, and what every attempt carries."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import re
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from support.raw_server import Connection, RawServer, Request, answer, serve
+from support.sessions import open_session
+from support.waiting import until
+
+import aiosmrt
+from aiosmrt import Credentials, RetryPolicy, Timeouts
+from aiosmrt._client import call as attempts
+from aiosmrt._client.lifetime import Lifetime
+
+FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
+
+
+def error_answer(status: int, code: str, headers: dict[str, str] | None = None) -> bytes:
+    body = json.dumps({"message": f"this is {code}"}).encode()
+    fields = {"x-amzn-errortype": code, "x-amzn-RequestId": "the-request-id"}
+    return answer(body, f"{status} Error", {**fields, **(headers or {})})
+
+
+def date_of(request: Request) -> datetime:
+    return datetime.strptime(request.headers["x-amz-date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The sleeps between attempts, none of which is slept."""
+    slept: list[float] = []
+
+    async def note(_: Lifetime, seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Lifetime, "sleep", note)
+    return slept
+
+
+async def test_a_500_is_tried_again_at_once(delays: list[float]) -> None:
+    async with serve(FAILURE, answer()) as server, open_session(server.url) as session:
+        output = await session.invoke_endpoint("e", b"x")
+        assert output.metadata.attempts == 2
+        assert len(server.requests) == 2
+        assert 0 <= delays[0] <= 0.05
+
+
+async def test_attempts_share_an_id_and_differ_in_number_and_signature(
+    delays: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    async with serve(FAILURE, FAILURE, answer()) as server, open_session(server.url) as session:
+        clock = iter([now, now + 2, now + 4])
+        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: next(clock))
+        await session.invoke_endpoint("e", b"x")
+    first, second, third = (request.headers for request in server.requests)
+    assert len({request["amz-sdk-invocation-id"] for request in (first, second, third)}) == 1
+    assert first["amz-sdk-request"] == "attempt=1; max=3"
+    assert third["amz-sdk-request"] == "attempt=3; max=3"
+    assert len({request["authorization"] for request in (first, second, third)}) == 3
+    assert len({request["x-amz-date"] for request in (first, second, third)}) == 3
+
+
+async def test_each_attempt_asks_for_credentials(delays: list[float]) -> None:
+    class Rotating:
+        asked = 0
+
+        async def get_credentials(self) -> Credentials:
+            self.asked += 1
+            return Credentials(f"AKID{self.asked}", "secret", session_token=f"token{self.asked}")
+
+    async with (
+        serve(FAILURE, answer()) as server,
+        open_session(server.url, credentials=Rotating()) as session,
+    ):
+        await session.invoke_endpoint("e", b"x")
+    assert [r.headers["x-amz-security-token"] for r in server.requests] == ["token1", "token2"]
+    assert "Credential=AKID2/" in server.requests[1].headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        error_answer(424, "ModelError"),
+        error_answer(400, "ValidationError"),
+        error_answer(403, "AccessDeniedException"),
+    ],
+    ids=["424", "400", "403"],
+)
+async def test_what_would_fail_again_is_sent_once(given: bytes) -> None:
+    async with serve(given) as server, open_session(server.url) as session:
+        with pytest.raises(aiosmrt.ServiceError) as caught:
+            await session.invoke_endpoint("the-endpoint", b"x")
+        assert len(server.requests) == 1
+    text = str(caught.value)
+    assert "InvokeEndpoint" in text
+    assert "the-endpoint" in text
+    assert "the-request-id" in text
+
+
+async def test_a_read_timeout_is_not_repeated_unless_asked_for(delays: list[float]) -> None:
+    timeouts = Timeouts(read=0.05)
+
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_session(server.url, timeouts=timeouts) as session:
+        with pytest.raises(aiosmrt.ReadTimeoutError):
+            await session.invoke_endpoint("e", b"x")
+        assert len(server.requests) == 1
+        with pytest.raises(aiosmrt.ReadTimeoutError):
+            await session.invoke_endpoint(
+                "e", b"x", retries=RetryPolicy(retry_on_read_timeout=True)
+            )
+        assert len(server.requests) == 4
+
+
+async def test_a_cold_model_is_waited_for(delays: list[float]) -> None:
+    cold = error_answer(429, "ModelNotReadyException")
+    async with serve(*[cold] * 10, answer()) as server, open_session(server.url) as session:
+        output = await session.invoke_endpoint("e", b"x")
+        assert output.metadata.attempts == 11
+
+
+async def test_one_attempt_means_one(delays: list[float]) -> None:
+    once = RetryPolicy(max_attempts=1)
+    cases = [
+        FAILURE,
+        error_answer(429, "ModelNotReadyException"),
+        error_answer(403, "RequestTimeTooSkewed", {"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}),
+        error_answer(403, "ExpiredTokenException"),
+    ]
+    for given in cases:
+        async with serve(given, answer()) as server, open_session(server.url) as session:
+            with pytest.raises(aiosmrt.ServiceError):
+                await session.invoke_endpoint("e", b"x", retries=once)
+            assert len(server.requests) == 1
+
+
+async def test_the_quota_stops_a_flood(delays: list[float]) -> None:
+    async with serve(FAILURE) as server, open_session(server.url) as session:
+        stopped = None
+        for _ in range(40):
+            with pytest.raises(aiosmrt.UnknownServiceError) as caught:
+                await session.invoke_endpoint("e", b"x")
+            stopped = caught.value
+        assert len(server.requests) - 40 == 500 // 14
+        assert stopped is not None
+        assert "retry quota" in str(stopped)
+
+
+async def test_retry_after_is_heeded(delays: list[float]) -> None:
+    slow_down = error_answer(429, "SlowDown", {"x-amz-retry-after": "4000"})
+    async with serve(slow_down, answer()) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"x")
+    assert delays[0] >= 4.0
+
+
+async def test_a_server_that_closes_after_every_answer_costs_nothing(delays: list[float]) -> None:
+    """It says nothing of the closing, so every second request meets a dead connection."""
+
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        await connection.send(answer())
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        for _ in range(100):
+            output = await session.invoke_endpoint("e", b"x")
+            assert output.metadata.attempts == 1
+        assert len(server.requests) == 100
+        await asyncio.gather(*(session.invoke_endpoint("e", b"x") for _ in range(100)))
+        assert len(server.requests) == 200
+    assert delays == []
+
+
+async def test_a_connection_that_dies_under_the_request_is_replaced_once() -> None:
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        if connection.number == 0:
+            await connection.send(answer())
+            server.requests.append(await connection.request())
+
+    once = RetryPolicy(max_attempts=1)
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"x", retries=once)
+        # Kept alive, dead under the request, replaced: and the new one dies too.
+        with pytest.raises(aiosmrt.ConnectionLostError):
+            await session.invoke_endpoint("e", b"x", retries=once)
+        assert [r.headers["amz-sdk-request"] for r in server.requests] == ["attempt=1; max=1"] * 3
+
+
+async def test_a_queued_request_is_signed_when_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = asyncio.Event()
+    now = time.time()
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            server.requests.append(await connection.request())
+            await release.wait()
+            await connection.send(answer())
+
+    async with (
+        RawServer(handler) as server,
+        open_session(server.url, max_connections=1) as session,
+    ):
+        clock = [now]
+        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: clock[0])
+        first = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
+        second = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
+        await until(lambda: server.requests)
+        clock[0] = now + 3600
+        release.set()
+        await asyncio.gather(first, second)
+    first_date, second_date = (date_of(request) for request in server.requests)
+    assert second_date - first_date == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "code", ["RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"]
+)
+async def test_the_services_clock_is_learnt_once(code: str) -> None:
+    theirs = datetime.now(timezone.utc) + timedelta(hours=3)
+    refusal = error_answer(403, code, {"Date": format_datetime(theirs, usegmt=True)})
+    async with serve(refusal, answer()) as server, open_session(server.url) as session:
+        output = await session.invoke_endpoint("e", b"x")
+        assert output.metadata.attempts == 2
+        await session.invoke_endpoint("e", b"x")
+        assert len(server.requests) == 3
+    assert abs(date_of(server.requests[2]) - theirs) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [format_datetime(datetime.now(timezone.utc), usegmt=True), "yesterday", None],
+    ids=["right", "nonsense", "none"],
+)
+async def test_a_wrong_signature_of_a_right_date_is_not_repeated(date: str | None) -> None:
+    headers = {} if date is None else {"Date": date}
+    refusal = error_answer(403, "InvalidSignatureException", headers)
+    async with serve(refusal) as server, open_session(server.url) as session:
+        with pytest.raises(aiosmrt.UnknownServiceError):
+            await session.invoke_endpoint("e", b"x")
+        assert len(server.requests) == 1
+
+
+class Expiring:
+    """A provider whose credentials the service calls expired, until it is made to renew."""
+
+    def __init__(self, *, renews: bool = True) -> None:
+        self.asked = 0
+        self.renews = renews
+
+    async def get_credentials(self) -> Credentials:
+        self.asked += 1
+        return Credentials(f"AKID{self.asked if self.renews else 1}", "secret", "token")
+
+
+@pytest.mark.parametrize("renews", [True, False])
+async def test_an_expired_token_is_renewed_once(renews: bool) -> None:
+    refusal = error_answer(403, "ExpiredTokenException")
+    provider = aiosmrt.CachingProvider(Expiring(renews=renews))
+    async with (
+        serve(refusal, answer() if renews else refusal) as server,
+        open_session(server.url, credentials=provider) as session,
+    ):
+        if renews:
+            output = await session.invoke_endpoint("e", b"x")
+            assert output.metadata.attempts == 2
+            assert "AKID2" in server.requests[1].headers["authorization"]
+        else:
+            with pytest.raises(aiosmrt.ExpiredTokenException):
+                await session.invoke_endpoint("e", b"x")
+            assert len(server.requests) == 1
+
+
+async def test_credentials_that_cannot_be_had_are_a_credentials_error() -> None:
+    class Broken:
+        async def get_credentials(self) -> Credentials:
+            raise OSError("the vault is sealed")
+
+    async with serve(answer()) as server, open_session(server.url, credentials=Broken()) as session:
+        with pytest.raises(aiosmrt.CredentialsError) as caught:
+            await session.invoke_endpoint("e", b"x")
+        assert isinstance(caught.value.__cause__, OSError)
+        assert not server.requests
+        # A slot and a connection were waiting for them: both are free again.
+        assert session._transport._slots._free == 100
+
+
+async def test_total_covers_attempts_waits_and_credentials() -> None:
+    class Slow:
+        async def get_credentials(self) -> Credentials:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    short = Timeouts(total=0.1)
+    async with serve(answer()) as server, open_session(server.url, credentials=Slow()) as session:
+        with pytest.raises(aiosmrt.DeadlineExceededError):
+            await session.invoke_endpoint("e", b"x", timeouts=short)
+    slow_down = error_answer(429, "SlowDown", {"x-amz-retry-after": "9000"})
+    async with serve(slow_down) as server, open_session(server.url) as session:
+        with pytest.raises(aiosmrt.ThrottlingException, match=r"Timeouts\.total"):
+            await session.invoke_endpoint("e", b"x", timeouts=short)
+
+
+async def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
+    whole = error_answer(503, "ServiceUnavailable")
+    policy = RetryPolicy(max_attempts=1)
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(whole[:-5])
+
+    async with RawServer(handler) as server, open_session(server.url, retries=policy) as session:
+        with pytest.raises(aiosmrt.ServiceUnavailable):
+            await session.invoke_endpoint("e", b"x")
+
+
+async def test_an_endless_error_body_is_cut() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await connection.send(b"x" * 65_536)
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        with pytest.raises(aiosmrt.UnknownServiceError) as caught:
+            await session.invoke_endpoint("e", b"x")
+        assert len(str(caught.value)) < 1000
+
+
+async def test_a_large_body_is_hashed_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    hashed_in = []
+    real = attempts._hash
+
+    def note(body: bytes) -> str:
+        hashed_in.append(threading.current_thread())
+        return real(body)
+
+    monkeypatch.setattr(attempts, "_hash", note)
+    async with serve(answer()) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", bytes(300_000))
+        assert hashed_in[0] is not threading.main_thread()
+        assert len(server.requests[0].body) == 300_000
+
+
+async def test_adaptive_retries_hold_requests_back_in_order(delays: list[float]) -> None:
+    throttle = error_answer(429, "ThrottlingException")
+    policy = RetryPolicy(mode="adaptive")
+    async with (
+        serve(throttle, answer()) as server,
+        open_session(server.url, retries=policy) as session,
+    ):
+        limiter = session._client._channel.limiter
+        now = [100.0]
+        limiter.__init__(now[0])
+        await session.invoke_endpoint("e", b"x")
+        assert limiter.enabled
+        assert len(server.requests) == 2
+
+
+async def test_log_lines_tell_the_attempt_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "aiosmrt")
+    whole = answer(b"a secret answer", headers={"x-amzn-RequestId": "rid-1"})
+    async with serve(whole) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"a secret question", custom_attributes="secret=1")
+    lines = [r.getMessage() for r in caplog.records if r.name == "aiosmrt"]
+    assert len(lines) == 1
+    assert re.search(r"InvokeEndpoint e: attempt 1, status 200, request id rid-1, .* ms", lines[0])
+    assert "secret" not in caplog.text
+
+
+async def test_calls_leave_no_cycles_for_the_collector() -> None:
+    async with serve(answer()) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"x")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await session.invoke_endpoint("e", b"x")
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
+
+
+async def test_calls_at_once_all_learn_the_clock() -> None:
+    theirs = datetime.now(timezone.utc) + timedelta(hours=3)
+    date = {"Date": format_datetime(theirs, usegmt=True)}
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            request = await connection.request()
+            server.requests.append(request)
+            await until(lambda: len(server.requests) >= 10)
+            late = theirs - date_of(request) > timedelta(minutes=5)
+            await connection.send(
+                error_answer(403, "RequestTimeTooSkewed", date) if late else answer()
+            )
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        outputs = await asyncio.gather(*(session.invoke_endpoint("e", b"x") for _ in range(10)))
+    assert {output.metadata.attempts for output in outputs} == {2}
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_an_inference_whose_head_has_arrived_is_not_repeated(how: str) -> None:
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        await connection.send(answer(b"abc")[:-3])
+        if how == "reset":
+            await asyncio.sleep(0.01)
+            connection.reset()
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        with pytest.raises((aiosmrt.ConnectionLostError, aiosmrt.StreamTruncatedError)):
+            await session.invoke_endpoint("e", b"x")
+        assert len(server.requests) == 1
+
+
+async def test_credentials_that_are_not_to_be_had_count_no_attempt() -> None:
+    class Broken:
+        async def get_credentials(self) -> Credentials:
+            raise OSError("the vault is sealed")
+
+    # Kept ones are asked for before a connection is: what is missing is named first.
+    provider = aiosmrt.CachingProvider(Broken())
+    async with open_session("http://127.0.0.1:1", credentials=provider) as session:
+        with pytest.raises(aiosmrt.CredentialsError) as caught:
+            await session.invoke_endpoint("e", b"x")
+        assert caught.value.attempts == 0
+    async with serve(answer()) as server, open_session(server.url, credentials=Broken()) as session:
+        with pytest.raises(aiosmrt.CredentialsError) as caught:
+            await session.invoke_endpoint("e", b"x")
+        assert caught.value.attempts == 0
+
+
+async def test_a_connection_that_cannot_be_made_counts_as_an_attempt() -> None:
+    async with open_session("http://127.0.0.1:1") as session:
+        with pytest.raises(aiosmrt.ConnectError) as caught:
+            await session.invoke_endpoint("e", b"x", retries=RetryPolicy(max_attempts=2))
+        assert caught.value.attempts == 2

@@ -1,0 +1,942 @@
+"""Objects through obstore: what the session says holds, and every failure is one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import sys
+import threading
+import time
+import traceback
+from datetime import datetime, timedelta, timezone
+
+import aiohttp
+import boto3
+import pytest
+import trustme
+from botocore.config import Config as BotoConfig
+from support.fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal
+from support.waiting import until
+
+from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
+from aiosmrt._s3.object_store import ObjectStore, S3Location, StoredObject
+from aiosmrt.errors import (
+    AccessDeniedException,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    CredentialsError,
+    ExpiredTokenException,
+    InternalFailure,
+    ParameterValidationError,
+    ReadTimeoutError,
+    ServiceError,
+    ServiceUnavailable,
+    ThrottlingException,
+    TransportError,
+    UnknownServiceError,
+)
+
+ODD_KEYS = [
+    "plain",
+    "a/b/c.out",
+    "a//b c/x.out",
+    "/leading",
+    "a///b",
+    "50%/100%25",
+    "plus+and space",
+    "grüße/日本.out",
+    "q?x=1&y#z",
+    "~'()!*$@=;:,[]{}^`|\\\"<>",
+]
+
+
+@pytest.fixture
+async def store(s3):
+    async with s3.session() as session:
+        yield session._poller.store
+
+
+@pytest.fixture(scope="session")
+def moto_s3(moto_url):
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=BotoConfig(s3={"addressing_style": "path"}),
+    )
+    client.create_bucket(Bucket="object-store-tests")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def moto_store(moto_url, moto_s3):
+    async with Session(
+        region="us-east-1", s3_endpoint_url=moto_url, credentials=Credentials("key", "secret")
+    ) as session:
+        yield session._poller.store
+
+
+def at(uri: str) -> S3Location:
+    return S3Location.parse(uri, "uri")
+
+
+async def read(store: ObjectStore, uri: str) -> bytes:
+    return await (await store.get(at(uri))).read()
+
+
+# -- locations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "uri, bucket, key, directory",
+    [
+        ("s3://b/k", "b", "k", ""),
+        ("s3://b/a/k", "b", "a/k", "a/"),
+        ("s3://b/a//k", "b", "a//k", "a//"),
+        ("s3://b//k", "b", "/k", "/"),
+        ("s3://b/%41 ?#", "b", "%41 ?#", ""),
+    ],
+)
+def test_a_location_is_read_as_it_is_written(uri, bucket, key, directory):
+    location = at(uri)
+    assert (location.bucket, location.key) == (bucket, key)
+    assert str(location) == uri
+    assert location.directory == S3Location(bucket, directory)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "b/k", "s3:/b/k", "s3://", "s3://b", "s3://b/", "https://b/k", "s3://b?x/k", 7, None],
+)
+def test_what_is_no_location_is_a_parameter_error(uri):
+    with pytest.raises(ParameterValidationError, match="the_name: it must be an S3 URI"):
+        S3Location.parse(uri, "the_name")
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\x00", "\x7f", ".", "..", "a/./b", "a/.."])
+def test_a_key_that_obstore_cannot_name_is_a_parameter_error(key):
+    with pytest.raises(ParameterValidationError, match="control characters"):
+        at(f"s3://b/{key}")
+
+
+# -- against moto, with boto3 as the second party -----------------------------------------------
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_an_object_of_boto3s_is_found_under_its_key(moto_store, moto_s3, key):
+    await asyncio.to_thread(
+        moto_s3.put_object,
+        Bucket="object-store-tests",
+        Key=key,
+        Body=b"of boto3",
+        ContentType="text/x",
+    )
+    found = await moto_store.get(S3Location("object-store-tests", key))
+    assert (found.size, found.content_type) == (8, "text/x")
+    assert await found.read() == b"of boto3"
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_boto3_finds_an_object_of_ours_under_its_key(moto_store, moto_s3, key):
+    location = S3Location("object-store-tests", key)
+    await moto_store.put(location, memoryview(b"of ours"), content_type="text/y")
+    found = await asyncio.to_thread(moto_s3.get_object, Bucket=location.bucket, Key=key)
+    assert found["ContentType"] == "text/y"
+    assert found["Body"].read() == b"of ours"
+    await asyncio.to_thread(moto_s3.delete_object, Bucket=location.bucket, Key=key)
+
+
+async def test_a_listing_goes_on_behind_a_key(moto_store, moto_s3):
+    names = [f"listed/{number:03}.out" for number in range(5)]
+    for name in [*names, "listed", "listed2"]:
+        await asyncio.to_thread(moto_s3.put_object, Bucket="object-store-tests", Key=name, Body=b"")
+    directory = at(f"s3://object-store-tests/{names[0]}").directory
+    assert await moto_store.list_page(directory, "listed/") == names
+    assert await moto_store.list_page(directory, names[1]) == names[2:]
+    assert await moto_store.list_page(directory, "listed/001.ouszzz") == names[1:]
+    assert await moto_store.list_page(directory, names[4]) == []
+
+
+# -- which host, signed by whom and for where ---------------------------------------------------
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1"])
+@pytest.mark.parametrize("use_fips, use_dualstack", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("bucket", ["a-bucket", "a.bucket.with.dots"])
+async def test_the_host_is_botocores(region, use_fips, use_dualstack, bucket):
+    if region.startswith("cn-") and use_fips:
+        return  # there are no FIPS hosts in China, and botocore says so
+    client = boto3.client(
+        "s3",
+        region_name=region,
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=BotoConfig(
+            use_fips_endpoint=bool(use_fips),
+            use_dualstack_endpoint=bool(use_dualstack),
+            s3={"us_east_1_regional_endpoint": "regional"},
+        ),
+    )
+    sent = []
+
+    def capture(request, **_):
+        sent.append(request.url)
+        raise InterruptedError
+
+    client.meta.events.register("before-send.s3", capture)
+    with pytest.raises(InterruptedError):
+        client.get_object(Bucket=bucket, Key="k")
+    client.close()
+    async with Session(
+        region=region,
+        credentials=KEYS,
+        use_fips=bool(use_fips),
+        use_dualstack=bool(use_dualstack),
+    ) as session:
+        ours = session._poller.store._bucket_url(S3Location(bucket, "k"))
+    assert [f"{ours}/k"] == sent
+
+
+async def test_the_environment_has_no_say(s3, monkeypatch):
+    """obstore itself reads all of these; a session has given their like another meaning."""
+    nowhere = "http://127.0.0.1:9"
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIDOTHER",
+        "AWS_SECRET_ACCESS_KEY": "other",
+        "AWS_SESSION_TOKEN": "other",
+        "AWS_ROLE_ARN": "arn:aws:iam::1:role/r",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_BUCKET": "other",
+        "AWS_ENDPOINT": nowhere,
+        "AWS_ENDPOINT_URL": nowhere,
+        "AWS_ENDPOINT_URL_S3": nowhere,
+        "AWS_PROXY_URL": nowhere,
+        "AWS_TIMEOUT": "1ms",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_UNSIGNED_PAYLOAD": "true",
+        "AWS_REQUEST_PAYER": "true",
+        "AWS_S3_EXPRESS": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+        "AWS_CONDITIONAL_PUT": "disabled",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3.put("s3://b/k", "found")
+    async with s3.session() as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+    assert s3.seen == [("GetObject", "b", "k", "us-east-1", KEYS.session_token)]
+
+
+class Counting:
+    """A provider that hands out one pair of keys after another."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = list(tokens)
+        self.asked = 0
+
+    async def get_credentials(self) -> Credentials:
+        self.asked += 1
+        token = self.tokens[min(self.asked, len(self.tokens)) - 1]
+        return Credentials("AKID", "secret", token, datetime.now(timezone.utc) + timedelta(hours=1))
+
+
+async def test_every_request_is_signed_with_what_the_provider_says_then(s3):
+    s3.put("s3://b/k", "found")
+    async with s3.session(credentials=Counting("one", "two", "three")) as session:
+        for token in ("one", "two", "three"):
+            s3.token = token
+            assert await read(session._poller.store, "s3://b/k") == b"found"
+    assert [seen.token for seen in s3.seen] == ["one", "two", "three"]
+
+
+async def test_an_expired_token_is_renewed_once(s3):
+    s3.put("s3://b/k", "found")
+    s3.token = "new"
+    async with s3.session(credentials=Counting("old", "new")) as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+        assert [seen.token for seen in s3.seen] == ["old", "new"]
+    s3.token = "newer still"
+    async with s3.session(credentials=Counting("old", "new", "other")) as session:
+        with pytest.raises(ExpiredTokenException) as caught:
+            await read(session._poller.store, "s3://b/k")
+    assert caught.value.request_id == "REQUEST1"
+    assert len(s3.seen) == 4
+
+
+async def test_fixed_credentials_that_have_expired_are_not_tried_again(s3, store):
+    s3.token = "another"
+    with pytest.raises(ExpiredTokenException, match="The provided token has expired"):
+        await read(store, "s3://b/k")
+    assert len(s3.seen) == 1
+
+
+async def test_a_provider_that_fails_is_a_credentials_error(s3):
+    class Broken:
+        async def get_credentials(self):
+            raise RuntimeError("no")
+
+    async with s3.session(credentials=Broken()) as session:
+        with pytest.raises(CredentialsError, match="Broken failed"):
+            await read(session._poller.store, "s3://b/k")
+    assert not s3.seen
+
+
+@pytest.mark.parametrize("names_region", [True, False])
+async def test_a_bucket_in_another_region_is_found_there(s3, store, names_region):
+    s3.region, s3.names_region = "eu-west-1", names_region
+    s3.put("s3://b/k", "found")
+    for _ in range(2):
+        assert await read(store, "s3://b/k") == b"found"
+    signed_for = [seen.region for seen in s3.seen if seen.operation == "GetObject"]
+    assert signed_for == ["us-east-1", "eu-west-1", "eu-west-1"]
+    assert s3.counts["HeadBucket"] == (0 if names_region else 1)
+
+
+async def test_a_listing_and_an_upload_find_the_region_too(s3, store):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/d/k", "found")
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    await store.put(at("s3://c/new"), b"body", content_type=None)
+    assert s3.objects["c", "new"].body == b"body"
+
+
+async def test_requests_redirected_together_all_find_the_region(s3, store):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/k", "found")
+    together = asyncio.Event()
+
+    async def gather(seen, request):
+        if s3.counts["GetObject"] == 5:
+            together.set()
+        await together.wait()
+
+    s3.hook = gather
+    assert await asyncio.gather(*[read(store, "s3://b/k") for _ in range(5)]) == [b"found"] * 5
+    assert s3.counts["GetObject"] == 10
+
+
+async def test_a_region_found_while_a_client_is_made_is_not_forgotten(s3, store, monkeypatch):
+    s3.region = "eu-west-1"
+    s3.put("s3://b/k", "found")
+    being_made = threading.Event()
+    make = store._make_store
+
+    def make_slowly(*args):
+        made = make(*args)
+        if args[-1] == "upload":
+            being_made.set()
+            while not store._regions:
+                time.sleep(0.01)
+        return made
+
+    async def wait(seen, request):
+        if seen.operation == "GetObject":
+            await until(being_made.is_set)
+
+    monkeypatch.setattr(store, "_make_store", make_slowly)
+    s3.hook = wait
+    reading = asyncio.create_task(read(store, "s3://b/k"))
+    await until(lambda: s3.counts["GetObject"])
+    await store.put(at("s3://b/new"), b"body", content_type=None)
+    assert await reading == b"found"
+    assert s3.objects["b", "new"].body == b"body"
+
+
+async def test_a_region_that_cannot_be_asked_for_leaves_the_redirect(s3, store):
+    async def drop(seen, request):
+        if seen.operation == "HeadBucket":
+            request.transport.abort()
+
+    s3.hook = drop
+    s3.region = "eu-west-1"
+    with pytest.raises(UnknownServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert caught.value.code == "PermanentRedirect"
+
+
+async def test_a_redirect_to_nowhere_is_an_error(s3, store):
+    async def moved(seen, request):
+        return refusal(301, "PermanentRedirect", "Elsewhere.")
+
+    s3.hook = moved
+    with pytest.raises(UnknownServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert (caught.value.code, caught.value.status_code) == ("PermanentRedirect", 301)
+    assert s3.counts == {"GetObject": 1, "HeadBucket": 1}
+
+
+async def test_without_obstore_the_extra_is_named(s3, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'aiosmrt\[s3\]'"):
+        await read(store, "s3://b/k")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
+    s3, monkeypatch, tmp_path, content
+):
+    path = tmp_path / "bundle.pem"
+    if content is not None:
+        path.write_text(f"-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+    async with s3.session() as session:
+        with pytest.raises(ConfigurationError, match="CA bundle"):
+            await read(session._poller.store, "s3://b/k")
+
+
+@pytest.fixture
+async def https():
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    async with FakeS3(server) as s3:
+        s3.put("s3://b/k", "found")
+        yield s3, authority
+
+
+def trust(authority: trustme.CA, how: str, path, monkeypatch) -> object:
+    """The session's argument ``ssl``."""
+    authority.cert_pem.write_to_path(str(path))
+    if how == "context":
+        return ssl.create_default_context(cafile=str(path))
+    if how == "fingerprint":  # of another host's certificate: the service's
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+        return aiohttp.Fingerprint(bytes(32))
+    return False
+
+
+@pytest.mark.parametrize("how", ["context", "fingerprint", "off"])
+async def test_s3_is_believed_as_the_session_believes(https, tmp_path, monkeypatch, how):
+    s3, authority = https
+    s3.region = "eu-west-1"  # which is asked for by another way
+    trusted = trust(authority, how, tmp_path / "ca.pem", monkeypatch)
+    async with s3.session(ssl=trusted) as session:
+        assert await read(session._poller.store, "s3://b/k") == b"found"
+
+
+@pytest.mark.parametrize("trusted", [None, ssl.create_default_context()])
+async def test_an_s3_of_no_known_authority_is_sent_nothing(https, trusted):
+    s3, _ = https
+    async with s3.session(ssl=trusted) as session:
+        with pytest.raises(ConnectError):
+            await read(session._poller.store, "s3://b/k")
+    assert not s3.seen
+
+
+async def test_requests_go_through_the_proxy(s3):
+    asked = []
+
+    async def proxy(reader, writer):
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with s3.session(
+        s3_endpoint_url="http://s3.internal:9000", proxy=f"http://127.0.0.1:{port}"
+    ) as session:
+        with pytest.raises(ServiceUnavailable):
+            await read(session._poller.store, "s3://b/k")
+    server.close()
+    await server.wait_closed()
+    assert asked == [b"GET http://s3.internal:9000/b/k HTTP/1.1\r\n"]
+
+
+async def test_buckets_beyond_number_are_no_leak(s3, store):
+    for number in range(70):
+        s3.put(f"s3://bucket{number}/k", "found")
+        assert await read(store, f"s3://bucket{number}/k") == b"found"
+    assert len(store._stores) <= 64
+
+
+# -- errors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status, code, cls",
+    [
+        (403, "AccessDenied", AccessDeniedException),
+        (403, "InvalidAccessKeyId", AccessDeniedException),
+        (404, "NoSuchKey", UnknownServiceError),
+        (404, "NoSuchBucket", UnknownServiceError),
+        (409, "OperationAborted", UnknownServiceError),
+        (500, "InternalError", InternalFailure),
+        (503, "ServiceUnavailable", ServiceUnavailable),
+        (503, "SlowDown", ThrottlingException),
+    ],
+)
+@pytest.mark.parametrize("operation", ["GetObject", "ListObjectsV2", "PutObject"])
+async def test_a_refusal_is_a_service_error(s3, status, code, cls, operation):
+    async def refuse(seen, request):
+        return refusal(status, code, "Because & so <on>.")
+
+    s3.hook = refuse
+    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
+        store = session._poller.store
+        with pytest.raises(cls) as caught:
+            await {
+                "GetObject": lambda: store.get(at("s3://b/d/k")),
+                "ListObjectsV2": lambda: store.list_page(S3Location("b", "d/"), ""),
+                "PutObject": lambda: store.put(at("s3://b/d/k"), b"", content_type=None),
+            }[operation]()
+    error = caught.value
+    assert isinstance(error, ServiceError)
+    assert (error.status_code, error.code, error.operation) == (status, code, operation)
+    assert error.request_id == "REQUEST1"
+    assert "Because & so <on>: s3://b/d/" in str(error)
+    assert len(s3.seen) == 1
+
+
+async def test_what_s3_quotes_of_a_request_goes_no_further(s3, store):
+    """A SignatureDoesNotMatch quotes the request's headers, the session token among them."""
+
+    async def refuse(seen, request):
+        quoted = "\n".join(f"{name}:{value}" for name, value in request.headers.items())
+        return refusal(403, "SignatureDoesNotMatch", "It differs.", CanonicalRequest=quoted)
+
+    s3.hook = refuse
+    with pytest.raises(ServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert caught.value.code == "SignatureDoesNotMatch"
+    printed = "".join(traceback.format_exception(caught.value))
+    assert KEYS.session_token not in f"{printed} {caught.value!r} {vars(caught.value)}"
+
+
+async def test_a_proxys_page_is_no_message(s3, store):
+    async def page(seen, request):
+        return refusal(502, "x" * 100, "y" * 10_000)
+
+    s3.hook = page
+    with pytest.raises(ServiceError) as caught:
+        await read(store, "s3://b/k")
+    assert len(str(caught.value)) < 1000
+
+
+async def test_nobody_at_the_address_is_a_connect_error():
+    async with Session(
+        region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=KEYS
+    ) as session:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9 .*Connection refused") as caught:
+            await read(session._poller.store, "s3://b/k")
+    assert caught.value.host == "127.0.0.1:9"
+
+
+async def test_silence_is_a_read_timeout(s3):
+    s3.hook = never
+    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+        with pytest.raises(ReadTimeoutError, match="s3://b/k"):
+            await read(session._poller.store, "s3://b/k")
+    assert len(s3.seen) == 1
+
+
+async def test_silence_in_a_body_is_a_read_timeout(s3):
+    async def stall(seen, request):
+        response = await begin(request, 10, '"1"')
+        await asyncio.Event().wait()
+        return response
+
+    s3.hook = stall
+    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+        with pytest.raises(ReadTimeoutError):
+            await read(session._poller.store, "s3://b/k")
+
+
+# -- what is tried again, and by whom -----------------------------------------------------------
+
+
+async def test_a_look_is_one_request(s3, store):
+    """Looks are repeated by the poller, in its own time: no second retry storm."""
+
+    async def busy(seen, request):
+        return refusal(503, "SlowDown", "Reduce your request rate.")
+
+    s3.hook = busy
+    with pytest.raises(ThrottlingException):
+        await store.get(at("s3://b/d/k"))
+    with pytest.raises(ThrottlingException):
+        await store.list_page(S3Location("b", "d/"), "")
+    assert s3.counts == {"GetObject": 1, "ListObjectsV2": 1}
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+async def test_a_download_is_tried_as_often_as_the_policy_says(s3, max_attempts):
+    async def busy(seen, request):
+        return refusal(503, "ServiceUnavailable", "Later.")
+
+    s3.hook = busy
+    async with s3.session(retries=RetryPolicy(max_attempts=max_attempts)) as session:
+        with pytest.raises(ServiceUnavailable):
+            await session._poller.store.get(at("s3://b/k"), purpose="download")
+    assert s3.counts == {"GetObject": max_attempts}
+
+
+async def collect(found: StoredObject) -> bytes:
+    return b"".join([chunk async for chunk in found.chunks()])
+
+
+BODY = os.urandom(3_000_000)
+
+
+def cut_first(s3: FakeS3, sent: int, then: bytes = BODY):
+    async def hook(seen, request):
+        if s3.counts["GetObject"] > 1:
+            return None
+        stored = s3.objects[seen.bucket, seen.key]
+        s3.put(f"s3://{seen.bucket}/{seen.key}", then)
+        return await cut_off(request, stored, sent)
+
+    return hook
+
+
+async def test_a_download_goes_on_where_it_broke_off(s3, store):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000)
+    found = await store.get(at("s3://b/k"), purpose="download")
+    assert await collect(found) == BODY
+    assert s3.counts == {"GetObject": 2}
+
+
+async def test_a_download_that_goes_on_is_signed_with_the_credentials_of_then(s3):
+    s3.put("s3://b/k", BODY)
+    s3.token = "one"
+
+    async def expire(seen, request):
+        if s3.token == "two":
+            return None
+        s3.token = "two"
+        return await cut_off(request, s3.objects["b", "k"], 2_000_000)
+
+    s3.hook = expire
+    async with s3.session(credentials=Counting("one", "two")) as session:
+        found = await session._poller.store.get(at("s3://b/k"), purpose="download")
+        assert await collect(found) == BODY
+    assert [seen.token for seen in s3.seen] == ["one", "two"]
+
+
+@pytest.mark.parametrize("read_it", [collect, StoredObject.read])
+async def test_a_look_that_broke_off_is_lost(s3, store, read_it):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000)
+    found = await store.get(at("s3://b/k"))
+    with pytest.raises(ConnectionLostError, match="s3://b/k broke off"):
+        await read_it(found)
+
+
+async def test_an_object_overwritten_while_it_is_read_is_never_a_mixture(s3, store):
+    s3.put("s3://b/k", BODY)
+    s3.hook = cut_first(s3, 2_000_000, then=BODY[::-1])
+    found = await store.get(at("s3://b/k"), purpose="download")
+    with pytest.raises(TransportError):
+        await collect(found)
+
+
+async def test_a_version_that_is_gone_is_not_another(s3, store):
+    s3.put("s3://b/k", b"one")
+    etag = (await store.get(at("s3://b/k"))).etag
+    assert await (await store.get(at("s3://b/k"), etag=etag)).read() == b"one"
+    s3.put("s3://b/k", b"two")
+    with pytest.raises(ServiceError) as caught:
+        await store.get(at("s3://b/k"), etag=etag)
+    assert (caught.value.status_code, caught.value.code) == (412, "PreconditionFailed")
+
+
+async def test_an_empty_object_has_no_chunks(s3, store):
+    s3.put("s3://b/k", b"")
+    assert await collect(await store.get(at("s3://b/k"))) == b""
+    assert await read(store, "s3://b/k") == b""
+
+
+async def test_a_listing_with_a_key_that_obstore_cannot_name_is_none(s3, store):
+    s3.put("s3://b/d/k", b"")
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    assert await store.list_page(S3Location("b", "d//"), "") is None
+    s3.put("s3://b/d//x", b"")
+    assert await store.list_page(S3Location("b", "d/"), "") is None
+
+
+async def test_many_requests_at_once_are_held_to_a_number(s3, store):
+    under_way = most = 0
+    free = asyncio.Event()
+
+    async def count(seen, request):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await free.wait()
+        under_way -= 1
+
+    s3.hook = count
+    s3.put("s3://b/k", b"found")
+    reads = asyncio.gather(*[read(store, "s3://b/k") for _ in range(100)])
+    await until(lambda: under_way == 64)
+    free.set()
+    assert await reads == [b"found"] * 100
+    assert most == 64
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+async def test_so_many_results_at_most_are_read_at_once(s3, may_list):
+    """By their bodies, not by the heads of their answers alone."""
+    under_way = most = 0
+    free = asyncio.Event()
+
+    async def serve(seen, request):
+        nonlocal under_way, most
+        if seen.operation != "GetObject" or (seen.bucket, seen.key) not in s3.objects:
+            return None
+        response = await begin(request, 200_000, '"1"')
+        await response.write(b"x" * 1000)
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 64:
+            await asyncio.wait({asyncio.ensure_future(free.wait())}, timeout=0.5)
+            free.set()
+        await free.wait()
+        await response.write(b"x" * 199_000)
+        under_way -= 1
+        return response
+
+    s3.hook = serve
+    s3.may_list = may_list
+    for number in range(200):
+        s3.put(f"s3://b/d/{number}", "")
+    async with s3.session() as session:
+        handles = [
+            session.async_invocation(output_location=f"s3://b/d/{number}") for number in range(200)
+        ]
+        results = await asyncio.gather(*[handle.result(60) for handle in handles])
+    assert {one.size for one in results} == {200_000}
+    assert most == 64
+
+
+async def test_uploads_do_not_hold_up_looks(s3):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == "PutObject":
+            await held.wait()
+
+    s3.hook = hold
+    s3.put("s3://b/k", "found")
+    async with s3.session() as session:
+        uploads = [asyncio.create_task(session.upload_input(b"x", "s3://b/in/")) for _ in range(70)]
+        await until(lambda: s3.counts["PutObject"] == 64)
+        handle = session.async_invocation(output_location="s3://b/k")
+        assert (await handle.result(30)).body == b"found"
+        held.set()
+        await asyncio.gather(*uploads)
+
+
+async def test_so_many_uploads_in_parts_at_once_as_memory_bears(s3, store):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == "CreateMultipartUpload":
+            await held.wait()
+
+    s3.hook = hold
+    body = LARGE[:8_388_609]
+    uploads = [
+        asyncio.create_task(store.put(at(f"s3://b/{number}"), body, content_type=None))
+        for number in range(6)
+    ]
+    await until(lambda: s3.counts["CreateMultipartUpload"] == 4)
+    # What is put whole goes past them.
+    await store.put(at("s3://b/small"), b"x", content_type=None)
+    assert s3.counts["CreateMultipartUpload"] == 4
+    held.set()
+    await asyncio.gather(*uploads)
+    assert [len(s3.objects["b", str(number)][0]) for number in range(6)] == [8_388_609] * 6
+
+
+async def test_an_object_is_read_once(s3, store):
+    s3.put("s3://b/k", b"found")
+    found = await store.get(at("s3://b/k"))
+    assert await found.read() == b"found"
+    with pytest.raises(TransportError, match="s3://b/k was read or closed before"):
+        await found.read()
+
+
+# -- uploads ------------------------------------------------------------------------------------
+
+LARGE = os.urandom(20_000_000)
+
+
+@pytest.fixture
+def large(tmp_path):
+    path = tmp_path / "large.bin"
+    path.write_bytes(LARGE)
+    return path
+
+
+@pytest.mark.parametrize("length", [0, 1, 8_388_608])
+@pytest.mark.parametrize("from_file", [True, False])
+async def test_what_fits_into_a_part_is_one_request(s3, store, tmp_path, length, from_file):
+    body = LARGE[:length]
+    path = tmp_path / "small"
+    path.write_bytes(body)
+    await store.put(at("s3://b/k"), path if from_file else body, content_type="text/x")
+    assert s3.objects["b", "k"] == (body, "text/x")
+    assert s3.counts == {"PutObject": 1}
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, "file"])
+async def test_a_longer_one_goes_in_parts(s3, store, large, kind):
+    body = large if kind == "file" else kind(LARGE)
+    await store.put(at("s3://b/k"), body, content_type="text/x")
+    assert s3.objects["b", "k"] == (LARGE, "text/x")
+    assert s3.counts == {
+        "CreateMultipartUpload": 1,
+        "UploadPart": 3,
+        "CompleteMultipartUpload": 1,
+    }
+
+
+async def test_parts_of_a_large_file_reach_moto_whole(moto_store, moto_s3, large):
+    await moto_store.put(at("s3://object-store-tests/large"), large, content_type=None)
+    found = await asyncio.to_thread(moto_s3.get_object, Bucket="object-store-tests", Key="large")
+    assert found["Body"].read() == LARGE
+
+
+@pytest.mark.parametrize(
+    "operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"]
+)
+async def test_a_part_that_fails_once_is_sent_again(s3, store, large, operation):
+    async def stumble(seen, request):
+        if seen.operation == operation and s3.counts[operation] == 1:
+            return refusal(500, "InternalError", "We encountered an internal error.")
+        return None
+
+    s3.hook = stumble
+    body = b"small" if operation == "PutObject" else large
+    await store.put(at("s3://b/k"), body, content_type=None)
+    assert s3.objects["b", "k"].body == (b"small" if operation == "PutObject" else LARGE)
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
+async def test_a_failed_upload_leaves_nothing(s3, store, large, operation):
+    async def refuse(seen, request):
+        if seen.operation == operation:
+            return refusal(403, "AccessDenied", "Access Denied")
+        return None
+
+    s3.hook = refuse
+    with pytest.raises(AccessDeniedException, match="Allow s3:PutObject"):
+        await store.put(at("s3://b/k"), large, content_type=None)
+    assert not s3.objects
+    if sys.version_info >= (3, 11) or operation != "UploadPart":  # see ObjectStore.put
+        assert not s3.parts
+        assert s3.counts["AbortMultipartUpload"] == 1
+
+
+@pytest.mark.parametrize(
+    "operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "PutObject"]
+)
+async def test_a_cancelled_upload_leaves_no_half_object(s3, store, large, operation):
+    held = asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.operation == operation:
+            await held.wait()
+
+    s3.hook = hold
+    body = b"small" if operation == "PutObject" else large
+    upload = asyncio.create_task(store.put(at("s3://b/k"), body, content_type=None))
+    await until(lambda: s3.counts[operation])
+    upload.cancel()
+    held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert not s3.parts
+    whole = b"small" if operation == "PutObject" else LARGE
+    assert all(stored.body == whole for stored in s3.objects.values())
+
+
+async def test_a_completion_that_fails_behind_its_200_is_told(s3, store, large):
+    """As S3 does when it has sent the head before it is through ("CompleteMultipartUpload")."""
+
+    async def fail(seen, request):
+        if seen.operation == "CompleteMultipartUpload":
+            await request.read()
+            return document("<Error><Code>InternalError</Code><Message>Ours.</Message></Error>")
+        return None
+
+    s3.hook = fail
+    with pytest.raises(InternalFailure, match="Ours") as caught:
+        await store.put(at("s3://b/k"), large, content_type=None)
+    assert (caught.value.code, caught.value.status_code) == ("InternalError", 200)
+    assert not s3.parts
+
+
+async def test_a_file_that_cannot_be_read_is_an_os_error(s3, store, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await store.put(at("s3://b/k"), tmp_path / "missing", content_type=None)
+    with pytest.raises(IsADirectoryError):
+        await store.put(at("s3://b/k"), tmp_path, content_type=None)
+    assert not s3.seen
+
+
+async def test_credentials_that_end_during_an_upload_are_renewed(s3, large):
+    async def hook(seen, request):
+        if seen.operation == "UploadPart":
+            s3.token = "two"
+
+    s3.hook = hook
+    s3.token = "one"
+    async with s3.session(credentials=Counting("one", "one", "two")) as session:
+        await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+    assert s3.objects["b", "k"].body == LARGE
+
+
+async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
+    class Ending(Counting):
+        async def get_credentials(self):
+            if self.asked == 2:
+                raise CredentialsError("That was all")
+            return await super().get_credentials()
+
+    async with s3.session(credentials=Ending(KEYS.session_token)) as session:
+        with pytest.raises(CredentialsError, match="That was all"):
+            await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+    assert not s3.objects
+    assert not s3.parts
+
+
+async def listing_began(store):
+    while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+        await asyncio.sleep(0)
+
+
+async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
+    s3.put("s3://b/d/k", "x")
+    for _ in range(20):
+        waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+        await listing_began(store)
+        [reading] = store._readings
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await reading == ["d/k"]
+    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+    await listing_began(store)
+    waiting.cancel()
+    await store.aclose()
+    assert not store._readings
+
+
+async def test_what_becomes_of_a_listing_that_nobody_waits_for_is_not_reported(s3, store):
+    s3.may_list = False
+    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
+    await listing_began(store)
+    waiting.cancel()
+    # The fixture of every test looks for exceptions that nobody retrieved.
+    await until(lambda: not store._readings)

@@ -1,0 +1,472 @@
+"""Looks are shared: how many requests are made, when, and what a 403 is taken for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from support.fake_s3 import FakeS3, never, refusal
+from support.waiting import until
+
+from aiosmrt import RetryPolicy
+from aiosmrt._s3.object_store import S3Location
+from aiosmrt._s3.result_poller import ResultPoller, Watch, _jitter, _just_before
+from aiosmrt.errors import (
+    AccessDeniedException,
+    ConnectError,
+    InternalFailure,
+    ServiceError,
+    TransportError,
+)
+
+CAP = 0.05  # seconds: a test need not wait as a user does
+
+
+@pytest.fixture
+async def poller(s3):
+    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
+        yield session._poller
+
+
+def watch(poller: ResultPoller, uri: str, cap: float = CAP) -> Watch:
+    return poller.watch(S3Location.parse(uri, "uri"), cap=cap)
+
+
+async def outcome(watch: Watch, seconds: float = 30.0) -> object:
+    """What a wait ends with, and the wait's end."""
+    try:
+        found = await asyncio.wait_for(asyncio.shield(watch.arrived), seconds)
+        return None if found is None else await found.read()
+    finally:
+        watch.close()
+
+
+async def looks(s3: FakeS3, number: int, operation: str = "GetObject") -> None:
+    """Waits until that many more looks have been made."""
+    before = s3.counts[operation]
+    await until(lambda: s3.counts[operation] >= before + number)
+
+
+# -- one object ---------------------------------------------------------------------------------
+
+
+async def test_one_that_is_there_costs_one_request(s3, poller):
+    s3.put("s3://b/d/k", "found")
+    assert await outcome(watch(poller, "s3://b/d/k")) == b"found"
+    assert s3.counts == {"GetObject": 1}
+
+
+async def test_one_that_comes_late_is_found(s3, poller):
+    waiting = watch(poller, "s3://b/d/k")
+    await looks(s3, 3)
+    assert not waiting.arrived.done()
+    s3.put("s3://b/d/k", "late")
+    assert await outcome(waiting) == b"late"
+    assert s3.counts.keys() == {"GetObject"}
+
+
+async def test_the_first_look_is_early_and_pauses_grow_to_the_cap(poller):
+    waiting = watch(poller, "s3://b/d/k", cap=5.0)
+    now = asyncio.get_running_loop().time()
+    assert waiting.due - now <= 0.06
+    pauses = []
+    for _ in range(30):
+        waiting.schedule(0.0, _jitter())
+        pauses.append(waiting.due)
+    waiting.close()
+    assert pauses[0] < 0.15
+    assert sum(pauses[:5]) < 2
+    assert all(4.0 <= pause <= 6.0 for pause in pauses[12:])
+    assert len({round(pause, 6) for pause in pauses[12:]}) > 10  # jitter
+
+
+async def test_the_cap_holds_from_the_first_pause_on(poller):
+    waiting = watch(poller, "s3://b/d/k", cap=0.01)
+    assert waiting.pause == 0.01
+    waiting.close()
+
+
+async def test_two_waits_for_one_object_both_end(s3, poller):
+    waits = [watch(poller, "s3://b/d/k") for _ in range(3)]
+    await looks(s3, 1)
+    s3.put("s3://b/d/k", "found")
+    outcomes = [await outcome(waiting) for waiting in waits]
+    # One has the object in hand, for its bytes can be read once; the others know that it is there.
+    assert sorted(map(str, outcomes)) == ["None", "None", "b'found'"]
+
+
+# -- many ---------------------------------------------------------------------------------------
+
+
+async def test_many_below_one_prefix_share_a_listing(s3, poller):
+    waits = [watch(poller, f"s3://b/d/{number:04}") for number in range(500)]
+    await looks(s3, 3, "ListObjectsV2")
+    for number in range(500):
+        s3.put(f"s3://b/d/{number:04}", "")
+    await asyncio.gather(*map(outcome, waits))
+    assert s3.counts["ListObjectsV2"] < 20
+    # A listing that begins behind one that was not due can leave that one: it is then asked
+    # for alone, once, for it is there.
+    assert s3.counts["GetObject"] <= 1
+
+
+async def test_prefixes_are_looked_at_apart(s3, poller):
+    waits = [
+        watch(poller, f"s3://{bucket}/{prefix}k{number}")
+        for bucket in "ab"
+        for prefix in ("", "d/", "d/e/")
+        for number in range(2)
+    ]
+    await until(lambda: len({seen[:3] for seen in s3.seen}) == 6)
+    for waiting in waits:
+        waiting.close()
+    assert {(seen.bucket, seen.key) for seen in s3.seen} == {
+        (bucket, prefix) for bucket in "ab" for prefix in ("", "d/", "d/e/")
+    }
+
+
+async def test_keys_that_nobody_waits_for_are_jumped_over(s3, poller):
+    """A prefix with years of outputs in it: pages between those waited for are not read."""
+    for number in range(10_000):
+        s3.put(f"s3://b/d/{number:05}", "")
+    wanted = [f"{number + each:05}" for number in (0, 5000, 9980) for each in range(10)]
+    waits = [watch(poller, f"s3://b/d/{name}") for name in [*wanted, "10000", "5"]]
+    assert await asyncio.gather(*map(outcome, waits[:-2])) == [None] * len(wanted)
+    assert not waits[-2].arrived.done()
+    assert not waits[-1].arrived.done()
+    for waiting in waits[-2:]:
+        waiting.close()
+    assert s3.counts["ListObjectsV2"] <= 4 * 2
+
+
+async def test_few_among_many_are_asked_for_each(s3, poller):
+    """A prefix with years of outputs in it, and a page of them for each five waited for."""
+    for number in range(20_000):
+        s3.put(f"s3://b/d/{number:05}", "")
+    names = [f"d/{number:05}x" for number in range(0, 20_000, 200)]
+    waits = [watch(poller, f"s3://b/{name}") for name in names]
+    await until(lambda: {seen.key for seen in s3.seen} >= set(names[5:]))
+    assert s3.counts["ListObjectsV2"] == 1  # which told of the first five
+    s3.put(f"s3://b/{names[50]}", "late")
+    assert await outcome(waits.pop(50)) == b"late"
+    for waiting in waits:
+        waiting.close()
+
+
+async def test_a_full_page_of_neighbours_hides_nothing(s3, poller):
+    """More keys than a page holds between the text that the listing begins at and the key."""
+    for number in range(1500):
+        s3.put(f"s3://b/d/k/{number:05}", "")
+        s3.put(f"s3://b/d/a/{number:05}", "")
+    s3.put("s3://b/d/k0", "hidden")
+    dense = [watch(poller, f"s3://b/d/a{number}") for number in range(30)]
+    waits = [watch(poller, f"s3://b/d/{name}") for name in ("k0", "x")]
+    assert await outcome(waits[0]) == b"hidden"
+    for waiting in [*dense, waits[1]]:
+        waiting.close()
+
+
+@pytest.mark.parametrize(
+    "key", ["a/b", "a/0", "a/.b", "a/..b", "a/b.", "a/-", "a/é", "a", "0", "a/ "]
+)
+def test_just_before_a_key_is_less_and_a_path(key):
+    before = _just_before(key)
+    assert before.encode() < key.encode()
+    assert not {".", ".."} & set(before.split("/"))
+    assert "//" not in before
+
+
+async def test_newcomers_do_not_wait_for_the_next_look(s3, poller):
+    old = watch(poller, "s3://b/d/old", cap=60.0)
+    old.pause = 60.0
+    await looks(s3, 1)
+    s3.put("s3://b/d/new", "")
+    new = watch(poller, "s3://b/d/new")
+    assert await outcome(new) is None  # listed, for there are two
+    old.close()
+
+
+# -- where the caller may not list --------------------------------------------------------------
+
+
+async def test_without_leave_to_list_each_is_asked_for(s3, poller):
+    s3.may_list = False
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(5)]
+    await looks(s3, 10)
+    for number in range(5):
+        s3.put(f"s3://b/d/{number}", str(number))
+    assert await asyncio.gather(*map(outcome, waits)) == [b"0", b"1", b"2", b"3", b"4"]
+    assert s3.counts["ListObjectsV2"] == 1
+
+
+async def test_looks_in_vain_are_rationed_and_everyones_turn_comes(s3, poller):
+    """Requests grow with time, not with those who wait."""
+    s3.may_list, s3.explains = False, True
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
+    await until(lambda: len({seen.key for seen in s3.seen}) == 301)  # and the prefix
+    assert s3.counts["GetObject"] <= 2 * 64 + 100 * (loop.time() - began)
+    for waiting in waits:
+        waiting.close()
+
+
+async def test_looks_that_find_are_not_rationed(s3, poller):
+    s3.may_list, s3.explains = False, True
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
+    for number in range(300):
+        s3.put(f"s3://b/d/{number}", str(number))
+    found = await asyncio.gather(*map(outcome, waits))
+    assert found == [b"%d" % number for number in range(300)]
+    assert s3.counts == {"ListObjectsV2": 1, "GetObject": 300}
+
+
+async def test_one_that_fails_every_time_is_not_all_that_fail(s3, poller):
+    """S3 answers; that it stumbles over one object is no reason to give up the others."""
+
+    async def stumble(seen, request):
+        if seen.key == "d/0":
+            return refusal(500, "InternalError", "Internal.")
+        return None
+
+    s3.hook, s3.may_list = stumble, False
+    waits = [watch(poller, f"s3://b/d/{number}", cap=0.01) for number in range(3)]
+    await until(lambda: sum(seen.key == "d/0" for seen in s3.seen) > 12)
+    s3.put("s3://b/d/1", "one")
+    assert await outcome(waits[1]) == b"one"
+    for waiting in (waits[0], waits[2]):
+        waiting.close()
+
+
+async def test_a_listing_that_obstore_cannot_read_is_done_without(s3, poller):
+    s3.put("s3://b/d/9//odd", "")
+    s3.put("s3://b/d/1", "one")
+    s3.put("s3://b/d/2", "two")
+    waits = [watch(poller, f"s3://b/d/{number}") for number in (1, 2)]
+    assert await asyncio.gather(*map(outcome, waits)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("explains", [True, False])
+async def test_a_403_may_be_an_object_that_is_not_there_yet(s3, poller, explains):
+    s3.may_list, s3.explains = False, explains
+    waiting = watch(poller, "s3://b/d/k")
+    await looks(s3, 3)
+    assert waiting.is_ambiguous is not explains
+    s3.put("s3://b/d/k", "late")
+    assert await outcome(waiting) == b"late"
+    # Where the message does not say, listing is tried, once.
+    assert s3.counts["ListObjectsV2"] == (0 if explains else 1)
+
+
+async def test_a_403_that_names_the_reading_is_a_refusal(s3, poller):
+    s3.may_read, s3.explains = False, True
+    waiting = watch(poller, "s3://b/d/k")
+    with pytest.raises(AccessDeniedException, match="s3:GetObject"):
+        await outcome(waiting)
+    assert s3.counts == {"GetObject": 1}
+
+
+async def test_a_403_for_an_object_that_is_listed_is_told_to_whoever_reads_it(s3, poller):
+    """Reading is refused; the listing shows when there is something to be refused."""
+    s3.may_read = False
+    waiting = watch(poller, "s3://b/d/k")
+    await looks(s3, 2, "ListObjectsV2")
+    assert not waiting.arrived.done()
+    assert s3.counts["GetObject"] == 1  # from then on it is listed
+    s3.put("s3://b/d/k", "")
+    assert await outcome(waiting) is None
+
+
+@pytest.mark.parametrize(
+    "status, code", [(403, "InvalidAccessKeyId"), (404, "NoSuchBucket"), (400, "InvalidToken")]
+)
+async def test_what_time_does_not_mend_ends_the_wait(s3, poller, status, code):
+    async def refuse(seen, request):
+        return refusal(status, code, "No.")
+
+    s3.hook = refuse
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
+    for waiting in waits:
+        with pytest.raises(ServiceError) as caught:
+            await outcome(waiting)
+        assert caught.value.code == code
+    assert len(s3.seen) <= 1 + 64  # what is refused to one is refused to all
+
+
+async def test_what_is_refused_for_one_ends_the_wait_for_that_one(s3, poller):
+    async def refuse(seen, request):
+        if seen.key == "d/0":
+            return refusal(403, "InvalidObjectState", "It is archived.")
+        return None
+
+    s3.hook, s3.may_list = refuse, False
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
+    with pytest.raises(ServiceError) as caught:
+        await outcome(waits[0])
+    assert caught.value.code == "InvalidObjectState"
+    s3.put("s3://b/d/1", "one")
+    assert await outcome(waits[1]) == b"one"
+    waits[2].close()
+
+
+# -- where S3 stumbles --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(
+    "answer", [(503, "SlowDown"), (500, "InternalError"), (503, "ServiceUnavailable")]
+)
+async def test_a_stumble_is_waited_out(s3, poller, caplog, number, answer):
+    async def stumble(seen, request):
+        return refusal(*answer, "Later.") if len(s3.seen) <= 3 else None
+
+    s3.hook = stumble
+    for name in range(number):
+        s3.put(f"s3://b/d/{name}", "found")
+    with caplog.at_level(logging.DEBUG, "aiosmrt.async_inference"):
+        waits = [watch(poller, f"s3://b/d/{name}") for name in range(number)]
+        await asyncio.gather(*map(outcome, waits))
+    failed = [record for record in caplog.records if "looking below" in record.message]
+    assert [record.levelname for record in failed] == ["WARNING", "DEBUG", "DEBUG"]
+
+
+async def test_an_s3_that_never_answers_right_is_given_up(s3, poller):
+    async def fail(seen, request):
+        return refusal(500, "InternalError", "Internal.")
+
+    s3.hook = fail
+    waits = [watch(poller, f"s3://b/d/{name}") for name in range(3)]
+    for waiting in waits:
+        with pytest.raises(InternalFailure):
+            await outcome(waiting)
+    assert len(s3.seen) == 10
+
+
+async def test_an_s3_that_once_answered_is_not_given_up(s3, poller):
+    waiting = watch(poller, "s3://b/d/k", cap=0.01)
+    await looks(s3, 1)
+
+    async def fail(seen, request):
+        return refusal(503, "SlowDown", "Later.")
+
+    s3.hook = fail
+    await looks(s3, 15)
+    s3.put("s3://b/d/k", "after all")
+    s3.hook = None
+    assert await outcome(waiting) == b"after all"
+
+
+async def test_errors_are_each_waits_own(s3, poller):
+    async def refuse(seen, request):
+        return refusal(404, "NoSuchBucket", "No.")
+
+    s3.hook = refuse
+    waits = [watch(poller, "s3://b/d/k") for _ in range(2)]
+    await asyncio.wait([waiting.arrived for waiting in waits])
+    first, second = (waiting.arrived.exception() for waiting in waits)
+    assert first is not second
+    assert str(first) == str(second)
+    for waiting in waits:
+        waiting.close()
+
+
+async def test_nobody_at_the_address_is_told_in_the_end(s3):
+    async with s3.session(s3_endpoint_url="http://127.0.0.1:9") as session:
+        with pytest.raises(ConnectError):
+            await outcome(watch(session._poller, "s3://b/d/k", cap=0.01))
+
+
+# -- ends ---------------------------------------------------------------------------------------
+
+
+async def test_an_object_in_hand_that_nobody_takes_is_let_go(s3, poller):
+    """Its connection, and its place among the objects that are open at once."""
+    for number in range(100):
+        s3.put(f"s3://b/{number}/k", "found")
+        waiting = watch(poller, f"s3://b/{number}/k")
+        await asyncio.wait([waiting.arrived])
+        waiting.close()
+
+
+async def test_with_the_last_wait_the_looks_end(s3, poller):
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
+    await looks(s3, 1, "ListObjectsV2")
+    for waiting in waits:
+        waiting.close()
+        waiting.close()
+    await asyncio.sleep(0)
+    seen = len(s3.seen)
+    again = watch(poller, "s3://b/other/k")
+    await until(lambda: any(one.key == "other/k" for one in s3.seen))
+    again.close()
+    assert all(one.key == "other/k" for one in s3.seen[seen:])
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_look_under_way_can_be_cancelled(s3, poller, number):
+    s3.hook = never
+    waits = [watch(poller, f"s3://b/d/{name}") for name in range(number)]
+    await until(lambda: s3.seen)
+    for waiting in waits:
+        waiting.close()
+    s3.hook = None
+    s3.put("s3://b/d/0", "found")
+    assert await outcome(watch(poller, "s3://b/d/0")) == b"found"
+
+
+async def test_a_newcomer_that_goes_at_once_takes_the_looks_with_it(poller):
+    """The cancellation comes together with the hurry, which `asyncio.wait_for` would lose."""
+    old = poller.watch(S3Location("b", "d/old"), cap=60.0, pause=60.0)
+    await asyncio.sleep(0)
+    new = watch(poller, "s3://b/d/new")
+    old.close()
+    new.close()
+    await poller.aclose()
+    assert not poller._tasks
+
+
+async def test_no_look_outlives_its_session(s3, poller):
+    s3.hook = never
+    waits = [watch(poller, f"s3://b/{number}/k") for number in range(3)]
+    await until(lambda: len(s3.seen) == 3)
+    waits[0].close()
+    await poller.aclose()
+    assert not poller._tasks
+    for waiting in waits:
+        waiting.close()
+
+
+async def test_a_closed_session_ends_all_waits(s3, poller):
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
+    await looks(s3, 1, "ListObjectsV2")
+    await poller.aclose()
+    for waiting in waits:
+        with pytest.raises(TransportError, match="was closed"):
+            await outcome(waiting)
+    with pytest.raises(TransportError, match="is closed"):
+        watch(poller, "s3://b/d/k")
+
+
+async def test_an_error_of_the_poller_itself_ends_its_waits(poller, monkeypatch):
+    async def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(poller.store, "get", broken)
+    with pytest.raises(TransportError, match="a bug"):
+        await outcome(watch(poller, "s3://b/d/k"))
+
+
+async def test_prefixes_that_are_done_are_forgotten(s3, poller):
+    for number in range(20):
+        s3.put(f"s3://b/{number}/k", "")
+        await outcome(watch(poller, f"s3://b/{number}/k"))
+    assert len(poller._directories) <= 1
+
+
+async def test_ten_thousand_waits_make_no_more_requests_than_one(s3, poller):
+    waits = [watch(poller, f"s3://b/d/{number:05}", cap=5.0) for number in range(10_000)]
+    await looks(s3, 3, "ListObjectsV2")
+    for waiting in waits:
+        waiting.close()
+    assert s3.counts == {"ListObjectsV2": 3}

@@ -1,0 +1,625 @@
+"""One exchange over the pool: what comes back, what goes wrong, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+
+import aiohttp
+import pytest
+import trustme
+from support.raw_server import Connection, RawServer, answer, in_use, serve
+from support.transports import BODY, begin, open_transport
+from support.waiting import until
+
+from aiosmrt._transport import Exchange, StaleConnectionError, Transport
+from aiosmrt.errors import (
+    AiosmrtError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
+    DeadlineExceededError,
+    MessageTooLargeError,
+    PoolTimeoutError,
+    ReadTimeoutError,
+    StreamTruncatedError,
+    TransportError,
+)
+
+
+async def fetch(transport: Transport, limit: int | None = None, **how: object) -> bytes:
+    exchange = await begin(transport, **how)
+    return await exchange.read(20.0, limit)
+
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKED_HEAD + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n"
+COMPLETE = {
+    "content-length": (answer(b"abcdefg"), b"abcdefg"),
+    "chunked": (CHUNKED, b"abcdefg"),
+    "empty": (answer(b""), b""),
+    "no-content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "continue-first": (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc"), b"abc"),
+    "processing-twice": (b"HTTP/1.1 102 Processing\r\n\r\n" * 2 + answer(b"abc"), b"abc"),
+}
+
+
+@pytest.mark.parametrize("response, body", COMPLETE.values(), ids=COMPLETE)
+async def test_a_whole_response_leaves_its_connection_to_the_next(
+    response: bytes, body: bytes
+) -> None:
+    async with serve(response) as server, open_transport(server.url) as transport:
+        for _ in range(3):
+            assert await fetch(transport) == body
+        assert server.connections == 1
+        assert server.requests[0].body == BODY
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+@pytest.mark.parametrize("response", [answer(b"abcdefg"), CHUNKED], ids=["length", "chunked"])
+async def test_a_response_cut_at_any_byte_is_an_error(response: bytes, how: str) -> None:
+    cut = 0
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(response[:cut])
+        if how == "reset":
+            connection.reset()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        for cut in range(len(response)):  # noqa: B007 - the handler reads it
+            with pytest.raises((ConnectionLostError, StreamTruncatedError)) as caught:
+                await fetch(transport)
+            assert str(caught.value)
+        cut = len(response)
+        if how == "closed":
+            assert await fetch(transport) == b"abcdefg"
+
+
+async def test_a_body_that_ends_with_the_connection_is_whole() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"abc"
+        assert await fetch(transport) == b"abc"
+        assert server.connections == 2
+
+
+async def test_bytes_before_a_fault_are_handed_out_before_the_error() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        # The end is there before anyone reads: this is when aiohttp loses the bytes.
+        await until(lambda: not exchange._protocol.is_connected())
+        assert await exchange.receive(5.0) == b"abc"
+        with pytest.raises(StreamTruncatedError) as caught:
+            await exchange.receive(5.0)
+        assert caught.value.bytes_received == 3
+
+
+NOT_HTTP = {
+    "garbage": b"\x16\x03\x01 hello\r\n\r\n",
+    "a-status-that-is-none": b"HTTP/1.1 abc OK\r\n\r\n",
+    "a-header-without-colon": b"HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
+    "an-endless-header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+    "two-lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+}
+
+
+@pytest.mark.parametrize("response", NOT_HTTP.values(), ids=NOT_HTTP)
+async def test_what_is_not_http_is_a_transport_error(response: bytes) -> None:
+    async with serve(response) as server, open_transport(server.url) as transport:
+        with pytest.raises(TransportError):
+            await fetch(transport, read=5.0)
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [CHUNKED_HEAD + b"3\r\nabc\r\nzz\r\nabc\r\n"],
+        [CHUNKED_HEAD, b"3\r\nabc\r\nzz\r\nabc\r\n"],
+        [CHUNKED_HEAD + b"3\r\nabc\r\n", b"zz\r\nabc\r\n"],
+        [CHUNKED_HEAD + b"3\r\na", b"bcXXzz\r\nabc\r\n"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", CHUNKED_HEAD + b"3\r\nabc\r\nzz\r\nabc\r\n"],
+    ],
+    ids=["in-one", "behind-the-head", "behind-a-chunk", "behind-half-a-chunk", "behind-a-100"],
+)
+async def test_a_malformed_chunk_is_an_error_at_once_behind_what_came_before(
+    writes: list[bytes],
+) -> None:
+    """Nobody closes, and no limit ends the wait."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        for data in writes:
+            await connection.send(data)
+            await asyncio.sleep(0.01)
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, read=None)
+        received = await exchange.receive(None)
+        if received != b"abc":
+            received += await exchange.receive(None)
+        assert received == b"abc"
+        with pytest.raises(TransportError, match="framing is not HTTP"):
+            await exchange.receive(None)
+        assert not list(transport._idle)
+
+
+@pytest.mark.parametrize("cut", range(1, len(CHUNKED_HEAD), 7))
+async def test_a_head_in_pieces_with_a_fault_behind_it_is_an_error(cut: int) -> None:
+    whole = CHUNKED_HEAD + b"zz\r\nabc\r\n"
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(whole[:cut])
+        await asyncio.sleep(0.01)
+        await connection.send(whole[cut:])
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        with pytest.raises(TransportError, match=r"not (an )?HTTP"):
+            await fetch(transport)
+
+
+async def test_a_whole_answer_with_garbage_behind_it_is_one_and_its_connection_no_more() -> None:
+    async with serve(answer(b"1") + b"garbage\r\n\r\n", answer(b"2")) as server:
+        async with open_transport(server.url) as transport:
+            assert await fetch(transport) == b"1"
+            assert not list(transport._idle)
+            assert await fetch(transport) == b"2"
+
+
+async def test_a_redirect_is_an_answer_like_any_other() -> None:
+    response = answer(b"", "307 Temporary Redirect", {"Location": "http://127.0.0.1:1/"})
+    async with serve(response) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert exchange.status_code == 307
+        exchange.release()
+
+
+async def test_cookies_and_compression_pass_untouched() -> None:
+    headers = {"Set-Cookie": "a=b", "Content-Encoding": "gzip"}
+    async with (
+        serve(answer(b"not gzip", headers=headers)) as server,
+        open_transport(server.url) as transport,
+    ):
+        assert await fetch(transport) == b"not gzip"
+        assert await fetch(transport) == b"not gzip"
+        assert set(server.requests[1].headers) == {"host", "content-length"}
+
+
+async def test_a_kept_connection_that_died_is_told_from_a_lost_one() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await connection.request()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        with pytest.raises(StaleConnectionError):
+            await fetch(transport)
+        assert await fetch(transport, fresh=True) == b"ok"
+
+
+async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
+    async with serve(answer()) as server, open_transport(server.url) as transport:
+        exchanges = [await begin(transport) for _ in range(3)]
+        for exchange in exchanges:
+            await exchange.read(5.0, None)
+        exchange = await begin(transport, fresh=True)
+        assert not exchange.reused
+        await exchange.read(5.0, None)
+        assert server.connections == 4
+        assert len(list(transport._idle)) == 1
+
+
+async def test_no_head_in_time_is_a_read_timeout() -> None:
+    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+        with pytest.raises(ReadTimeoutError) as caught:
+            await fetch(transport, read=0.05)
+        assert isinstance(caught.value, TimeoutError)
+
+
+async def test_no_further_byte_in_time_is_a_read_timeout() -> None:
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"ab"
+        with pytest.raises(ReadTimeoutError):
+            await exchange.receive(0.05)
+
+
+async def test_what_came_while_the_loop_was_busy_came_in_time() -> None:
+    asked = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer(b"abcdef")[:-3])
+        await asked.wait()
+        await connection.send(b"d")
+        time.sleep(0.2)  # noqa: ASYNC251 - the client's loop is the same
+        await until(lambda: exchange.bytes_received == 4)
+        await connection.send(b"ef")
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"abc"
+        asked.set()
+        received = await exchange.receive(0.1)
+        while chunk := await exchange.receive(5.0):
+            received += chunk
+        assert received == b"def"
+        exchange.release()
+
+
+async def test_the_deadline_ends_head_and_body() -> None:
+    loop = asyncio.get_running_loop()
+    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+        with pytest.raises(DeadlineExceededError):
+            await fetch(transport, deadline=loop.time() + 0.05)
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, deadline=loop.time() + 0.2)
+        with pytest.raises(DeadlineExceededError):
+            await exchange.read(20.0, None)
+
+
+async def test_a_slow_upload_does_not_count_as_a_slow_answer() -> None:
+    """The read timeout passes many times over while the body leaves in small sips."""
+    released = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        left = len(body)
+        while left:
+            left -= len(await connection.reader.read(1 << 20))
+            await released.wait()  # the first sip waits for the test, later ones for nobody
+        await connection.send(answer())
+
+    body = bytes(32 << 20)
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        call = asyncio.ensure_future(fetch(transport, body=body, read=0.3))
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, released.set)
+        assert await call == b"ok"
+
+
+async def test_a_body_over_its_limit_is_refused() -> None:
+    async with serve(answer(b"abcd")) as server, open_transport(server.url) as transport:
+        assert await fetch(transport, limit=4) == b"abcd"
+        with pytest.raises(MessageTooLargeError):
+            await fetch(transport, limit=3)
+    async with serve(CHUNKED) as server, open_transport(server.url) as transport:
+        with pytest.raises(MessageTooLargeError):
+            await fetch(transport, limit=5)
+
+
+async def test_slots_are_given_in_order_and_waiting_has_its_own_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+        first = await begin(transport)
+        order = []
+
+        async def later(name: str) -> None:
+            await fetch(transport)
+            order.append(name)
+
+        waiting = [asyncio.ensure_future(later(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        with pytest.raises(PoolTimeoutError):
+            await fetch(transport, deadline=loop.time() + 0.05)
+        await first.read(5.0, None)
+        await asyncio.gather(*waiting)
+        assert order == ["a", "b", "c"]
+
+
+async def test_a_cancelled_wait_for_a_slot_loses_no_slot() -> None:
+    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+        first = await begin(transport)
+        waiting = asyncio.ensure_future(fetch(transport))
+        await asyncio.sleep(0)
+        await first.read(5.0, None)  # hands the slot over ...
+        waiting.cancel()  # ... to a task that ends in the same turn
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await fetch(transport) == b"ok"
+
+
+async def test_a_refused_connection_names_host_and_reason() -> None:
+    async with RawServer(Connection.gone) as server:
+        url = server.url
+    async with open_transport(url) as transport:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1") as caught:
+            await fetch(transport)
+        assert "refused" in str(caught.value).lower()
+
+
+async def test_a_host_that_never_answers_is_a_connect_timeout() -> None:
+    # A listener whose backlog is full: the kernel drops further SYNs.
+    with socket.socket() as listener, contextlib.ExitStack() as others:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(address)
+        async with open_transport(f"http://127.0.0.1:{address[1]}") as transport:
+            with pytest.raises(ConnectTimeoutError):
+                await fetch(transport, connect=0.1)
+            deadline = asyncio.get_running_loop().time() + 0.1
+            with pytest.raises(DeadlineExceededError):
+                await fetch(transport, deadline=deadline)
+
+
+async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
+    import ssl
+
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(answer())
+
+    async with RawServer(handler, ssl=served) as server:
+        async with open_transport(server.url, tls=trusting) as transport:
+            assert await fetch(transport) == b"ok"
+            assert await fetch(transport) == b"ok"
+        async with open_transport(server.url) as transport:
+            with pytest.raises(ConnectError, match="certificate"):
+                await fetch(transport)
+
+
+async def test_a_connector_of_the_users_is_shared_and_stays_open() -> None:
+    async with serve(answer()) as server, aiohttp.TCPConnector(limit=1) as connector:
+        for _ in range(2):
+            async with open_transport(server.url, connector=connector) as transport:
+                assert await fetch(transport) == b"ok"
+            assert not connector.closed
+        assert server.connections == 1
+
+
+async def test_waiting_for_a_users_connector_is_a_pool_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    async with (
+        serve(answer(b"abc")[:-1], answer()) as server,
+        aiohttp.TCPConnector(limit=1) as connector,
+        open_transport(server.url, connector=connector) as first,
+        open_transport(server.url, connector=connector) as second,
+    ):
+        exchange = await begin(first)
+        with pytest.raises(PoolTimeoutError):
+            await second.acquire(deadline=loop.time() + 0.05, connect=5.0)
+        # Queued for longer than `connect` is no failure to connect.
+        waiting = asyncio.ensure_future(fetch(second, connect=0.5))
+        loop.call_later(0.7, exchange.close)
+        assert await waiting == b"ok"
+
+
+async def test_an_unknown_host_is_a_connect_error() -> None:
+    async with open_transport("http://does-not-exist.invalid") as transport:
+        with pytest.raises(ConnectError, match=r"does-not-exist\.invalid"):
+            await fetch(transport)
+
+
+async def test_closing_ends_what_waits_and_what_reads() -> None:
+    async with RawServer(Connection.gone) as server:
+        transport = Transport(server.url, max_connections=1)
+        reading = asyncio.ensure_future(fetch(transport))
+        await until(lambda: server.connections)
+        waiting = asyncio.ensure_future(fetch(transport))
+        await asyncio.sleep(0)
+        await transport.aclose()
+        for task in (reading, waiting):
+            with pytest.raises(TransportError, match="closed"):
+                await task
+        with pytest.raises(TransportError, match="closed"):
+            await fetch(transport)
+        await transport.aclose()
+
+
+async def test_an_answer_before_the_request_has_left_ends_its_connection() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        await connection.send(answer(b"no", "413 Content Too Large"))
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        exchange = await begin(transport, body=bytes(32 << 20))
+        assert exchange.status_code == 413
+        with contextlib.suppress(AiosmrtError):
+            await exchange.read(5.0, None)
+        await asyncio.sleep(0)
+        assert not list(transport._idle)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        answer(b"nobody asked"),
+        answer(b"nobody asked")[:-1],
+        b"HTTP/1.1 500 Failed\r\nX-Half: ",  # the next answer would be its header's value
+        b"H",
+        b"\r\n",
+        b"nobody asked",
+    ],
+)
+async def test_bytes_that_came_while_idle_are_nobodys_answer(extra: bytes) -> None:
+    async def handler(connection: Connection) -> None:
+        while True:
+            server.requests.append(await connection.request())
+            await connection.send(answer(b"%d" % len(server.requests)))
+            if len(server.requests) == 1:
+                await until(lambda: list(transport._idle))
+                await connection.send(extra)
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"1"
+        (link,) = transport._idle
+        await until(lambda: not link.is_clean)
+        assert await fetch(transport) == b"2"
+        assert await fetch(transport) == b"3"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 500 Failed\r\nX-Half: ", b"H", b"\r\n"])
+async def test_what_came_behind_an_answer_is_no_part_of_the_next(extra: bytes) -> None:
+    async with serve(answer(b"1") + extra, answer(b"2")) as server:
+        async with open_transport(server.url) as transport:
+            assert await fetch(transport) == b"1"
+            exchange = await begin(transport)
+            assert exchange.status_code == 200
+            assert await exchange.read(5.0, None) == b"2"
+
+
+async def test_a_kept_connection_that_died_since_it_was_taken_is_replaced_for_free() -> None:
+    async with serve(answer()) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        exchange = await transport.acquire(deadline=None, connect=5.0)
+        assert exchange.reused
+        # As when credentials are waited for, and the service closes meanwhile.
+        exchange._protocol.transport.close()
+        with pytest.raises(StaleConnectionError):
+            await exchange.send(b"POST / HTTP/1.1\r\n\r\n", b"", read=5.0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_nothing_begins_behind_the_closing(own: bool) -> None:
+    async with serve(answer()) as server, aiohttp.TCPConnector() as connector:
+        given = None if own else connector
+
+        async def acquire(transport: Transport) -> asyncio.Task[Exchange]:
+            task = asyncio.ensure_future(transport.acquire(deadline=None, connect=5.0))
+            await asyncio.sleep(0)
+            return task
+
+        # While it connects; and when a slot came free in the same moment.
+        connecting = Transport(server.url, max_connections=1, connector=given)
+        first = await acquire(connecting)
+        await connecting.aclose()
+        waiting = Transport(server.url, max_connections=1, connector=given)
+        exchange = await waiting.acquire(deadline=None, connect=5.0)
+        second = await acquire(waiting)
+        exchange.close()
+        await waiting.aclose()
+        for transport, task in ((connecting, first), (waiting, second)):
+            with pytest.raises(TransportError, match="The session"):
+                await task
+            assert transport._slots._free == 1
+            assert not transport._exchanges
+            assert not in_use(transport)
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_closing_wakes_who_reads_a_body(own: bool) -> None:
+    async with serve(answer(b"abc")[:-1]) as server, aiohttp.TCPConnector() as connector:
+        transport = Transport(server.url, max_connections=1, connector=None if own else connector)
+        exchange = await begin(transport)
+        assert await exchange.receive(5.0) == b"ab"
+        reading = asyncio.ensure_future(exchange.receive(None))
+        await asyncio.sleep(0)
+        await transport.aclose()
+        with pytest.raises(TransportError, match="closed"):
+            await asyncio.wait_for(reading, 10)
+        with pytest.raises(TransportError, match="closed"):
+            await exchange.receive(5.0)
+        assert transport._slots._free == 1
+        assert not connector._acquired
+
+
+async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
+    import ssl
+
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    body = bytes(24 << 20)
+
+    async def handler(connection: Connection) -> None:
+        raw = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        await connection.reader.readuntil(b"\r\n\r\n")
+        left = len(body)
+        while left:
+            left -= len(await connection.reader.read(65_536))
+            await asyncio.sleep(0.005)  # what makes it slow: in all, longer than `read`
+        await connection.send(answer())
+
+    async with RawServer(handler, ssl=served, limit=65_536) as server:
+        async with open_transport(server.url, tls=trusting) as transport:
+            exchange = await transport.acquire(deadline=None, connect=5.0)
+            raw = exchange._protocol.transport.get_extra_info("socket")
+            # Else megabytes are in the system's buffers when the last byte is written.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            await exchange.send(head.encode(), body, read=1.0)
+            assert await exchange.read(20.0, None) == b"ok"
+
+
+async def test_a_connection_that_dies_late_is_not_replaced_for_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its request was read, and the model may be running."""
+    monkeypatch.setattr("aiosmrt._transport.exchange._CROSSING_SECONDS", 0.05)
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        await connection.request()
+        await asyncio.sleep(0.1)
+
+    async with RawServer(handler) as server, open_transport(server.url) as transport:
+        assert await fetch(transport) == b"ok"
+        with pytest.raises(ConnectionLostError) as caught:
+            await fetch(transport)
+        assert not isinstance(caught.value, StaleConnectionError)
+
+
+async def test_what_was_received_is_not_behind_an_error() -> None:
+    """aiohttp's errors quote it."""
+    import traceback
+
+    secret = b"HTTP/1.1 200 OK\r\nX-Secret hunter2\r\n\r\n"
+    chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhunter2\r\n"
+    for response in (secret, chunk):
+        async with serve(response) as server, open_transport(server.url) as transport:
+            with pytest.raises((TransportError, StreamTruncatedError)) as caught:
+                await fetch(transport)
+            assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("connector", [object(), "tcp"], ids=["object", "str"])
+def test_a_connector_of_another_kind_is_refused(connector: object) -> None:
+    with pytest.raises(ConfigurationError, match="TCPConnector"):
+        Transport("http://127.0.0.1:1", max_connections=1, connector=connector)
+
+
+async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
+    async with (
+        serve(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n") as server,
+        open_transport(server.url) as transport,
+    ):
+        exchange = await begin(transport)
+        reading = asyncio.create_task(exchange.read(20.0, None))
+        await asyncio.sleep(0)
+        # The bytes are there and the reader is to wake; before it does, the connection goes.
+        exchange._payload.feed_data(b"abc")
+        exchange.close()
+        with pytest.raises(TransportError, match="closed"):
+            await reading
