@@ -243,13 +243,14 @@ async def test_the_services_clock_is_learnt_once(code: str) -> None:
     assert abs(date_of(server.requests[2]) - theirs) < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(
-    "date",
-    [format_datetime(datetime.now(timezone.utc), usegmt=True), "yesterday", None],
-    ids=["right", "nonsense", "none"],
-)
-async def test_a_wrong_signature_of_a_right_date_is_not_repeated(date: str | None) -> None:
-    headers = {} if date is None else {"Date": date}
+@pytest.mark.parametrize("date", ["right", "nonsense", "none"])
+async def test_a_wrong_signature_of_a_right_date_is_not_repeated(date: str) -> None:
+    headers = {
+        # Made here: 240 s after the tests were collected it would be a wrong one.
+        "right": {"Date": format_datetime(datetime.now(timezone.utc), usegmt=True)},
+        "nonsense": {"Date": "yesterday"},
+        "none": {},
+    }[date]
     refusal = error_answer(403, "InvalidSignatureException", headers)
     async with serve(refusal) as server, open_session(server.url) as session:
         with pytest.raises(aiosmrt.UnknownServiceError):
