@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aiosmrt._aws.config import Config
     from aiosmrt._aws.credentials import CredentialsProvider, SessionProvider
 
-__all__ = ["DefaultProvider", "as_provider", "default_provider"]
+__all__ = ["DefaultProvider", "as_provider", "choose_provider", "default_provider"]
 
 logger = logging.getLogger("aiosmrt.credentials")
 
@@ -62,6 +62,13 @@ def default_provider(config: Config) -> CachingProvider:
         The default chain, kept and refreshed in time.
     """
     return CachingProvider(DefaultProvider(config))
+
+
+def choose_provider(
+    credentials: Credentials | CredentialsProvider | Any | None, config: Config
+) -> SessionProvider:
+    """Makes the provider of a session: `as_provider`, or the default chain for None."""
+    return default_provider(config) if credentials is None else as_provider(credentials)
 
 
 def as_provider(credentials: Credentials | CredentialsProvider | Any) -> SessionProvider:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiosmrt import __version__
-from aiosmrt._aws.chain import as_provider, default_provider
+from aiosmrt._aws.chain import choose_provider
 from aiosmrt._aws.config import resolve_config
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._aws.user_agent import build_user_agent
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt._aws.config import Config
-    from aiosmrt._aws.credentials import Credentials, CredentialsProvider, SessionProvider
+    from aiosmrt._aws.credentials import Credentials, CredentialsProvider
     from aiosmrt._client.async_inference import AsyncInvocation
     from aiosmrt._client.many import BatchItems, CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt._client.streaming import ResponseStreamCall
@@ -126,9 +126,7 @@ class Session:
             use_dualstack=use_dualstack,
             retries=retries,
         )
-        self._provider: SessionProvider = (
-            default_provider(config) if credentials is None else as_provider(credentials)
-        )
+        self._provider = choose_provider(credentials, config)
         tls = choose_tls(ssl, config.ca_bundle)
         self._transport = Transport(
             config.endpoint_url,

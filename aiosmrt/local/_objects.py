@@ -115,7 +115,7 @@ class RemoteObjects:
         credentials: Credentials | CredentialsProvider | None,
     ) -> None:
         # What a client needs, which a server without a remote S3 does not load.
-        from aiosmrt._aws.chain import as_provider, default_provider
+        from aiosmrt._aws.chain import choose_provider
         from aiosmrt._aws.config import resolve_config
         from aiosmrt._protocol.models import Timeouts
         from aiosmrt._s3 import object_store
@@ -127,7 +127,7 @@ class RemoteObjects:
                 "pip install 'aiosmrt[s3]'"
             )
         config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
-        provider = default_provider(config) if credentials is None else as_provider(credentials)
+        provider = choose_provider(credentials, config)
         self._provider = provider
         self._location = object_store.S3Location
         self._store = object_store.ObjectStore(

@@ -1,4 +1,4 @@
-"""The loop of attempts: what is sent again, when, and what every attempt carries."""
+"""A call and its attempts: what is sent again, when, and what every attempt carries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.waiting import until
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
-from aiosmrt._client import call as attempts
+from aiosmrt._client import call as call_module
 from aiosmrt._client.lifetime import Lifetime
 
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
@@ -349,13 +349,13 @@ async def test_a_large_body_is_hashed_off_the_loop(monkeypatch: pytest.MonkeyPat
     import threading
 
     hashed_in = []
-    real = attempts._hash
+    real = call_module._hash
 
     def note(body: bytes) -> str:
         hashed_in.append(threading.current_thread())
         return real(body)
 
-    monkeypatch.setattr(attempts, "_hash", note)
+    monkeypatch.setattr(call_module, "_hash", note)
     async with serve(answer()) as server, open_session(server.url) as session:
         await session.invoke_endpoint("e", bytes(300_000))
         assert hashed_in[0] is not threading.main_thread()
