@@ -37,8 +37,6 @@ without rewriting text. No error holds a request or response body, a credential 
 a signature: texts of errors end up in logs.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 __all__ = [
@@ -77,14 +75,6 @@ __all__ = [
 _WHO_ANSWERS = (
     "look at what answers at the endpoint URL, such as a proxy or a load balancer on the way."
 )
-
-
-def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
-    """Rebuilds an error from its facts, past the keyword-only ``__init__``."""
-    error = cls.__new__(cls, *args)
-    error.args = args  # OSError, behind the timeouts, leaves this to an __init__
-    error.__dict__.update(state)
-    return error
 
 
 class AiosmrtError(Exception):
@@ -149,6 +139,14 @@ class AiosmrtError(Exception):
         return text
 
 
+def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
+    """Rebuilds an error from its facts, past the keyword-only ``__init__``."""
+    error = cls.__new__(cls, *args)
+    error.args = args  # OSError, behind the timeouts, leaves this to an __init__
+    error.__dict__.update(state)
+    return error
+
+
 class ConfigurationError(AiosmrtError):
     """A setting is missing, contradictory or malformed. Raised before any request."""
 
@@ -171,6 +169,8 @@ class ParameterValidationError(AiosmrtError, ValueError):
             where the value has none.
     """
 
+    _advice = "Nothing was sent."
+
     def __init__(self, parameter: str, rule: str, *, length: int | None = None) -> None:
         super().__init__(f"{parameter}: {rule}")
         self.parameter = parameter
@@ -180,9 +180,6 @@ class ParameterValidationError(AiosmrtError, ValueError):
     def _what(self) -> str:
         given = "" if self.length is None else f"; the value given has length {self.length}"
         return f"Invalid parameter {self.parameter}: it {self.rule}{given}"
-
-    def _advise(self) -> str:
-        return "Nothing was sent."
 
 
 class TransportError(AiosmrtError):
@@ -681,3 +678,6 @@ ERROR_CLASSES: dict[str, type[ServiceError]] = {
     "InternalStreamFailure": InternalStreamFailure,
     **dict.fromkeys(THROTTLING_CODES, ThrottlingException),
 }
+
+for _name in __all__:
+    globals()[_name].__module__ = "aiosmrt"

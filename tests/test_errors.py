@@ -122,7 +122,7 @@ def facts_of(cls):
     """A value for every parameter of a class's constructor, none of them a default."""
     facts = {}
     for number, (name, parameter) in enumerate(inspect.signature(cls).parameters.items(), 1):
-        text = "str" in parameter.annotation
+        text = "str" in str(parameter.annotation)
         facts[name] = f"{name} given" if text else 100 + number
     return facts
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import pickle
+import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
+from typing import get_type_hints
 
+import attrs
 import pytest
+
+import aiosmrt
 
 TYPING = Path(__file__).parent / "typing"
 SURFACE = {
@@ -31,6 +40,16 @@ SURFACE = {
         AnswerCountError BatchSummary OutputError Progress RecordFaultError run show_progress
     """,
     "aiosmrt.batch.ray": "InvokeEndpoint",
+    "aiosmrt.errors": """
+        AccessDeniedException AiosmrtError AsyncInferenceError ChecksumMismatchError
+        ConfigurationError ConnectError ConnectTimeoutError ConnectionLostError
+        CredentialsError DeadlineExceededError EventStreamError ExpiredTokenException
+        InternalDependencyException InternalFailure InternalStreamFailure
+        InvalidMessageError MessageTooLargeError ModelError ModelNotReadyException
+        ModelStreamError ParameterValidationError PoolTimeoutError ReadTimeoutError
+        ServiceError ServiceUnavailable StreamTruncatedError ThrottlingException
+        TransportError UnknownServiceError ValidationError
+    """,
     "aiosmrt.eventstream": """
         Byte EventStreamDecoder HeaderValue Int32 Int64 Message Short encode_message
     """,
@@ -48,6 +67,11 @@ SURFACE = {
     """,
 }
 NAMES = [(module, name) for module, names in SURFACE.items() for name in names.split()]
+OBJECTS = [
+    pytest.param(module, value, id=f"{module}.{name}")
+    for module, name in NAMES
+    if isinstance(value := getattr(import_module(module), name), (FunctionType, type))
+]
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -72,6 +96,47 @@ def test_every_public_name_loads_and_is_documented(module, name):
     assert name in dir(import_module(module))
     if isinstance(value, type):
         assert value.__doc__
+
+
+def test_every_module_without_an_underscore_is_public():
+    modules = [module.name for module in pkgutil.walk_packages(aiosmrt.__path__, "aiosmrt.")]
+    public = {name for name in modules if "._" not in name}
+    assert public == set(SURFACE) - {"aiosmrt"}
+
+
+@pytest.mark.parametrize("module, value", OBJECTS)
+def test_a_public_object_says_where_users_find_it(module, value):
+    """In tracebacks, in help and in pickles; whoever imports it, and from wherever."""
+    assert value.__module__ == ("aiosmrt" if module == "aiosmrt.errors" else module)
+    assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301 - written one line above
+
+
+@pytest.mark.parametrize("module, value", OBJECTS)
+def test_the_types_of_a_public_class_can_be_resolved(module, value):
+    """Though they are looked up in the module that it says it is from; cattrs does."""
+    if isinstance(value, type):
+        hints = get_type_hints(value)
+        assert not any(inspect.isdatadescriptor(hint) for hint in hints.values())
+        if attrs.has(value):
+            fields = attrs.fields(attrs.resolve_types(value))
+            assert {field.name: field.type for field in fields} == hints
+
+
+def documentation(value: object) -> list[str]:
+    """The docstrings that ``help`` shows of a module, a class or a function."""
+    members = [value]
+    if isinstance(value, type):
+        members += [member for name, member in vars(value).items() if not name.startswith("_")]
+        members.append(value.__init__)
+    return [inspect.getdoc(member) or "" for member in members]
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_no_documentation_sends_users_to_a_private_module(module):
+    public = import_module(module)
+    values = [public, *(getattr(public, name) for name in public.__all__)]
+    texts = "\n".join(text for value in values for text in documentation(value))
+    assert not re.findall(r"`[\w.]*\b_\w+\.\w[\w.]*`|aiosmrt[\w.]*\._\w+", texts)
 
 
 def test_a_session_loads_what_its_calls_need_and_no_more():

@@ -1,22 +1,18 @@
 """Credentials, what a provider of them is, and how those that end are renewed in time."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import logging
 import math
 import re
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import attrs
 
 from aiosmrt.errors import AiosmrtError, CredentialsError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 __all__ = [
     "CachingProvider",
@@ -34,10 +30,10 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 def _must_be(
     rule: str, holds: Callable[[Any], bool]
-) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+) -> Callable[[object, "attrs.Attribute[Any]", Any], None]:
     """An attrs validator whose error never shows the value: it may be a secret put elsewhere."""
 
-    def check(_credentials: object, field: attrs.Attribute[Any], value: Any) -> None:
+    def check(_credentials: object, field: "attrs.Attribute[Any]", value: Any) -> None:
         if not holds(value):
             raise CredentialsError(f"Credentials.{field.name} must be {rule}")
 
@@ -98,10 +94,10 @@ class Credentials:
         ),
     )
 
-    def __copy__(self) -> Credentials:
+    def __copy__(self) -> "Credentials":
         return self
 
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Credentials:
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "Credentials":
         return self
 
     def __reduce__(self) -> NoReturn:
@@ -364,3 +360,7 @@ class CachingProvider:
 
 def _is_running(flight: asyncio.Task[Any]) -> bool:
     return not flight.done() and flight.get_loop() is asyncio.get_running_loop()
+
+
+for _public in (CachingProvider, Credentials, CredentialsProvider):
+    _public.__module__ = "aiosmrt"

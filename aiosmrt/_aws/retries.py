@@ -43,8 +43,6 @@ Properties, each with its test in `tests/aws/test_retries.py`:
 - No attempt is put off past the call's total time.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import warnings
@@ -97,10 +95,10 @@ _MODEL_NOT_READY = _Rule(base=0.25, longest=4.0, cost=0)
 
 def _must_be(
     rule: str, holds: Callable[[Any], bool]
-) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+) -> Callable[[object, "attrs.Attribute[Any]", Any], None]:
     """An attrs validator that raises what the rest of the package raises."""
 
-    def check(_policy: object, field: attrs.Attribute[Any], value: Any) -> None:
+    def check(_policy: object, field: "attrs.Attribute[Any]", value: Any) -> None:
         if not holds(value):
             raise ConfigurationError(f"RetryPolicy.{field.name} must be {rule}, not {value!r}")
 
@@ -120,8 +118,8 @@ class RetryPolicy:
         max_attempts: Requests for one call, the first included; at least 1. 1 switches
             every retry off: ``model_not_ready_timeout`` and the single retries after
             clock skew and expired credentials too.
-        mode: ``standard``, or ``adaptive``, which also holds the session's send rate to
-            what throttles let through (see `aiosmrt._aws.limiter`).
+        mode: ``standard``, or ``adaptive``, which also lowers the session's send rate
+            at each throttle, and raises it again while none comes.
         retry_on_read_timeout: Whether a ReadTimeoutError is tried again. Off, because
             the model may still be running, and would then run twice.
         retry_model_error: Called with a ModelError; whether it is tried again. None
@@ -137,6 +135,8 @@ class RetryPolicy:
     Raises:
         ConfigurationError: A value is outside these rules.
     """
+
+    __module__ = "aiosmrt"
 
     max_attempts: int = attrs.field(
         default=3,
@@ -168,7 +168,7 @@ class RetryPolicy:
         *,
         max_attempts_source: str = "AWS_MAX_ATTEMPTS",
         mode_source: str = "AWS_RETRY_MODE",
-    ) -> RetryPolicy:
+    ) -> "RetryPolicy":
         """Makes a policy of what an environment or a profile says.
 
         Args:

@@ -56,6 +56,8 @@ class AsyncInvocation:
         endpoint_name: The endpoint that was called, None for such a handle too.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(
         self,
         *,

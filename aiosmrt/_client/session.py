@@ -88,6 +88,8 @@ class Session:
         ConfigurationError: A setting is missing, malformed or contradicts another.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(
         self,
         *,
@@ -368,9 +370,10 @@ class Session:
             requests: Any iterable or async iterable of bodies, of InvokeEndpointInput (which
                 names its own endpoint and parameters), or of ``(key, either)``. It is read
                 lazily, never more than ``concurrency`` ahead of the items handed out.
-            concurrency: How many requests are under way at once; ``auto`` finds out what
-                the endpoint bears (see `aiosmrt._client.many.adaptive`). More than
-                ``max_connections`` wait for a connection.
+            concurrency: How many requests are under way at once. ``auto`` begins with 4,
+                raises the number while answers come as fast as before, and lowers it when
+                the endpoint throttles, fails or slows down. More than ``max_connections``
+                wait for a connection.
             max_concurrency: The most that ``auto`` goes to; None is ``max_connections``.
             rate: The most requests a second, retries counted in; None is no limit.
             ordered: Whether items come in the order of the requests; a slow one then

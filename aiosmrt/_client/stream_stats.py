@@ -1,7 +1,5 @@
 """The measures of a stream: how long until its head, its first part, and between arrivals."""
 
-from __future__ import annotations
-
 import time
 
 import attrs

@@ -85,6 +85,8 @@ class ResponseStream:
         metadata: Request id, status, headers, attempts.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(
         self,
         exchange: Exchange,

@@ -4,12 +4,9 @@ What the service model marks as sensitive (Body, CustomAttributes, Bytes), and t
 response headers that repeat it, stay out of ``repr``.
 """
 
-from __future__ import annotations
-
-import builtins  # noqa: TC003 - as above
 import codecs
 import json
-import os  # noqa: TC003 - typing.get_type_hints must find what the models' annotations name
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -38,8 +35,10 @@ __all__ = [
 Body: TypeAlias = bytes | bytearray | memoryview | str
 """A request's body. A mutable one must stay as it is until the call has returned."""
 
+_Bytes = bytes  # where an attribute has the name of its type
 
-def _seconds(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+
+def _seconds(_: Any, attribute: "attrs.Attribute[Any]", value: float | None) -> None:
     if value is None:
         return
     # bool is an int, and NaN compares false with everything: both would be a
@@ -317,9 +316,9 @@ class PayloadPart:
         bytes: The part's bytes.
     """
 
-    bytes: bytes = attrs.field(repr=False)
+    bytes: _Bytes = attrs.field(repr=False)
 
-    def __init__(self, bytes: builtins.bytes) -> None:  # noqa: A002 - the service model's name
+    def __init__(self, bytes: _Bytes) -> None:  # noqa: A002 - the service model's name
         _set_bytes(self, bytes)
 
 
@@ -426,3 +425,17 @@ class AsyncInferenceResult:
             OSError: The file cannot be written.
         """
         await self._source.save(path, self._body)
+
+
+for _public in (
+    AsyncInferenceResult,
+    InvokeEndpointAsyncInput,
+    InvokeEndpointInput,
+    InvokeEndpointOutput,
+    InvokeEndpointWithResponseStreamInput,
+    NewSession,
+    PayloadPart,
+    ResponseMetadata,
+    Timeouts,
+):
+    _public.__module__ = "aiosmrt"

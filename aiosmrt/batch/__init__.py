@@ -25,3 +25,6 @@ __all__ = [
     "run",
     "show_progress",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

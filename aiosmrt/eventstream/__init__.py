@@ -25,3 +25,6 @@ __all__ = [
     "Short",
     "encode_message",
 ]
+
+for _public in (Byte, EventStreamDecoder, Int32, Int64, Message, Short, encode_message):
+    _public.__module__ = __name__

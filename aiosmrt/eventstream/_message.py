@@ -8,19 +8,14 @@ All big-endian. Source: the AWS event-stream encoding,
 https://smithy.io/2.0/aws/amazon-eventstream.html
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from struct import Struct
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 import attrs
 
 from aiosmrt.errors import MessageTooLargeError
 from aiosmrt.eventstream._headers import HeaderValue, encode_headers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "CRC",

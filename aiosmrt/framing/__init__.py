@@ -37,3 +37,6 @@ __all__ = [
     "TokenDecoder",
     "TokenUsage",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

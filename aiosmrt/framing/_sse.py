@@ -17,21 +17,16 @@ are not UTF-8, nor drop in silence an event that the payload's end has cut off, 
 answer of nothing out of lines that are no event's: an error page, or JSON Lines.
 """
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import attrs
 
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
 from aiosmrt.framing._lines import LineSplitter
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 __all__ = ["SSEDecoder", "ServerSentEvent"]
 

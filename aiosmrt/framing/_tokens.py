@@ -31,20 +31,16 @@ An error in the stream:
   LMI (engines/python/setup/djl_python/rolling_batch/rolling_batch.py).
 """
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 
 from aiosmrt.errors import AiosmrtError, InvalidMessageError, ModelError
 from aiosmrt.framing._sniff import JSONStreamDecoder
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 __all__ = ["Token", "TokenDecoder", "TokenUsage", "extract_tokens"]
 

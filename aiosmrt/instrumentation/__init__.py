@@ -23,3 +23,6 @@ from aiosmrt.instrumentation._hooks import (
 )
 
 __all__ = ["AttemptEnded", "CallEnded", "CallHooks", "CallStarted", "Generation"]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -4,8 +4,6 @@ Public by way of `aiosmrt.instrumentation`. Nothing here holds a body, a custom
 attribute, a credential or a header of the request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 

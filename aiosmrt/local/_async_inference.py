@@ -1,27 +1,21 @@
 """InvokeEndpointAsync behind its 202: the queue, and where results are written."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from uuid import uuid4
 
 import attrs
 
 from aiosmrt.errors import ConfigurationError
+from aiosmrt.local._hosting import Deployment
 from aiosmrt.local._model_calls import whole_answer
-from aiosmrt.local._objects import ObjectsError
+from aiosmrt.local._objects import Objects, ObjectsError
+from aiosmrt.local._parameters import Call
 from aiosmrt.local._refusals import Refusal, too_many_requests
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiosmrt.local._hosting import Deployment
-    from aiosmrt.local._objects import Objects
-    from aiosmrt.local._parameters import Call
 
 __all__ = ["AsyncInference", "AsyncInferences"]
 
@@ -55,6 +49,8 @@ class AsyncInference:
         accepted_at: When it was accepted.
         status: ``queued``, ``running``, ``completed`` or ``failed``.
     """
+
+    __module__ = "aiosmrt.local"
 
     inference_id: str
     endpoint_name: str

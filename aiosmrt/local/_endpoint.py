@@ -133,6 +133,8 @@ class LocalEndpoint:
         output_bucket: As given.
     """
 
+    __module__ = "aiosmrt.local"
+
     def __init__(
         self,
         host: str = "127.0.0.1",

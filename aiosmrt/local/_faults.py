@@ -116,6 +116,8 @@ class Injection:
         ConfigurationError: A number is out of its range.
     """
 
+    __module__ = "aiosmrt.local"
+
     def __init__(
         self,
         fault: Fault,

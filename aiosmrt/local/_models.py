@@ -1,7 +1,5 @@
 """What a model behind the local endpoint is handed, and what it gives back."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -64,6 +62,9 @@ class ModelRequest:
 Parts: TypeAlias = AsyncIterator[bytes | str]
 """A streamed answer: each item becomes a PayloadPart, or is joined for InvokeEndpoint."""
 
+ModelValue: TypeAlias = bytes | str | dict[str, Any] | list[Any] | Parts
+"""What a handler may return in place of a ModelResponse."""
+
 
 @attrs.frozen
 class ModelResponse:
@@ -88,9 +89,6 @@ class ModelResponse:
     new_session_id: str | None = attrs.field(default=None, kw_only=True)
     closed_session_id: str | None = attrs.field(default=None, kw_only=True)
 
-
-ModelValue: TypeAlias = bytes | str | dict[str, Any] | list[Any] | Parts
-"""What a handler may return in place of a ModelResponse."""
 
 Handler: TypeAlias = (
     Callable[[ModelRequest], Awaitable[ModelValue | ModelResponse]]
@@ -139,3 +137,7 @@ class ReceivedRequest:
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     body_length: int | None
     at: datetime
+
+
+for _public in (ModelFailure, ModelRequest, ModelResponse, ReceivedRequest):
+    _public.__module__ = "aiosmrt.local"

@@ -54,6 +54,8 @@ class BatchItems(Generic[OutputT]):
         ParameterValidationError: ``requests`` is not an iterable of requests.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(
         self,
         call: Call[OutputT],

@@ -1,7 +1,5 @@
 """What many calls give: an item for each request."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +22,8 @@ class CollectedStream:
         custom_attributes: What the container set.
         metadata: Request id, status, headers, attempts.
     """
+
+    __module__ = "aiosmrt"
 
     parts: tuple[PayloadPart, ...] = attrs.field(repr=False)
     content_type: str | None = None
@@ -79,6 +79,8 @@ class BatchItem(Generic[OutputT]):
         latency: Seconds from the call's beginning to its end: its attempts, the waits
             between them and the wait for a connection.
     """
+
+    __module__ = "aiosmrt"
 
     key: Any
     index: int
