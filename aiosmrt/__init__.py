@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from aiosmrt._aws.credentials import CachingProvider, Credentials, CredentialsProvider
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._client.async_inference import AsyncInvocation
+    from aiosmrt._client.decoded_stream import DecodedStream
     from aiosmrt._client.many import BatchItem, BatchItems, CollectedStream
     from aiosmrt._client.session import Session
-    from aiosmrt._client.streaming import ResponseStream
+    from aiosmrt._client.stream_stats import StreamStats
+    from aiosmrt._client.streaming import ResponseStream, ResponseStreamCall
     from aiosmrt._protocol.models import (
         AsyncInferenceResult,
         InvokeEndpointAsyncInput,
         InvokeEndpointInput,
         InvokeEndpointOutput,
         InvokeEndpointWithResponseStreamInput,
+        NewSession,
         PayloadPart,
         ResponseMetadata,
         Timeouts,
@@ -89,6 +92,7 @@ __all__ = [
     "CredentialsError",
     "CredentialsProvider",
     "DeadlineExceededError",
+    "DecodedStream",
     "EventStreamError",
     "ExpiredTokenException",
     "InternalDependencyException",
@@ -103,16 +107,19 @@ __all__ = [
     "ModelError",
     "ModelNotReadyException",
     "ModelStreamError",
+    "NewSession",
     "ParameterValidationError",
     "PayloadPart",
     "PoolTimeoutError",
     "ReadTimeoutError",
     "ResponseMetadata",
     "ResponseStream",
+    "ResponseStreamCall",
     "RetryPolicy",
     "ServiceError",
     "ServiceUnavailable",
     "Session",
+    "StreamStats",
     "StreamTruncatedError",
     "ThrottlingException",
     "Timeouts",
@@ -132,15 +139,19 @@ _HOMES = {
     "CollectedStream": "_client.many",
     "Credentials": "_aws.credentials",
     "CredentialsProvider": "_aws.credentials",
+    "DecodedStream": "_client.decoded_stream",
     "InvokeEndpointAsyncInput": "_protocol.models",
     "InvokeEndpointInput": "_protocol.models",
     "InvokeEndpointOutput": "_protocol.models",
     "InvokeEndpointWithResponseStreamInput": "_protocol.models",
+    "NewSession": "_protocol.models",
     "PayloadPart": "_protocol.models",
     "ResponseMetadata": "_protocol.models",
     "ResponseStream": "_client.streaming",
+    "ResponseStreamCall": "_client.streaming",
     "RetryPolicy": "_aws.retries",
     "Session": "_client.session",
+    "StreamStats": "_client.stream_stats",
     "Timeouts": "_protocol.models",
 }
 

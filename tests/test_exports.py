@@ -25,16 +25,17 @@ SURFACE = {
     "aiosmrt": """
         AccessDeniedException AiosmrtError AsyncInferenceError AsyncInferenceResult
         AsyncInvocation BatchItem BatchItems CachingProvider ChecksumMismatchError
-        CollectedStream ConfigurationError ConnectError
-        ConnectTimeoutError ConnectionLostError Credentials CredentialsError
-        CredentialsProvider DeadlineExceededError EventStreamError ExpiredTokenException
+        CollectedStream ConfigurationError ConnectError ConnectTimeoutError
+        ConnectionLostError Credentials CredentialsError CredentialsProvider
+        DeadlineExceededError DecodedStream EventStreamError ExpiredTokenException
         InternalDependencyException InternalFailure InternalStreamFailure
         InvalidMessageError InvokeEndpointAsyncInput InvokeEndpointInput
         InvokeEndpointOutput InvokeEndpointWithResponseStreamInput MessageTooLargeError
-        ModelError ModelNotReadyException ModelStreamError ParameterValidationError
-        PayloadPart PoolTimeoutError ReadTimeoutError ResponseMetadata ResponseStream
-        RetryPolicy ServiceError ServiceUnavailable Session StreamTruncatedError
-        ThrottlingException Timeouts TransportError UnknownServiceError ValidationError
+        ModelError ModelNotReadyException ModelStreamError NewSession
+        ParameterValidationError PayloadPart PoolTimeoutError ReadTimeoutError
+        ResponseMetadata ResponseStream ResponseStreamCall RetryPolicy ServiceError
+        ServiceUnavailable Session StreamStats StreamTruncatedError ThrottlingException
+        Timeouts TransportError UnknownServiceError ValidationError
     """,
     "aiosmrt.batch": """
         AnswerCountError BatchSummary OutputError Progress RecordFaultError run show_progress
@@ -62,8 +63,8 @@ SURFACE = {
     """,
     "aiosmrt.instrumentation.opentelemetry": "OpenTelemetry",
     "aiosmrt.local": """
-        AsyncInference Handler Injection LocalEndpoint ModelFailure ModelRequest ModelResponse
-        ReceivedRequest
+        AsyncInference Fault Handler Injection LocalEndpoint ModelFailure ModelRequest
+        ModelResponse ReceivedRequest
     """,
 }
 NAMES = [(module, name) for module, names in SURFACE.items() for name in names.split()]

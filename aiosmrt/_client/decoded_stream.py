@@ -67,6 +67,8 @@ class DecodedStream(Generic[_T]):
         turn_length: The most bytes that are decoded in one turn of the loop.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(
         self, stream: PayloadSource, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
     ) -> None:

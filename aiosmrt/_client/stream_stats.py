@@ -20,6 +20,8 @@ class StreamStats:
         bytes_received: How many bytes of the event stream have arrived, framing included.
     """
 
+    __module__ = "aiosmrt"
+
     time_to_head: float
     time_to_first_part: float | None
     mean_gap: float | None

@@ -463,6 +463,8 @@ class ResponseStreamCall(Coroutine[Any, Any, ResponseStream]):
     It is a coroutine in all its ways, so ``asyncio.create_task`` and task groups take it.
     """
 
+    __module__ = "aiosmrt"
+
     def __init__(self, opening: Coroutine[Any, Any, ResponseStream]) -> None:
         self._opening = opening
         self._stream: ResponseStream | None = None

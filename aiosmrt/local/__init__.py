@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiosmrt.local._async_inference import AsyncInference
     from aiosmrt.local._endpoint import LocalEndpoint
-    from aiosmrt.local._faults import Injection
+    from aiosmrt.local._faults import Fault, Injection
     from aiosmrt.local._models import (
         Handler,
         ModelFailure,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncInference",
+    "Fault",
     "Handler",
     "Injection",
     "LocalEndpoint",
@@ -44,6 +45,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncInference": "_async_inference",
+    "Fault": "_faults",
     "Injection": "_faults",
     "LocalEndpoint": "_endpoint",
 }

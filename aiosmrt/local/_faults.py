@@ -60,6 +60,8 @@ class Fault:
         ConfigurationError: A number is out of its range, or the error's status is not known.
     """
 
+    __module__ = "aiosmrt.local"
+
     latency: float = 0.0
     error: str | None = None
     status_code: int | None = None

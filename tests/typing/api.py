@@ -24,6 +24,7 @@ from aiosmrt.instrumentation import AttemptEnded, CallEnded, CallHooks, CallStar
 from aiosmrt.instrumentation.opentelemetry import OpenTelemetry
 from aiosmrt.local import (
     AsyncInference,
+    Fault,
     Handler,
     Injection,
     LocalEndpoint,
@@ -67,6 +68,7 @@ async def invoke(session: aiosmrt.Session) -> None:
     assert_type(output.content_type, str | None)
     assert_type(output.metadata.request_id, str | None)
     assert_type(output.metadata.attempts, int)
+    assert_type(output.new_session, aiosmrt.NewSession | None)
     for body in (bytearray(b"body"), memoryview(b"body"), "body"):
         await session.invoke_endpoint("name", body)
     await session.invoke_endpoint("name", json={"inputs": [1, 2.5, None]})
@@ -85,7 +87,10 @@ async def stream(session: aiosmrt.Session) -> None:
 
 async def decode_stream(session: aiosmrt.Session) -> None:
     call = session.invoke_endpoint_with_response_stream("name", json={})
+    assert_type(call, aiosmrt.ResponseStreamCall)
     async with call as stream:
+        assert_type(stream.iter_lines(), aiosmrt.DecodedStream[str])
+        assert_type(stream.stats, aiosmrt.StreamStats)
         async for chunk in stream.iter_bytes():
             assert_type(chunk, bytes)
         async for text in stream.iter_text():
@@ -270,7 +275,9 @@ async def serve() -> None:
         assert_type(local.get_object("s3://bucket/key"), bytes)
         handler: Handler = echo
         local.add_model("again", handler)
-        assert_type(local.inject(error="ModelNotReadyException", times=3), Injection)
+        injection = local.inject(error="ModelNotReadyException", times=3)
+        assert_type(injection, Injection)
+        assert_type(injection.fault, Fault)
         for request in local.received:
             assert_type(request, ReceivedRequest)
         for inference in local.async_inferences:
