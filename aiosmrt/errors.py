@@ -442,7 +442,7 @@ class ServiceError(AiosmrtError):
         attempts: int = 1,
     ) -> None:
         super().__init__(message)
-        self.code = type(self).__name__ if code is None else code
+        self.code: str = type(self).__name__ if code is None else code
         self.status_code = status_code
         self.request_id = request_id
         self.attempts = attempts

@@ -217,7 +217,8 @@ class CachingProvider:
         clock: The time in seconds since the epoch.
     """
 
-    __reduce__ = refuse_pickling
+    def __reduce__(self) -> NoReturn:
+        refuse_pickling(self)
 
     def __init__(
         self, provider: CredentialsProvider, *, clock: Callable[[], float] = time.time

@@ -81,8 +81,8 @@ class Watch:
         self._directory = directory
         self._cap = cap
         self.location = location
-        self.pause = min(max(pause, _FIRST_PAUSE), cap)
-        self.due = 0.0
+        self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
+        self.due: float = 0.0
         self.arrived: asyncio.Future[StoredObject | None] = (
             asyncio.get_running_loop().create_future()
         )

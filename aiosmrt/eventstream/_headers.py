@@ -73,8 +73,8 @@ class _SizedInt(int):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({int(self)})"
 
-    # Without it, str() and f-strings would print the repr above.
-    __str__ = int.__repr__
+    def __str__(self) -> str:
+        return int.__repr__(self)  # else str() and f-strings would print the repr above
 
 
 class Byte(_SizedInt):

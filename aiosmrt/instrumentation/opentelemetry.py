@@ -79,10 +79,10 @@ from aiosmrt.instrumentation._hooks import CallHooks
 
 try:
     from opentelemetry import context, metrics, propagate, trace
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        "OpenTelemetry's API is not installed: pip install 'aiosmrt[otel]'", name=error.name
-    ) from error
+        "OpenTelemetry's API is not installed: pip install 'aiosmrt[otel]'", name=_error.name
+    ) from _error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -135,6 +135,11 @@ class LocalEndpoint:
 
     __module__ = "aiosmrt.local"
 
+    host: str
+    port: int
+    region: str
+    output_bucket: str
+
     def __init__(
         self,
         host: str = "127.0.0.1",
@@ -162,7 +167,7 @@ class LocalEndpoint:
     ) -> None:
         self.host, self.port = host, port
         self.region, self.output_bucket = _checked(region, output_bucket)
-        self.credentials = _CREDENTIALS if credentials is None else credentials
+        self.credentials: Credentials = _CREDENTIALS if credentials is None else credentials
         self._s3_endpoint_url = s3_endpoint_url
         self._clock, self._shutdown_timeout = clock, shutdown_timeout
         self._is_started = False

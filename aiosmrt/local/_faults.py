@@ -141,7 +141,7 @@ class Injection:
         if above_rate is not None and not above_rate > 0:
             raise ConfigurationError("a fault's above_rate must be above 0")
         self.fault = fault
-        self.count = 0
+        self.count: int = 0
         self._endpoint_name = endpoint_name
         self._operation = operation
         self._probability = probability
