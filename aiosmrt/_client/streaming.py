@@ -119,9 +119,9 @@ class ResponseStream:
         self._read_by: str | None = None
         # What every further read raises, once the stream has failed or was closed.
         self._reason: AiosmrtError | None = None
-        self.content_type = head.content_type
-        self.invoked_production_variant = head.invoked_production_variant
-        self.custom_attributes = head.custom_attributes
+        self.content_type: str | None = head.content_type
+        self.invoked_production_variant: str | None = head.invoked_production_variant
+        self.custom_attributes: str | None = head.custom_attributes
         self.metadata: ResponseMetadata = head.metadata
 
     @property

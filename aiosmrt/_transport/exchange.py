@@ -116,10 +116,10 @@ class Exchange:
         self._upload: asyncio.Task[None] | None = None
         # Why the connection was dropped: what every further read raises.
         self._reason: TransportError | None = None
-        self.reused = link.reused
-        self.status_code = 0
+        self.reused: bool = link.reused
+        self.status_code: int = 0
         self.headers: Mapping[str, str] = _NO_HEADERS
-        self.bytes_received = 0
+        self.bytes_received: int = 0
         link.expired = self._expired
 
     async def send(

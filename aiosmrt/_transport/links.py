@@ -75,12 +75,12 @@ class Link:
     ) -> None:
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - for the type checker: it is None once released
-        self.state = _IN_USE
-        self.connection = connection
+        self.state: LinkState = _IN_USE
+        self.connection: Connection = connection
         self.protocol: ResponseHandler = protocol
-        self.loop = loop
-        self.reused = reused
-        self.idle_since = 0.0
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.reused: bool = reused
+        self.idle_since: float = 0.0
         self.due: float | None = None
         self.expired: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None

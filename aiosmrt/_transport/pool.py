@@ -122,10 +122,10 @@ class Transport:
         self._exchanges: set[Exchange] = set()
         self._opened: tuple[aiohttp.TCPConnector, ClientRequest] | None = None
         self._closed = False
-        self.host = self._url.host_port_subcomponent or ""
-        self.path_prefix = self._url.raw_path.rstrip("/")
+        self.host: str = self._url.host_port_subcomponent or ""
+        self.path_prefix: str = self._url.raw_path.rstrip("/")
         # A plain-HTTP proxy takes the whole URL as the request's target (RFC 9112, 3.2.2).
-        self.target_prefix = ""
+        self.target_prefix: str = ""
         self.proxy_headers: tuple[tuple[str, str], ...] = ()
         if self._proxy is not None and self._url.scheme == "http":
             self.target_prefix = f"http://{self.host}"
