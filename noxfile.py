@@ -7,6 +7,7 @@ and not at a user's.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -28,6 +29,11 @@ nox.options.sessions = ["lint", "types", f"tests-{CURRENT}"]
 
 # A moto server and a Python process for each worker: past 8 they cost more than they save.
 PYTEST = ("pytest", "--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+
+
+# Of the first minor of aiohttp that pyproject.toml admits, and of the first that it does not.
+(AIOHTTP,) = [need for need in PYPROJECT["project"]["dependencies"] if need.startswith("aiohttp")]
+AIOHTTP_MINORS = [int(minor) for minor in re.findall(r"[<=]3\.(\d+)", AIOHTTP)]
 
 
 def group(name: str) -> list[str]:
@@ -157,10 +163,9 @@ def audit(session: nox.Session) -> None:
     )
 
 
-# The minors of aiohttp that pyproject.toml admits, the first of which is its lower bound:
-# the transport stands below aiohttp's documented client, where each of them may differ.
+# The transport stands below aiohttp's documented client, where each minor may differ.
 @nox.session(name="aiohttp-versions")
-@nox.parametrize("minor", ["3.12", "3.13", "3.14"])
+@nox.parametrize("minor", [f"3.{minor}" for minor in range(*AIOHTTP_MINORS)])
 def aiohttp_versions(session: nox.Session, minor: str) -> None:
     """What a connection may do to a call, on each aiohttp; the slow tests of it included."""
     install_wheel(session, *group("test"), f"aiohttp=={minor}.*")

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
+from aiosmrt._transport._aiohttp import HttpProcessingError
 from aiosmrt._transport.chunks import take_chunks, wait_for_chunks
 from aiosmrt._transport.parsers import expect_response
 from aiosmrt.errors import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiohttp.http_exceptions import HttpProcessingError
+from aiosmrt._transport._aiohttp import HttpProcessingError
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader

@@ -10,11 +10,10 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
+from aiosmrt._transport._aiohttp import ClientRequest, Trace, check_aiohttp
 from aiosmrt._transport.exchange import Exchange
 from aiosmrt._transport.links import IdleLinks, Link
 from aiosmrt._transport.proxies import Proxy
@@ -146,7 +145,9 @@ class Transport:
             if connector is None:
                 # The slots bound the connections: a second limit would be a second queue.
                 connector = self._connector = aiohttp.TCPConnector(limit=0)
-            self._opened = connector, self._make_template(loop, tls=self._tls)
+            template = self._make_template(loop, tls=self._tls)
+            check_aiohttp(template, loop)
+            self._opened = connector, template
         elif self._opened[1].loop is not loop:
             text = "The session belongs to another event loop: open one in each"
             raise TransportError(text, host=self.host)

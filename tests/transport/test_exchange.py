@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,6 +19,7 @@ from support.transports import BODY, begin, open_transport
 from support.waiting import until
 
 from aiosmrt._transport import Exchange, StaleConnectionError, Transport
+from aiosmrt._transport._aiohttp import USED_NAMES
 from aiosmrt.errors import (
     AiosmrtError,
     ConfigurationError,
@@ -608,6 +613,35 @@ async def test_what_was_received_is_not_behind_an_error() -> None:
 def test_a_connector_of_another_kind_is_refused(connector: object) -> None:
     with pytest.raises(ConfigurationError, match="TCPConnector"):
         Transport("http://127.0.0.1:1", max_connections=1, connector=connector)
+
+
+@pytest.mark.parametrize("owner", sorted({name.partition(".")[0] for name in USED_NAMES}))
+async def test_an_aiohttp_that_lacks_a_name_is_refused_before_anything_is_sent(
+    owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(USED_NAMES, f"{owner}.gone", "")
+    async with serve(answer(b"")) as server, open_transport(server.url) as transport:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError) as caught:
+                await fetch(transport)
+            assert f"aiohttp {aiohttp.__version__} lacks" in str(caught.value)
+            assert f"{owner}.gone" in str(caught.value)
+        assert server.connections == 0
+
+
+def test_an_aiohttp_that_lacks_a_class_is_refused_too() -> None:
+    script = "import aiohttp.tracing, aiosmrt; del aiohttp.tracing.Trace; aiosmrt.Session"
+    run = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    last = run.stderr.decode().splitlines()[-1]
+    assert last.startswith(f"aiosmrt.ConfigurationError: aiohttp {aiohttp.__version__} lacks")
+    assert "'Trace'" in last
+
+
+def test_every_name_of_aiohttps_has_its_test() -> None:
+    root = next(folder for folder in Path(__file__).parents if folder.name == "tests")
+    sources = [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
+    tests = re.findall(r"^(?:async )?def (test_\w+)", "\n".join(sources), re.MULTILINE)
+    assert set(USED_NAMES.values()) <= set(tests)
 
 
 async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
