@@ -19,7 +19,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
 
 # From the ground up; a module imports from its own floor and from those below it.
 FLOORS = [
-    {"errors"},
+    {"_values", "errors"},
     {"eventstream", "framing"},
     {"_aws", "_transport"},
     {"_protocol"},
@@ -38,7 +38,7 @@ SOLE_IMPORTERS = {
 }
 
 # The parsers and shapes, which are handed bytes and hand out values.
-PURE = {"errors", "eventstream", "framing", "_protocol"}
+PURE = {"_values", "errors", "eventstream", "framing", "_protocol"}
 # What they have no business with.
 IO_MODULES = {"asyncio", "http", "select", "selectors", "socket", "ssl", "subprocess", "urllib3"}
 

@@ -52,6 +52,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
+from aiosmrt._values import is_finite, is_integer
 from aiosmrt.errors import (
     AiosmrtError,
     ConfigurationError,
@@ -105,11 +106,6 @@ def _must_be(
     return check
 
 
-def _is_seconds(value: Any) -> bool:
-    # bool is an int to isinstance, and infinity would not be a deadline.
-    return type(value) in (int, float) and 0 <= value < math.inf
-
-
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """What is tried again, and how often. For a session, or for one call of it.
@@ -140,7 +136,7 @@ class RetryPolicy:
 
     max_attempts: int = attrs.field(
         default=3,
-        validator=_must_be("a whole number of at least 1", lambda v: type(v) is int and v >= 1),
+        validator=_must_be("a whole number of at least 1", lambda v: is_integer(v) and v >= 1),
     )
     mode: Literal["standard", "adaptive"] = attrs.field(
         default="standard",
@@ -157,7 +153,9 @@ class RetryPolicy:
     )
     model_not_ready_timeout: float = attrs.field(
         default=120.0,
-        validator=_must_be("a finite number of seconds, 0 or more", _is_seconds),
+        validator=_must_be(
+            "a finite number of seconds, 0 or more", lambda v: is_finite(v) and v >= 0
+        ),
     )
 
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from aiosmrt._protocol.serialize import body_bytes, serialize
 from aiosmrt._s3.object_errors import is_absence, is_passing
 from aiosmrt._s3.object_store import S3Location
 from aiosmrt._s3.upload_parts import read_regular
+from aiosmrt._values import is_finite
 from aiosmrt.errors import (
     AiosmrtError,
     AsyncInferenceError,
@@ -359,6 +359,5 @@ async def _read_text(found: StoredObject) -> str:
 
 
 def _check_seconds(name: str, value: float) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and 0 < value < math.inf):
+    if not is_finite(value) or value <= 0:
         raise ParameterValidationError(name, "must be a finite number of seconds above 0")

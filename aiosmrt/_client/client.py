@@ -13,6 +13,7 @@ from aiosmrt._protocol.deserialize import parse_stream_head
 from aiosmrt._protocol.models import Timeouts
 from aiosmrt._protocol.operations import SYNC_BODY_LENGTH
 from aiosmrt._protocol.serialize import SerializedRequest, name_call, no_json
+from aiosmrt._values import is_integer
 from aiosmrt.errors import ConfigurationError, ParameterValidationError
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def check_type(name: str, value: object, *types: type) -> None:
 
 def check_count(name: str, value: object) -> None:
     """Raises ConfigurationError for an option that is no integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
 
 

@@ -8,13 +8,13 @@ import codecs
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
+from aiosmrt._values import is_finite
 from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 __all__ = [
@@ -39,12 +39,7 @@ _Bytes = bytes  # where an attribute has the name of its type
 
 
 def _seconds(_: Any, attribute: "attrs.Attribute[Any]", value: float | None) -> None:
-    if value is None:
-        return
-    # bool is an int, and NaN compares false with everything: both would be a
-    # timeout that never fires, or fires at once.
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number and 0 < value <= sys.float_info.max):
+    if value is not None and not (is_finite(value) and value > 0):
         raise ConfigurationError(
             f"Timeouts.{attribute.name} must be a finite number of seconds above 0, "
             "or None for no limit"

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import attrs
 
+from aiosmrt._values import is_integer
 from aiosmrt.errors import ParameterValidationError
 
 __all__ = [
@@ -88,7 +89,7 @@ class IntegerConstraint:
         Raises:
             ParameterValidationError: The value breaks the constraint.
         """
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not is_integer(value):
             raise ParameterValidationError(parameter, f"{self.rule}, not {type(value).__name__}")
         if not self.minimum <= value <= self.maximum:
             raise ParameterValidationError(parameter, self.rule)

@@ -29,6 +29,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
+from aiosmrt._values import to_bytes
 from aiosmrt.errors import (
     ChecksumMismatchError,
     EventStreamError,
@@ -46,7 +47,6 @@ from aiosmrt.eventstream._message import (
     PRELUDE,
     PRELUDE_LENGTH,
     Message,
-    to_bytes,
 )
 
 if TYPE_CHECKING:

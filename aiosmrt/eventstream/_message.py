@@ -14,6 +14,7 @@ from zlib import crc32
 
 import attrs
 
+from aiosmrt._values import hide, to_bytes
 from aiosmrt.errors import MessageTooLargeError
 from aiosmrt.eventstream._headers import HeaderValue, encode_headers
 
@@ -27,7 +28,6 @@ __all__ = [
     "PRELUDE_LENGTH",
     "Message",
     "encode_message",
-    "to_bytes",
 ]
 
 PRELUDE = Struct(">III")
@@ -43,10 +43,6 @@ MAX_HEADERS_LENGTH = 128 * 1024
 MAX_MESSAGE_LENGTH = 24 * 1024 * 1024
 
 
-def _hide(payload: bytes) -> str:
-    return f"<{len(payload)} bytes>"
-
-
 @attrs.frozen
 class Message:
     """A message of an event stream.
@@ -59,19 +55,7 @@ class Message:
     """
 
     headers: dict[str, HeaderValue]
-    payload: bytes = attrs.field(repr=_hide)
-
-
-def to_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    """Returns the bytes of a bytes-like object; ``bytes`` themselves without a copy.
-
-    Raises:
-        TypeError: ``data`` is not bytes-like.
-    """
-    if type(data) is bytes:
-        return data
-    # Through a view, because bytes() would take an int for a length.
-    return bytes(memoryview(data))
+    payload: bytes = attrs.field(repr=hide)
 
 
 def encode_message(

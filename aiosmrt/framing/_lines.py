@@ -18,13 +18,13 @@ from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
+from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
 from aiosmrt.framing._text import (
     BOM,
     MAX_LENGTH,
     BytesLike,
     Utf8,
-    as_bytes,
     decode_utf8,
     unfinished,
 )
@@ -65,7 +65,7 @@ class LineSplitter:
             TypeError: ``data`` is not bytes-like.
             RuntimeError: ``ended`` is set.
         """
-        chunk = as_bytes(data)
+        chunk = to_bytes(data)
         if self.ended:
             raise RuntimeError("receive_data() after receive_eof()")
         if self._after_cr and chunk:

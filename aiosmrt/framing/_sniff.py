@@ -17,11 +17,12 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError
 from aiosmrt.framing._json_lines import JSONLinesDecoder, parse_json
 from aiosmrt.framing._json_values import JSONValuesDecoder
 from aiosmrt.framing._sse import SSEDecoder
-from aiosmrt.framing._text import BOM, MAX_LENGTH, BytesLike, as_bytes
+from aiosmrt.framing._text import BOM, MAX_LENGTH, BytesLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,9 +140,9 @@ class JSONStreamDecoder:
         if self._ended:
             raise RuntimeError("receive_data() after receive_eof()")
         if self._fault is not None:
-            as_bytes(data)  # dropped
+            to_bytes(data)  # dropped
         elif self._decoder is None:
-            head = self._head + as_bytes(data)
+            head = self._head + to_bytes(data)
             if self._at_start and len(head) < len(BOM) and BOM.startswith(head):
                 self._head = head
             else:

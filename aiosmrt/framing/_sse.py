@@ -24,6 +24,7 @@ from itertools import chain
 
 import attrs
 
+from aiosmrt._values import hide
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
 from aiosmrt.framing._lines import LineSplitter
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
@@ -38,10 +39,6 @@ _FIELDS = (b"data", b"event", b"id", b"retry")
 # So many lines of an event are kept as they are, then they are packed into one piece: an
 # object of its own takes many times what a short line has.
 _MANY = 1024
-
-
-def _hide(data: str) -> str:
-    return f"<{len(data)} characters>"
 
 
 @attrs.frozen
@@ -59,7 +56,7 @@ class ServerSentEvent:
     """
 
     event: str = "message"
-    data: str = attrs.field(default="", repr=_hide)
+    data: str = attrs.field(default="", repr=hide)
     id: str = ""
     retry: int | None = None
 

@@ -12,6 +12,7 @@ from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, TypeAlias
 
+from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError, StreamTruncatedError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = [
     "BytesLike",
     "TextDecoder",
     "Utf8",
-    "as_bytes",
     "decode_utf8",
     "unfinished",
 ]
@@ -35,16 +35,6 @@ BOM = b"\xef\xbb\xbf"
 # Far above any real line, event or value (one event-stream message carries 24 MiB at
 # most), yet it keeps a stream without a line end from filling memory.
 MAX_LENGTH = 64 * 1024 * 1024
-
-
-def as_bytes(data: BytesLike) -> bytes:
-    """Takes any bytes-like object; ``bytes`` as they are, anything else as a copy.
-
-    Raises:
-        TypeError: ``data`` is not bytes-like.
-    """
-    # Through a view, because bytes() would take an int for a length.
-    return data if type(data) is bytes else bytes(memoryview(data))
 
 
 def decode_utf8(data: bytes, kind: str, number: int) -> str:
@@ -99,7 +89,7 @@ class Utf8:
 
     def decode(self, data: BytesLike) -> str:
         """Returns the characters that are whole now; of invalid bytes, those before."""
-        chunk = as_bytes(data)
+        chunk = to_bytes(data)
         if self.fault is not None:
             return ""
         if self.rest:

@@ -38,6 +38,7 @@ from typing import Any, cast
 
 import attrs
 
+from aiosmrt._values import hide
 from aiosmrt.errors import AiosmrtError, InvalidMessageError, ModelError
 from aiosmrt.framing._sniff import JSONStreamDecoder
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike
@@ -55,10 +56,6 @@ _JSON_TYPES: dict[type[object], str] = {
     float: "a number",
     bool: "a boolean",
 }
-
-
-def _hide(text: str) -> str:
-    return f"<{len(text)} characters>"
 
 
 @attrs.frozen
@@ -95,9 +92,9 @@ class Token:
             tool calls, log probabilities, token ids. Not in the repr, and not compared.
     """
 
-    text: str = attrs.field(repr=_hide)
+    text: str = attrs.field(repr=hide)
     index: int = 0
-    reasoning: str = attrs.field(default="", repr=_hide)
+    reasoning: str = attrs.field(default="", repr=hide)
     finish_reason: str | None = None
     usage: TokenUsage | None = None
     chunk: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import random
 import re
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiosmrt._aws.credentials import Credentials
 from aiosmrt._aws.endpoints import check_endpoint_url, resolve_endpoint
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT, SYNC_BODY_LENGTH
+from aiosmrt._values import is_finite
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local._async_inference import AsyncInference, AsyncInferences
 from aiosmrt.local._container import Container
@@ -536,6 +536,6 @@ class LocalEndpoint:
         ):
             if value is not None:
                 _CONSTRAINTS[parameter].check(parameter, value)
-        if not 0 <= deployment.weight < math.inf:
+        if not is_finite(deployment.weight) or deployment.weight < 0:
             raise ConfigurationError("a variant's weight must be a finite number, 0 or above")
         self._hosting.deploy(endpoint_name, deployment)

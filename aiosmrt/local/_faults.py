@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiosmrt._protocol.operations import OPERATIONS
+from aiosmrt._values import is_finite
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local._s3.requests import S3_OPERATIONS
 
@@ -73,7 +73,7 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         for name in ("latency", "cut_at", "corrupt_frame", "drip"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
+            if value is not None and not (is_finite(value) and value >= 0):
                 raise ConfigurationError(f"a fault's {name} must be 0 or more, and finite")
         if self.status_code is not None and not 400 <= self.status_code <= 599:
             raise ConfigurationError("a fault's status_code must be from 400 to 599")

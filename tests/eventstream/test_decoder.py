@@ -680,6 +680,7 @@ def test_the_codec_loads_the_standard_library_and_attrs_only():
     assert tops - {"aiosmrt", "attr", "attrs"} <= sys.stdlib_module_names
     assert not tops & {"asyncio", "concurrent", "http", "socket", "ssl", "urllib"}
     assert {name for name in loaded if name.count(".") == 1 and name.startswith("aiosmrt.")} == {
+        "aiosmrt._values",
         "aiosmrt.errors",
         "aiosmrt.eventstream",
     }

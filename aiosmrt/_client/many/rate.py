@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from aiosmrt._values import is_finite
 from aiosmrt.errors import ConfigurationError
 
 __all__ = ["RateLimit"]
@@ -29,8 +28,7 @@ class RateLimit:
     __slots__ = ("_interval", "_next")
 
     def __init__(self, rate: float, *, now: float) -> None:
-        is_number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
-        if not (is_number and 0 < rate < math.inf):
+        if not is_finite(rate) or rate <= 0:
             raise ConfigurationError(f"rate must be a finite number above 0, not {rate!r}")
         self._interval = 1.0 / rate
         self._next = now

@@ -25,6 +25,7 @@ import attrs
 from aiosmrt._client.many.adaptive import AdaptiveConcurrency
 from aiosmrt._client.many.items import BatchItem, OutputT
 from aiosmrt._client.many.rate import RateLimit
+from aiosmrt._values import is_integer
 from aiosmrt.errors import AiosmrtError, ConfigurationError, ParameterValidationError
 
 __all__ = ["Call", "ManyOptions", "Workers"]
@@ -40,7 +41,7 @@ _END: Any = object()
 def _check_count(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value == "auto" and attribute.name == "concurrency":
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_integer(value) or value < 1:
         rule = "an integer of at least 1"
         rule += ", or 'auto'" if attribute.name == "concurrency" else ""
         raise ConfigurationError(f"{attribute.name} must be {rule}, not {value!r}")
