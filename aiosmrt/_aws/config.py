@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -31,8 +30,6 @@ __all__ = ["Config", "Source", "resolve_config"]
 
 logger = logging.getLogger("aiosmrt.config")
 
-# What the user agent may carry (botocore `useragent.py`); the rest becomes a hyphen.
-_NOT_IN_USER_AGENT = re.compile(r"[^a-zA-Z0-9!$%&'*+\-.^_`|~,#]")
 _APP_ID_LENGTH = 50  # AWS SDKs and Tools Reference Guide, "Application ID"
 _NAMES_SHOWN = 20
 
@@ -292,7 +289,7 @@ class _Settings:
                 self.sources["user_agent_app_id"],
                 _APP_ID_LENGTH,
             )
-        return _NOT_IN_USER_AGENT.sub("-", value[:_APP_ID_LENGTH])
+        return value[:_APP_ID_LENGTH]
 
     def retries(self) -> RetryPolicy:
         """The retry policy by environment and profile."""

@@ -10,9 +10,9 @@ from aiosmrt.errors import ConfigurationError
 
 __all__ = ["build_user_agent"]
 
-# AWS's own grammar (botocore `useragent.py`): a component's name and value hold token
-# characters only, every other one becomes a hyphen.
-_NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9!$%&'*+\-.^_`|~,]")
+# AWS's own grammar (botocore `useragent.py`): a component's value holds token characters and
+# "#" only, every other one becomes a hyphen.
+_NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9!$%&'*+\-.^_`|~,#]")
 
 
 def _clean(value: str) -> str:
