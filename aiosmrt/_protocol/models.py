@@ -18,6 +18,7 @@ from aiosmrt._values import is_finite
 from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 __all__ = [
+    "Answer",
     "AsyncInferenceResult",
     "Body",
     "InvokeEndpointAsyncInput",
@@ -201,8 +202,49 @@ def _charset(content_type: str | None) -> str:
     return "utf-8"
 
 
+class _WithBody(Protocol):
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def content_type(self) -> str | None: ...
+
+
+class Answer:
+    """What an answer's body can be read as."""
+
+    __slots__ = ()
+
+    def text(self: _WithBody, encoding: str | None = None, errors: str = "strict") -> str:
+        """Returns the body as text.
+
+        Args:
+            encoding: Which codec; None takes the content type's charset, else UTF-8.
+            errors: As for ``bytes.decode``.
+
+        Raises:
+            UnicodeError: The body is not text in that encoding.
+            LookupError: ``encoding`` is not one that Python knows.
+            AiosmrtError: The output of an async inference was too long for ``body``.
+        """
+        return self.body.decode(encoding or _charset(self.content_type), errors)
+
+    def json(self: _WithBody) -> Any:
+        """Returns the body parsed as JSON (UTF-8, UTF-16 or UTF-32, as RFC 4627 detects it).
+
+        Parsing takes some 10 ms a megabyte in one go, and a thread would keep the interpreter
+        just as long. Where a large answer must not hold up the event loop, parse its ``body``
+        in another process, or with a parser that releases the interpreter.
+
+        Raises:
+            ValueError: The body is not JSON.
+            AiosmrtError: As for ``text``.
+        """
+        return json.loads(self.body)
+
+
 @attrs.frozen(kw_only=True)
-class InvokeEndpointOutput:
+class InvokeEndpointOutput(Answer):
     """The answer of InvokeEndpoint.
 
     Attributes:
@@ -222,37 +264,6 @@ class InvokeEndpointOutput:
     new_session_id: str | None = None
     closed_session_id: str | None = None
     metadata: ResponseMetadata
-
-    def text(self, encoding: str | None = None, errors: str = "strict") -> str:
-        """The body as text.
-
-        Args:
-            encoding: Which codec; None takes the content type's charset, else UTF-8.
-            errors: As for ``bytes.decode``.
-
-        Returns:
-            The decoded body.
-
-        Raises:
-            UnicodeError: The body is not text in that encoding.
-            LookupError: ``encoding`` is not one that Python knows.
-        """
-        return self.body.decode(encoding or _charset(self.content_type), errors)
-
-    def json(self) -> Any:
-        """The body parsed as JSON (UTF-8, UTF-16 or UTF-32, as RFC 4627 detects it).
-
-        It runs to its end in one go, some 10 ms a megabyte, and in a thread it would keep
-        the interpreter all the same: where a large answer must not hold the event loop up,
-        parse its ``body`` in another process, or by a parser that lets go.
-
-        Returns:
-            The parsed value.
-
-        Raises:
-            ValueError: The body is not JSON.
-        """
-        return json.loads(self.body)
 
     @property
     def new_session(self) -> NewSession | None:
@@ -335,7 +346,7 @@ class OutputSource(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class AsyncInferenceResult:
+class AsyncInferenceResult(Answer):
     """The output of an async inference.
 
     Attributes:
@@ -363,35 +374,6 @@ class AsyncInferenceResult:
                 "read: take it with await result.save(path) or await result.read()"
             )
         return self._body
-
-    def text(self, encoding: str | None = None, errors: str = "strict") -> str:
-        """The body as text.
-
-        Args:
-            encoding: Which codec; None takes the content type's charset, else UTF-8.
-            errors: As for ``bytes.decode``.
-
-        Returns:
-            The decoded body.
-
-        Raises:
-            UnicodeError: The body is not text in that encoding.
-            LookupError: ``encoding`` is not one that Python knows.
-            AiosmrtError: As ``body``.
-        """
-        return self.body.decode(encoding or _charset(self.content_type), errors)
-
-    def json(self) -> Any:
-        """The body parsed as JSON (UTF-8, UTF-16 or UTF-32, as RFC 4627 detects it).
-
-        Returns:
-            The parsed value.
-
-        Raises:
-            ValueError: The body is not JSON.
-            AiosmrtError: As ``body``.
-        """
-        return json.loads(self.body)
 
     async def read(self) -> bytes:
         """The whole output, read from S3 if it is not in ``body``.

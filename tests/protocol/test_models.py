@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.service_model import MODEL
 
+from aiosmrt import CollectedStream
 from aiosmrt._protocol import models
 from aiosmrt._protocol.models import (
     AsyncInferenceResult,
@@ -56,7 +57,7 @@ each_instance = pytest.mark.parametrize("instance", INSTANCES, ids=lambda i: typ
 
 def test_every_model_is_under_test():
     tested = {type(instance).__name__ for instance in INSTANCES}
-    assert tested | {"Body", "NewSession"} == set(models.__all__)
+    assert tested | {"Answer", "Body", "NewSession"} == set(models.__all__)
     assert models.__all__ == sorted(models.__all__)
 
 
@@ -152,6 +153,9 @@ def output(body=b"", **fields):
 )
 def test_text_is_decoded_by_the_content_types_charset(content_type, body):
     assert output(body, content_type=content_type).text() == "é"
+    parts = tuple(map(PayloadPart, (body[:1], body[1:])))
+    collected = CollectedStream(parts=parts, content_type=content_type, metadata=METADATA)
+    assert collected.text() == "é"
 
 
 def test_text_takes_an_encoding_and_an_error_handler():

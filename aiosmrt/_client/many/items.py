@@ -1,18 +1,17 @@
 """What many calls give: an item for each request."""
 
-import json
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from aiosmrt._protocol.models import InvokeEndpointOutput, PayloadPart, ResponseMetadata
+from aiosmrt._protocol.models import Answer, InvokeEndpointOutput, PayloadPart, ResponseMetadata
 from aiosmrt.errors import AiosmrtError
 
 __all__ = ["BatchItem", "CollectedStream", "OutputT"]
 
 
 @attrs.frozen(kw_only=True)
-class CollectedStream:
+class CollectedStream(Answer):
     """A streamed answer that was read to its end.
 
     Attributes:
@@ -35,32 +34,6 @@ class CollectedStream:
     def body(self) -> bytes:
         """The parts' bytes, joined anew at each access."""
         return b"".join([part.bytes for part in self.parts])
-
-    def text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The joined parts as text.
-
-        Args:
-            encoding: Which codec.
-            errors: As for ``bytes.decode``.
-
-        Returns:
-            The decoded text.
-
-        Raises:
-            UnicodeError: The bytes are not text in that encoding.
-        """
-        return self.body.decode(encoding, errors)
-
-    def json(self) -> Any:
-        """The joined parts parsed as one JSON value.
-
-        Returns:
-            The parsed value.
-
-        Raises:
-            ValueError: They are not JSON.
-        """
-        return json.loads(self.body)
 
 
 OutputT = TypeVar("OutputT", bound=InvokeEndpointOutput | CollectedStream)
