@@ -135,7 +135,7 @@ def test_imports_run_downwards(file):
 
 def module_of(name: str) -> str | None:
     """The file of ours that holds an imported name; None for a name of others."""
-    parts = name.split(".")[1:] if name.split(".")[0] == "aiosmrt" else []
+    parts = name.split(".")[1:] if name.split(".", maxsplit=1)[0] == "aiosmrt" else []
     for end in range(len(parts), 0, -1):
         path = "/".join(parts[:end])
         for file in (f"{path}.py", f"{path}/__init__.py"):
