@@ -72,11 +72,6 @@ _SMALL_CHUNK = 512
 _unpack_prelude = PRELUDE.unpack_from
 _unpack_crc = CRC.unpack_from
 
-# What Message(headers, payload) does, without the call of its __init__.
-_new_message = Message.__new__
-_set_headers = vars(Message)["headers"].__set__
-_set_payload = vars(Message)["payload"].__set__
-
 # What is known of the messages that begin with one head: the decoded headers, the CRC up
 # to the payload, the length of the whole, and what takes the payload and the CRC behind it.
 _Head: TypeAlias = (
@@ -221,10 +216,7 @@ class EventStreamDecoder:
         while (frame := self._frame()) is not None:
             headers, _, payload = frame
             self._messages += 1
-            message = _new_message(Message)
-            _set_headers(message, headers.copy())
-            _set_payload(message, payload)
-            yield message
+            yield Message(headers.copy(), payload)
         if self._fault is not None:
             raise copy(self._fault)
 

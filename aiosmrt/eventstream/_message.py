@@ -43,7 +43,7 @@ MAX_HEADERS_LENGTH = 128 * 1024
 MAX_MESSAGE_LENGTH = 24 * 1024 * 1024
 
 
-@attrs.frozen
+@attrs.define
 class Message:
     """A message of an event stream.
 
