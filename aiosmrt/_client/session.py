@@ -152,7 +152,7 @@ class Session:
         self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
 
     def __repr__(self) -> str:
-        state = "closed" if self._lifetime.is_closed else "open"
+        state = "closed" if self._lifetime.is_closed else f"open, {self._transport}"
         return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
 
     @cached_property

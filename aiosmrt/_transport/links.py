@@ -12,7 +12,7 @@ from aiosmrt._transport.parsers import expect_nothing
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -146,8 +146,8 @@ class IdleLinks:
         self._links: deque[Link] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def __iter__(self) -> Iterator[Link]:
-        return iter(self._links)
+    def __len__(self) -> int:
+        return len(self._links)
 
     def put(self, link: Link) -> None:
         """Keeps a connection for up to ``KEEPALIVE_SECONDS``."""

@@ -131,6 +131,10 @@ class Transport:
             if self._proxy.authorization is not None:
                 self.proxy_headers = (("Proxy-Authorization", self._proxy.authorization),)
 
+    def __repr__(self) -> str:
+        """How many connections are in use, and how many wait for the next call."""
+        return f"{self._slots}, {len(self._idle)} idle"
+
     async def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
         """The connector, and the request that stands for all of ours before it."""
         loop = asyncio.get_running_loop()

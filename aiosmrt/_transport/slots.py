@@ -16,6 +16,9 @@ class Slots:
         self._limit = self._free = limit
         self._waiters: dict[asyncio.Future[None], None] = {}
 
+    def __repr__(self) -> str:
+        return f"{self._limit - self._free} of {self._limit} connections in use"
+
     def take_nowait(self) -> bool:
         """Takes a place if one is free and nobody waits for it; tells whether it did."""
         if self._free and not self._waiters:

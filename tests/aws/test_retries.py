@@ -243,8 +243,8 @@ def test_kinds_share_the_count_of_retries():
 
 
 def test_thousands_of_attempts_do_not_overflow():
-    call = begin(max_attempts=5_000, rand=lambda: 0.5)
-    bucket = call._quota
+    bucket = RetryQuota()
+    call = begin(bucket=bucket, max_attempts=5_000, rand=lambda: 0.5)
     for _ in range(4_999):
         bucket.release(500)
         assert call.decide(service(500), now=NOW).delay <= 10.0

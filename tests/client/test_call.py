@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
+import itertools
 import json
 import logging
 import re
@@ -15,11 +17,12 @@ from email.utils import format_datetime
 import pytest
 from support.raw_server import Connection, RawServer, Request, answer, serve
 from support.sessions import open_session
+from support.transports import in_use
 from support.waiting import until
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
-from aiosmrt._client import call as call_module
+from aiosmrt._aws.signer import SigV4Signer
 from aiosmrt._client.lifetime import Lifetime
 
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
@@ -59,10 +62,9 @@ async def test_a_500_is_tried_again_at_once(delays: list[float]) -> None:
 async def test_attempts_share_an_id_and_differ_in_number_and_signature(
     delays: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.time()
+    times = itertools.count(time.time(), 2)
+    monkeypatch.setitem(SigV4Signer.__init__.__kwdefaults__, "clock", lambda: next(times))
     async with serve(FAILURE, FAILURE, answer()) as server, open_session(server.url) as session:
-        clock = iter([now, now + 2, now + 4])
-        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: next(clock))
         await session.invoke_endpoint("e", b"x")
     first, second, third = (request.headers for request in server.requests)
     assert len({request["amz-sdk-invocation-id"] for request in (first, second, third)}) == 1
@@ -205,7 +207,8 @@ async def test_a_queued_request_is_signed_when_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release = asyncio.Event()
-    now = time.time()
+    clock = [time.time()]
+    monkeypatch.setitem(SigV4Signer.__init__.__kwdefaults__, "clock", lambda: clock[0])
 
     async def handler(connection: Connection) -> None:
         while True:
@@ -217,12 +220,10 @@ async def test_a_queued_request_is_signed_when_it_is_written(
         RawServer(handler) as server,
         open_session(server.url, max_connections=1) as session,
     ):
-        clock = [now]
-        monkeypatch.setattr(session._client._channel.heads.signer, "_clock", lambda: clock[0])
         first = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         second = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
         await until(lambda: server.requests)
-        clock[0] = now + 3600
+        clock[0] += 3600
         release.set()
         await asyncio.gather(first, second)
     first_date, second_date = (date_of(request) for request in server.requests)
@@ -299,7 +300,7 @@ async def test_credentials_that_cannot_be_had_are_a_credentials_error() -> None:
         assert isinstance(caught.value.__cause__, OSError)
         assert not server.requests
         # A slot and a connection were waiting for them: both are free again.
-        assert session._transport._slots._free == 100
+        assert in_use(session) == 0
 
 
 async def test_total_covers_attempts_waits_and_credentials() -> None:
@@ -349,31 +350,39 @@ async def test_a_large_body_is_hashed_off_the_loop(monkeypatch: pytest.MonkeyPat
     import threading
 
     hashed_in = []
-    real = call_module._hash
+    real = hashlib.sha256
 
-    def note(body: bytes) -> str:
-        hashed_in.append(threading.current_thread())
-        return real(body)
+    def note(data: bytes = b"") -> object:
+        if len(data) == 300_000:
+            hashed_in.append(threading.current_thread())
+        return real(data)
 
-    monkeypatch.setattr(call_module, "_hash", note)
+    monkeypatch.setattr(hashlib, "sha256", note)
     async with serve(answer()) as server, open_session(server.url) as session:
         await session.invoke_endpoint("e", bytes(300_000))
-        assert hashed_in[0] is not threading.main_thread()
+        (thread,) = hashed_in
+        assert thread is not threading.main_thread()
         assert len(server.requests[0].body) == 300_000
 
 
-async def test_adaptive_retries_hold_requests_back_in_order(delays: list[float]) -> None:
+async def test_adaptive_retries_hold_requests_back_after_a_throttle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     throttle = error_answer(429, "ThrottlingException")
-    policy = RetryPolicy(mode="adaptive")
+    adaptive = RetryPolicy(mode="adaptive", max_attempts=1)
     async with (
         serve(throttle, answer()) as server,
-        open_session(server.url, retries=policy) as session,
+        open_session(server.url, retries=adaptive) as session,
     ):
-        limiter = session._client._channel.limiter
-        now = [100.0]
-        limiter.__init__(now[0])
+        with pytest.raises(aiosmrt.ThrottlingException):
+            await session.invoke_endpoint("e", b"x")
+        # Now one is let go every two seconds.
+        with pytest.raises(aiosmrt.DeadlineExceededError, match="held the request back"):
+            await session.invoke_endpoint("e", b"x", timeouts=Timeouts(total=0.1))
+        assert len(server.requests) == 1
+        real = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: real() + 10)
         await session.invoke_endpoint("e", b"x")
-        assert limiter.enabled
         assert len(server.requests) == 2
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.cancelling import MOST_SUSPENSIONS, cancel_at
-from support.raw_server import Connection, RawServer, answer, in_use
+from support.raw_server import Connection, RawServer, answer
 from support.sessions import KEYS, open_session
 from support.streams import END, HEAD, chunk, part
+from support.transports import at_rest, in_use
 from support.waiting import until
 
 import aiosmrt
@@ -135,8 +136,8 @@ async def test_cancelled_at_every_await(case: str) -> None:
                 task = asyncio.ensure_future(_run(cancel_at(play(session), number)))
                 await asyncio.wait([task])
                 # The call in front of a cancelled one may still be under way.
-                await until(partial(_are_free, session, given.get("max_connections", 100)))
-                assert not in_use(session._transport)
+                await until(partial(_is_free, session))
+                await at_rest(session, server)
                 if not task.cancelled() and not task.result():
                     break
                 reached += 1
@@ -145,8 +146,8 @@ async def test_cancelled_at_every_await(case: str) -> None:
     assert reached >= 3, "hardly anything was interrupted"
 
 
-def _are_free(session: aiosmrt.Session, number: int) -> bool:
-    return session._transport._slots._free == number
+def _is_free(session: aiosmrt.Session) -> bool:
+    return in_use(session) == 0
 
 
 async def _run(stepping: Awaitable[bool]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from support.raw_server import Connection, RawServer
 from support.sessions import open_session
 from support.streams import END, HEAD, chunk, exception, part, streaming
+from support.transports import in_use
 
 import aiosmrt
 from aiosmrt.framing import ServerSentEvent
@@ -120,7 +121,7 @@ async def test_what_came_before_a_fault_is_handed_out_before_it() -> None:
                     received.append(line)  # noqa: PERF401 - kept when it raises
             assert received == ["one", "two"]
             assert caught.value.endpoint_name == "e"
-            assert session._transport._slots._free == 100
+            assert in_use(session) == 0
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ async def test_a_payload_of_another_format_is_told_and_the_connection_closed(
                 async for _ in getattr(stream, read)():
                     pass
             assert "no json" not in str(caught.value)
-            assert session._transport._slots._free == 100
+            assert in_use(session) == 0
 
 
 async def test_the_stats_tell_when_parts_arrived() -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.raw_server import Connection, RawServer, in_use
+from support.raw_server import Connection, RawServer
 from support.sessions import open_once
+from support.transports import at_rest
 
 import aiosmrt
 from aiosmrt import Timeouts
@@ -133,8 +134,7 @@ async def _exchange(response: bytes, splits: list[int], call: str, end: str) -> 
                         ) as stream:
                             async for _ in stream:
                                 pass
-            assert session._transport._slots._free == 100
-            assert not in_use(session._transport)
+            await at_rest(session, server)
 
 
 @contextlib.asynccontextmanager

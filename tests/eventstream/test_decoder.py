@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import subprocess
 import sys
 import traceback
 import tracemalloc
+import weakref
 from array import array
+from functools import partial
 from struct import pack
 from zlib import crc32
 
@@ -219,13 +223,29 @@ def test_a_fault_is_raised_again_by_every_iteration(wire, fault):
 
 
 def test_a_fault_that_is_kept_holds_no_frames():
-    decoder = EventStreamDecoder()
-    decoder.receive_data(sealed(b"\x01\xff\x00"))
-    for attempt in (lambda: list(decoder), decoder.receive_eof):
-        with pytest.raises(InvalidMessageError):
-            attempt()
-        assert decoder._fault.__traceback__ is None
-        assert decoder._fault.__context__ is None
+    """Neither the callers', nor the decoder's own, which would hold the decoder in a cycle."""
+
+    class Local(EventStreamDecoder):
+        """One that weak references may point to."""
+
+    def attempt(use):
+        local = Local()
+        with contextlib.suppress(InvalidMessageError):
+            use()
+            pytest.fail("nothing was raised")
+        return weakref.ref(local)
+
+    gc.disable()
+    try:
+        decoder = Local()
+        decoder.receive_data(sealed(b"\x01\xff\x00"))
+        assert attempt(partial(list, decoder))() is None
+        assert attempt(decoder.receive_eof)() is None
+        gone = weakref.ref(decoder)
+        del decoder
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_data_after_a_fault_takes_no_memory():

@@ -14,6 +14,7 @@ import warnings
 import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
+from support.transports import at_rest, in_use
 from support.waiting import until
 
 import aiosmrt
@@ -87,7 +88,7 @@ async def streaming(hooks, *data, hold=False, max_connections=100, **options):
         open_session(server.url, instrumentation=hooks, **options) as session,
     ):
         yield session
-        assert session._transport._slots._free == max_connections
+        await at_rest(session, server)
 
 
 async def test_a_call_is_told_from_its_beginning_to_its_end(hooks):
@@ -390,7 +391,7 @@ async def test_a_dropped_stream_is_told_by_the_loop_and_not_by_the_collector(hoo
             gc.collect()
         assert not hooks.made[0].all("ended")
         await until(lambda: hooks.made[0].all("ended"))
-        await until(lambda: session._transport._slots._free == 100)
+        await until(lambda: not in_use(session))
     end = hooks.made[0].end
     assert (end.error, end.is_complete, end.parts) == (None, False, 1)
 
@@ -630,7 +631,7 @@ async def test_hooks_that_raise_do_no_harm_and_are_told_of_once(hooks, method, c
         async with open_session(server.url, instrumentation=[broken, hooks]) as session:
             for _ in range(2):
                 assert (await session.invoke_endpoint("e", b"x")).body == b"ok"
-            assert session._transport._slots._free == 100
+            assert in_use(session) == 0
     followed = [made for made in hooks.made if type(made) is hooks]
     assert [made.end.attempts for made in followed] == [2, 1]
     (warned,) = [record for record in caplog.records if record.levelno >= logging.WARNING]

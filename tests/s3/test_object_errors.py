@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from support.fake_s3 import KEYS
+from support.fake_s3 import KEYS, store_of
 
 from aiosmrt import Session, Timeouts
 from aiosmrt._s3.object_errors import (
@@ -32,14 +32,15 @@ from aiosmrt.errors import (
 
 async def failure_at(url: str, **timeouts: float) -> Exception:
     """What a GetObject there comes to."""
-    async with Session(
+    session = Session(
         region="us-east-1",
         s3_endpoint_url=url,
         credentials=KEYS,
         timeouts=Timeouts(**timeouts),
-    ) as session:
+    )
+    async with store_of(session) as store:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - the test looks at its type
-            await session._poller.store.get(S3Location("b", "k"))
+            await store.get(S3Location("b", "k"))
     return caught.value
 
 

@@ -16,8 +16,8 @@ import boto3
 import pytest
 import trustme
 from botocore.config import Config as BotoConfig
-from support.fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal
-from support.waiting import until
+from support.fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal, store_of
+from support.waiting import our_tasks, until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
 from aiosmrt._s3.object_store import ObjectStore, S3Location, StoredObject
@@ -54,8 +54,8 @@ ODD_KEYS = [
 
 @pytest.fixture
 async def store(s3):
-    async with s3.session() as session:
-        yield session._poller.store
+    async with s3.store() as store:
+        yield store
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +75,11 @@ def moto_s3(moto_url):
 
 @pytest.fixture
 async def moto_store(moto_url, moto_s3):
-    async with Session(
+    session = Session(
         region="us-east-1", s3_endpoint_url=moto_url, credentials=Credentials("key", "secret")
-    ) as session:
-        yield session._poller.store
+    )
+    async with store_of(session) as store:
+        yield store
 
 
 def at(uri: str) -> S3Location:
@@ -192,13 +193,14 @@ async def test_the_host_is_botocores(region, use_fips, use_dualstack, bucket):
     with pytest.raises(InterruptedError):
         client.get_object(Bucket=bucket, Key="k")
     client.close()
-    async with Session(
+    session = Session(
         region=region,
         credentials=KEYS,
         use_fips=bool(use_fips),
         use_dualstack=bool(use_dualstack),
-    ) as session:
-        ours = session._poller.store._bucket_url(S3Location(bucket, "k"))
+    )
+    async with store_of(session) as store:
+        ours = store._bucket_url(S3Location(bucket, "k"))
     assert [f"{ours}/k"] == sent
 
 
@@ -228,8 +230,8 @@ async def test_the_environment_has_no_say(s3, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     s3.put("s3://b/k", "found")
-    async with s3.session() as session:
-        assert await read(session._poller.store, "s3://b/k") == b"found"
+    async with s3.store() as store:
+        assert await read(store, "s3://b/k") == b"found"
     assert s3.seen == [("GetObject", "b", "k", "us-east-1", KEYS.session_token)]
 
 
@@ -248,23 +250,23 @@ class Counting:
 
 async def test_every_request_is_signed_with_what_the_provider_says_then(s3):
     s3.put("s3://b/k", "found")
-    async with s3.session(credentials=Counting("one", "two", "three")) as session:
+    async with s3.store(credentials=Counting("one", "two", "three")) as store:
         for token in ("one", "two", "three"):
             s3.token = token
-            assert await read(session._poller.store, "s3://b/k") == b"found"
+            assert await read(store, "s3://b/k") == b"found"
     assert [seen.token for seen in s3.seen] == ["one", "two", "three"]
 
 
 async def test_an_expired_token_is_renewed_once(s3):
     s3.put("s3://b/k", "found")
     s3.token = "new"
-    async with s3.session(credentials=Counting("old", "new")) as session:
-        assert await read(session._poller.store, "s3://b/k") == b"found"
+    async with s3.store(credentials=Counting("old", "new")) as store:
+        assert await read(store, "s3://b/k") == b"found"
         assert [seen.token for seen in s3.seen] == ["old", "new"]
     s3.token = "newer still"
-    async with s3.session(credentials=Counting("old", "new", "other")) as session:
+    async with s3.store(credentials=Counting("old", "new", "other")) as store:
         with pytest.raises(ExpiredTokenException) as caught:
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     assert caught.value.request_id == "REQUEST1"
     assert len(s3.seen) == 4
 
@@ -281,9 +283,9 @@ async def test_a_provider_that_fails_is_a_credentials_error(s3):
         async def get_credentials(self):
             raise RuntimeError("no")
 
-    async with s3.session(credentials=Broken()) as session:
+    async with s3.store(credentials=Broken()) as store:
         with pytest.raises(CredentialsError, match="Broken failed"):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     assert not s3.seen
 
 
@@ -385,9 +387,9 @@ async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
     if content is not None:
         path.write_text(f"-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
-    async with s3.session() as session:
+    async with s3.store() as store:
         with pytest.raises(ConfigurationError, match="CA bundle"):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
 
 
 @pytest.fixture
@@ -416,16 +418,16 @@ async def test_s3_is_believed_as_the_session_believes(https, tmp_path, monkeypat
     s3, authority = https
     s3.region = "eu-west-1"  # which is asked for by another way
     trusted = trust(authority, how, tmp_path / "ca.pem", monkeypatch)
-    async with s3.session(ssl=trusted) as session:
-        assert await read(session._poller.store, "s3://b/k") == b"found"
+    async with s3.store(ssl=trusted) as store:
+        assert await read(store, "s3://b/k") == b"found"
 
 
 @pytest.mark.parametrize("trusted", [None, ssl.create_default_context()])
 async def test_an_s3_of_no_known_authority_is_sent_nothing(https, trusted):
     s3, _ = https
-    async with s3.session(ssl=trusted) as session:
+    async with s3.store(ssl=trusted) as store:
         with pytest.raises(ConnectError):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     assert not s3.seen
 
 
@@ -440,11 +442,11 @@ async def test_requests_go_through_the_proxy(s3):
 
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with s3.session(
+    async with s3.store(
         s3_endpoint_url="http://s3.internal:9000", proxy=f"http://127.0.0.1:{port}"
-    ) as session:
+    ) as store:
         with pytest.raises(ServiceUnavailable):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     server.close()
     await server.wait_closed()
     assert asked == [b"GET http://s3.internal:9000/b/k HTTP/1.1\r\n"]
@@ -479,8 +481,7 @@ async def test_a_refusal_is_a_service_error(s3, status, code, cls, operation):
         return refusal(status, code, "Because & so <on>.")
 
     s3.hook = refuse
-    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
-        store = session._poller.store
+    async with s3.store(retries=RetryPolicy(max_attempts=1)) as store:
         with pytest.raises(cls) as caught:
             await {
                 "GetObject": lambda: store.get(at("s3://b/d/k")),
@@ -521,19 +522,18 @@ async def test_a_proxys_page_is_no_message(s3, store):
 
 
 async def test_nobody_at_the_address_is_a_connect_error():
-    async with Session(
-        region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=KEYS
-    ) as session:
+    session = Session(region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=KEYS)
+    async with store_of(session) as store:
         with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9 .*Connection refused") as caught:
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     assert caught.value.host == "127.0.0.1:9"
 
 
 async def test_silence_is_a_read_timeout(s3):
     s3.hook = never
-    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+    async with s3.store(timeouts=Timeouts(read=0.05)) as store:
         with pytest.raises(ReadTimeoutError, match="s3://b/k"):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
     assert len(s3.seen) == 1
 
 
@@ -544,9 +544,9 @@ async def test_silence_in_a_body_is_a_read_timeout(s3):
         return response
 
     s3.hook = stall
-    async with s3.session(timeouts=Timeouts(read=0.05)) as session:
+    async with s3.store(timeouts=Timeouts(read=0.05)) as store:
         with pytest.raises(ReadTimeoutError):
-            await read(session._poller.store, "s3://b/k")
+            await read(store, "s3://b/k")
 
 
 # -- what is tried again, and by whom -----------------------------------------------------------
@@ -572,9 +572,9 @@ async def test_a_download_is_tried_as_often_as_the_policy_says(s3, max_attempts)
         return refusal(503, "ServiceUnavailable", "Later.")
 
     s3.hook = busy
-    async with s3.session(retries=RetryPolicy(max_attempts=max_attempts)) as session:
+    async with s3.store(retries=RetryPolicy(max_attempts=max_attempts)) as store:
         with pytest.raises(ServiceUnavailable):
-            await session._poller.store.get(at("s3://b/k"), purpose="download")
+            await store.get(at("s3://b/k"), purpose="download")
     assert s3.counts == {"GetObject": max_attempts}
 
 
@@ -615,8 +615,8 @@ async def test_a_download_that_goes_on_is_signed_with_the_credentials_of_then(s3
         return await cut_off(request, s3.objects["b", "k"], 2_000_000)
 
     s3.hook = expire
-    async with s3.session(credentials=Counting("one", "two")) as session:
-        found = await session._poller.store.get(at("s3://b/k"), purpose="download")
+    async with s3.store(credentials=Counting("one", "two")) as store:
+        found = await store.get(at("s3://b/k"), purpose="download")
         assert await collect(found) == BODY
     assert [seen.token for seen in s3.seen] == ["one", "two"]
 
@@ -891,8 +891,8 @@ async def test_credentials_that_end_during_an_upload_are_renewed(s3, large):
 
     s3.hook = hook
     s3.token = "one"
-    async with s3.session(credentials=Counting("one", "one", "two")) as session:
-        await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+    async with s3.store(credentials=Counting("one", "one", "two")) as store:
+        await store.put(at("s3://b/k"), large, content_type=None)
     assert s3.objects["b", "k"].body == LARGE
 
 
@@ -903,40 +903,42 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
                 raise CredentialsError("That was all")
             return await super().get_credentials()
 
-    async with s3.session(credentials=Ending(KEYS.session_token)) as session:
+    async with s3.store(credentials=Ending(KEYS.session_token)) as store:
         with pytest.raises(CredentialsError, match="That was all"):
-            await session._poller.store.put(at("s3://b/k"), large, content_type=None)
+            await store.put(at("s3://b/k"), large, content_type=None)
     assert not s3.objects
     assert not s3.parts
 
 
-async def listing_began(store):
-    while not store._readings:  # noqa: ASYNC110 - by the turn: it is over in a millisecond
+async def listing(waiting):
+    """The task that reads the listing which another waits for."""
+    while not (reading := our_tasks() - {waiting}):  # noqa: ASYNC110 - over in a millisecond
         await asyncio.sleep(0)
+    (task,) = reading
+    return task
 
 
 async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
     s3.put("s3://b/d/k", "x")
     for _ in range(20):
         waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-        await listing_began(store)
-        [reading] = store._readings
+        reading = await listing(waiting)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert await reading == ["d/k"]
     assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
     waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    await listing_began(store)
+    await listing(waiting)
     waiting.cancel()
     await store.aclose()
-    assert not store._readings
+    assert not our_tasks()
 
 
 async def test_what_becomes_of_a_listing_that_nobody_waits_for_is_not_reported(s3, store):
     s3.may_list = False
     waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    await listing_began(store)
+    await listing(waiting)
     waiting.cancel()
     # The fixture of every test looks for exceptions that nobody retrieved.
-    await until(lambda: not store._readings)
+    await until(lambda: not our_tasks())

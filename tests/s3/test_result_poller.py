@@ -7,7 +7,7 @@ import logging
 
 import pytest
 from support.fake_s3 import FakeS3, never, refusal
-from support.waiting import until
+from support.waiting import our_tasks, until
 
 from aiosmrt import RetryPolicy
 from aiosmrt._s3.object_store import S3Location
@@ -25,8 +25,8 @@ CAP = 0.05  # seconds: a test need not wait as a user does
 
 @pytest.fixture
 async def poller(s3):
-    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
-        yield session._poller
+    async with s3.poller(retries=RetryPolicy(max_attempts=1)) as poller:
+        yield poller
 
 
 def watch(poller: ResultPoller, uri: str, cap: float = CAP) -> Watch:
@@ -372,9 +372,9 @@ async def test_errors_are_each_waits_own(s3, poller):
 
 
 async def test_nobody_at_the_address_is_told_in_the_end(s3):
-    async with s3.session(s3_endpoint_url="http://127.0.0.1:9") as session:
+    async with s3.poller(s3_endpoint_url="http://127.0.0.1:9") as poller:
         with pytest.raises(ConnectError):
-            await outcome(watch(session._poller, "s3://b/d/k", cap=0.01))
+            await outcome(watch(poller, "s3://b/d/k", cap=0.01))
 
 
 # -- ends ---------------------------------------------------------------------------------------
@@ -423,7 +423,7 @@ async def test_a_newcomer_that_goes_at_once_takes_the_looks_with_it(poller):
     old.close()
     new.close()
     await poller.aclose()
-    assert not poller._tasks
+    assert not our_tasks()
 
 
 async def test_no_look_outlives_its_session(s3, poller):
@@ -432,7 +432,7 @@ async def test_no_look_outlives_its_session(s3, poller):
     await until(lambda: len(s3.seen) == 3)
     waits[0].close()
     await poller.aclose()
-    assert not poller._tasks
+    assert not our_tasks()
     for waiting in waits:
         waiting.close()
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
+from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,10 +23,14 @@ from aiohttp import web
 from aiosmrt import Credentials, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from ssl import SSLContext
 
     from typing_extensions import Self
+
+    from aiosmrt._s3.object_store import ObjectStore
+    from aiosmrt._s3.result_poller import ResultPoller
 
 KEYS = Credentials("AKIDEXAMPLE", "made-up-secret", "made-up-token")
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -85,6 +90,16 @@ class FakeS3:
     def session(self, **keywords: object) -> Session:
         given = {"region": "us-east-1", "s3_endpoint_url": self.url, "credentials": KEYS}
         return Session(**(given | keywords))
+
+    @asynccontextmanager
+    async def poller(self, **keywords: object) -> AsyncIterator[ResultPoller]:
+        """What a session waits for results with."""
+        async with self.session(**keywords) as session:
+            yield session._poller
+
+    def store(self, **keywords: object) -> AbstractAsyncContextManager[ObjectStore]:
+        """What a session reads and writes objects with."""
+        return store_of(self.session(**keywords))
 
     def put(self, uri: str, body: bytes | str, content_type: str = "text/plain") -> None:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -229,6 +244,13 @@ class FakeS3:
         )
         more = "<NextContinuationToken>next</NextContinuationToken>" if len(found) > PAGE else ""
         return document(f"<ListBucketResult>{contents}{more}</ListBucketResult>")
+
+
+@asynccontextmanager
+async def store_of(session: Session) -> AsyncIterator[ObjectStore]:
+    """What a session reads and writes objects with, and its end."""
+    async with session:
+        yield session._poller.store
 
 
 def document(text: str) -> web.Response:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from typing import TYPE_CHECKING, Literal
+
+from support.raw_server import Connection, RawServer
 
 if TYPE_CHECKING:
     import random
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 __all__ = ["FaultProxy"]
 
@@ -23,7 +20,7 @@ Fault = Literal["delay", "cut", "reset", "halve", "stall"]
 FAULTS: tuple[Fault, ...] = ("delay", "cut", "reset", "halve", "stall")
 
 
-class FaultProxy:
+class FaultProxy(RawServer):
     """Forwards to a port of this machine; a share of the chunks that come back meet a fault.
 
     Args:
@@ -44,51 +41,22 @@ class FaultProxy:
         share: float,
         faults: tuple[Fault, ...] = FAULTS,
     ) -> None:
+        super().__init__(self._forward, limit=1 << 16)
         self._target = port
         self._rand = rand
         self._faults = faults
-        self._tasks: set[asyncio.Task[None]] = set()
         self.share = share
         self.counts = dict.fromkeys(faults, 0)
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        upstream = None
+    async def _forward(self, client: Connection) -> None:
+        back, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        there = asyncio.ensure_future(self._copy(client.reader, upstream))
         try:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                back, upstream = await asyncio.open_connection("127.0.0.1", self._target)
-                there = asyncio.ensure_future(self._copy(reader, upstream))
-                try:
-                    await self._copy_with_faults(back, writer)
-                finally:
-                    there.cancel()
-                    await asyncio.wait([there])
+            await self._copy_with_faults(back, client)
         finally:
-            self._tasks.discard(task)
-            writer.close()
-            if upstream is not None:
-                upstream.close()
+            there.cancel()
+            await asyncio.wait([there])
+            upstream.close()
 
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -97,9 +65,8 @@ class FaultProxy:
                 await sink.drain()
             sink.close()
 
-    async def _copy_with_faults(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter
-    ) -> None:
+    async def _copy_with_faults(self, source: asyncio.StreamReader, client: Connection) -> None:
+        sink = client.writer
         while data := await source.read(65_536):
             if self._rand.random() >= self.share:
                 sink.write(data)
@@ -117,9 +84,7 @@ class FaultProxy:
                 return
             elif fault == "reset":
                 sink.write(data[: self._rand.randrange(len(data))])
-                raw = sink.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                sink.transport.abort()
+                client.reset()
                 return
             else:
                 await source.read()  # swallows all that follows, and says nothing

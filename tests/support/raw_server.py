@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from aiosmrt._transport import Transport
-
-__all__ = ["Connection", "RawServer", "Request", "answer", "in_use", "serve"]
+__all__ = ["Connection", "RawServer", "Request", "answer", "serve"]
 
 
 @attrs.frozen
@@ -84,6 +82,7 @@ class RawServer:
 
     Attributes:
         connections: How many were opened.
+        open: How many of them are open.
         requests: What the handler has put there.
     """
 
@@ -92,7 +91,7 @@ class RawServer:
         self._ssl = ssl
         self._limit = limit  # of what is read ahead
         self._tasks: set[asyncio.Task[None]] = set()
-        self.connections = 0
+        self.connections = self.open = 0
         self.requests: list[Request] = []
 
     async def __aenter__(self) -> Self:
@@ -107,13 +106,17 @@ class RawServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.close()
+        self.close()
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    def close(self) -> None:
+        """Takes no further connection."""
+        self._server.close()
 
     @property
     def url(self) -> str:
@@ -129,6 +132,7 @@ class RawServer:
         broken = writer.transport.get_protocol()._get_close_waiter(writer)
         broken.add_done_callback(lambda future: future.cancelled() or future.exception())
         number, self.connections = self.connections, self.connections + 1
+        self.open += 1
         try:
             # A client that goes away ends its connection, and no test by itself; and
             # Python 3.11's streams report a handler that was cancelled as a fault.
@@ -138,6 +142,7 @@ class RawServer:
                 await self._handler(Connection(number, reader, writer))
         finally:
             self._tasks.discard(task)
+            self.open -= 1
             writer.close()
 
 
@@ -164,10 +169,3 @@ async def serve(*answers: bytes) -> AsyncIterator[RawServer]:
     server = RawServer(handler)
     async with server:
         yield server
-
-
-def in_use(transport: Transport) -> int:
-    """How many connections of a transport's connector are in an exchange, or lost to one."""
-    if transport._connector is None:
-        return 0
-    return len(transport._connector._acquired - {link.protocol for link in transport._idle})

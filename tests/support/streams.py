@@ -6,8 +6,9 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from support.raw_server import Connection, RawServer, in_use
+from support.raw_server import Connection, RawServer
 from support.sessions import open_session
+from support.transports import at_rest
 
 from aiosmrt.eventstream import encode_message
 
@@ -54,5 +55,4 @@ async def streaming(
     server = RawServer(handler)
     async with server, open_session(server.url, **options) as session:
         yield server, session
-        assert session._transport._slots._free == 100
-        assert not in_use(session._transport)
+        await at_rest(session, server)

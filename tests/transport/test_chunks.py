@@ -79,7 +79,7 @@ async def test_a_reader_is_read_to_its_end(cls: Any) -> None:
             start = stop
         await connection.send(b"0\r\n\r\n")
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         assert isinstance(exchange._payload, StreamReader)
         # Nobody reads until the reader is full.
@@ -97,7 +97,7 @@ async def test_a_reader_is_read_to_its_end(cls: Any) -> None:
 @pytest.mark.parametrize("cls", [lambda payload: payload, UnknownReader], ids=["known", "unknown"])
 async def test_a_reader_gives_what_came_before_the_fault(cls: Any) -> None:
     async with serve(answer(b"abc", headers={"Content-Length": "9"})) as server:
-        async with open_transport(server.url) as transport:
+        async with open_transport(server) as transport:
             exchange = await begin(transport)
             exchange._payload = cls(exchange._payload)
             await until(lambda: exchange._payload.total_bytes == 3)

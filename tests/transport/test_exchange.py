@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import trustme
-from support.raw_server import Connection, RawServer, answer, in_use, serve
-from support.transports import BODY, begin, open_transport
-from support.waiting import until
+from support.raw_server import Connection, RawServer, answer, serve
+from support.transports import BODY, begin, idle, in_use, open_transport
+from support.waiting import turns, until
 
 from aiosmrt._transport import Exchange, StaleConnectionError, Transport
 from aiosmrt._transport._aiohttp import USED_NAMES
@@ -56,7 +57,7 @@ COMPLETE = {
 async def test_a_whole_response_leaves_its_connection_to_the_next(
     response: bytes, body: bytes
 ) -> None:
-    async with serve(response) as server, open_transport(server.url) as transport:
+    async with serve(response) as server, open_transport(server) as transport:
         for _ in range(3):
             assert await fetch(transport) == body
         assert server.connections == 1
@@ -74,7 +75,7 @@ async def test_a_response_cut_at_any_byte_is_an_error(response: bytes, how: str)
         if how == "reset":
             connection.reset()
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         for cut in range(len(response)):  # noqa: B007 - the handler reads it
             with pytest.raises((ConnectionLostError, StreamTruncatedError)) as caught:
                 await fetch(transport)
@@ -89,7 +90,7 @@ async def test_a_body_that_ends_with_the_connection_is_whole() -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"abc"
         assert await fetch(transport) == b"abc"
         assert server.connections == 2
@@ -100,10 +101,11 @@ async def test_bytes_before_a_fault_are_handed_out_before_the_error() -> None:
         await connection.request()
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc")
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         # The end is there before anyone reads: this is when aiohttp loses the bytes.
-        await until(lambda: not exchange._protocol.is_connected())
+        await until(lambda: not server.open)
+        await turns()
         assert await exchange.receive(5.0) == b"abc"
         with pytest.raises(StreamTruncatedError) as caught:
             await exchange.receive(5.0)
@@ -121,7 +123,7 @@ NOT_HTTP = {
 
 @pytest.mark.parametrize("response", NOT_HTTP.values(), ids=NOT_HTTP)
 async def test_what_is_not_http_is_a_transport_error(response: bytes) -> None:
-    async with serve(response) as server, open_transport(server.url) as transport:
+    async with serve(response) as server, open_transport(server) as transport:
         with pytest.raises(TransportError):
             await fetch(transport, read=5.0)
 
@@ -149,7 +151,7 @@ async def test_a_malformed_chunk_is_an_error_at_once_behind_what_came_before(
             await asyncio.sleep(0.01)
         await connection.gone()
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport, read=None)
         received = await exchange.receive(None)
         if received != b"abc":
@@ -157,7 +159,7 @@ async def test_a_malformed_chunk_is_an_error_at_once_behind_what_came_before(
         assert received == b"abc"
         with pytest.raises(TransportError, match="framing is not HTTP"):
             await exchange.receive(None)
-        assert not list(transport._idle)
+        assert idle(transport) == 0
 
 
 @pytest.mark.parametrize("cut", range(1, len(CHUNKED_HEAD), 7))
@@ -171,22 +173,22 @@ async def test_a_head_in_pieces_with_a_fault_behind_it_is_an_error(cut: int) -> 
         await connection.send(whole[cut:])
         await connection.gone()
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         with pytest.raises(TransportError, match=r"not (an )?HTTP"):
             await fetch(transport)
 
 
 async def test_a_whole_answer_with_garbage_behind_it_is_one_and_its_connection_no_more() -> None:
     async with serve(answer(b"1") + b"garbage\r\n\r\n", answer(b"2")) as server:
-        async with open_transport(server.url) as transport:
+        async with open_transport(server) as transport:
             assert await fetch(transport) == b"1"
-            assert not list(transport._idle)
+            assert idle(transport) == 0
             assert await fetch(transport) == b"2"
 
 
 async def test_a_redirect_is_an_answer_like_any_other() -> None:
     response = answer(b"", "307 Temporary Redirect", {"Location": "http://127.0.0.1:1/"})
-    async with serve(response) as server, open_transport(server.url) as transport:
+    async with serve(response) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         assert exchange.status_code == 307
         exchange.release()
@@ -196,7 +198,7 @@ async def test_cookies_and_compression_pass_untouched() -> None:
     headers = {"Set-Cookie": "a=b", "Content-Encoding": "gzip"}
     async with (
         serve(answer(b"not gzip", headers=headers)) as server,
-        open_transport(server.url) as transport,
+        open_transport(server) as transport,
     ):
         assert await fetch(transport) == b"not gzip"
         assert await fetch(transport) == b"not gzip"
@@ -210,7 +212,7 @@ async def test_a_kept_connection_that_died_is_told_from_a_lost_one() -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
             await connection.request()
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
         with pytest.raises(StaleConnectionError):
             await fetch(transport)
@@ -218,7 +220,7 @@ async def test_a_kept_connection_that_died_is_told_from_a_lost_one() -> None:
 
 
 async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    async with serve(answer()) as server, open_transport(server) as transport:
         exchanges = [await begin(transport) for _ in range(3)]
         for exchange in exchanges:
             await exchange.read(5.0, None)
@@ -226,18 +228,18 @@ async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
         assert not exchange.reused
         await exchange.read(5.0, None)
         assert server.connections == 4
-        assert len(list(transport._idle)) == 1
+        assert idle(transport) == 1
 
 
 async def test_no_head_in_time_is_a_read_timeout() -> None:
-    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+    async with RawServer(Connection.gone) as server, open_transport(server) as transport:
         with pytest.raises(ReadTimeoutError) as caught:
             await fetch(transport, read=0.05)
         assert isinstance(caught.value, TimeoutError)
 
 
 async def test_no_further_byte_in_time_is_a_read_timeout() -> None:
-    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         assert await exchange.receive(5.0) == b"ab"
         with pytest.raises(ReadTimeoutError):
@@ -256,7 +258,7 @@ async def test_what_came_while_the_loop_was_busy_came_in_time() -> None:
         await until(lambda: exchange.bytes_received == 4)
         await connection.send(b"ef")
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         assert await exchange.receive(5.0) == b"abc"
         asked.set()
@@ -269,10 +271,10 @@ async def test_what_came_while_the_loop_was_busy_came_in_time() -> None:
 
 async def test_the_deadline_ends_head_and_body() -> None:
     loop = asyncio.get_running_loop()
-    async with RawServer(Connection.gone) as server, open_transport(server.url) as transport:
+    async with RawServer(Connection.gone) as server, open_transport(server) as transport:
         with pytest.raises(DeadlineExceededError):
             await fetch(transport, deadline=loop.time() + 0.05)
-    async with serve(answer(b"abc")[:-1]) as server, open_transport(server.url) as transport:
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
         exchange = await begin(transport, deadline=loop.time() + 0.2)
         with pytest.raises(DeadlineExceededError):
             await exchange.read(20.0, None)
@@ -291,7 +293,7 @@ async def test_a_slow_upload_does_not_count_as_a_slow_answer() -> None:
         await connection.send(answer())
 
     body = bytes(32 << 20)
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         call = asyncio.ensure_future(fetch(transport, body=body, read=0.3))
         loop = asyncio.get_running_loop()
         loop.call_later(0.2, released.set)
@@ -299,18 +301,18 @@ async def test_a_slow_upload_does_not_count_as_a_slow_answer() -> None:
 
 
 async def test_a_body_over_its_limit_is_refused() -> None:
-    async with serve(answer(b"abcd")) as server, open_transport(server.url) as transport:
+    async with serve(answer(b"abcd")) as server, open_transport(server) as transport:
         assert await fetch(transport, limit=4) == b"abcd"
         with pytest.raises(MessageTooLargeError):
             await fetch(transport, limit=3)
-    async with serve(CHUNKED) as server, open_transport(server.url) as transport:
+    async with serve(CHUNKED) as server, open_transport(server) as transport:
         with pytest.raises(MessageTooLargeError):
             await fetch(transport, limit=5)
 
 
 async def test_slots_are_given_in_order_and_waiting_has_its_own_timeout() -> None:
     loop = asyncio.get_running_loop()
-    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+    async with serve(answer()) as server, open_transport(server, 1) as transport:
         first = await begin(transport)
         order = []
 
@@ -328,7 +330,7 @@ async def test_slots_are_given_in_order_and_waiting_has_its_own_timeout() -> Non
 
 
 async def test_a_cancelled_wait_for_a_slot_loses_no_slot() -> None:
-    async with serve(answer()) as server, open_transport(server.url, 1) as transport:
+    async with serve(answer()) as server, open_transport(server, 1) as transport:
         first = await begin(transport)
         waiting = asyncio.ensure_future(fetch(transport))
         await asyncio.sleep(0)
@@ -381,10 +383,10 @@ async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
             await connection.send(answer())
 
     async with RawServer(handler, ssl=served) as server:
-        async with open_transport(server.url, tls=trusting) as transport:
+        async with open_transport(server, tls=trusting) as transport:
             assert await fetch(transport) == b"ok"
             assert await fetch(transport) == b"ok"
-        async with open_transport(server.url) as transport:
+        async with open_transport(server) as transport:
             with pytest.raises(ConnectError, match="certificate"):
                 await fetch(transport)
 
@@ -392,7 +394,7 @@ async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
 async def test_a_connector_of_the_users_is_shared_and_stays_open() -> None:
     async with serve(answer()) as server, aiohttp.TCPConnector(limit=1) as connector:
         for _ in range(2):
-            async with open_transport(server.url, connector=connector) as transport:
+            async with open_transport(server, connector=connector) as transport:
                 assert await fetch(transport) == b"ok"
             assert not connector.closed
         assert server.connections == 1
@@ -403,8 +405,8 @@ async def test_waiting_for_a_users_connector_is_a_pool_timeout() -> None:
     async with (
         serve(answer(b"abc")[:-1], answer()) as server,
         aiohttp.TCPConnector(limit=1) as connector,
-        open_transport(server.url, connector=connector) as first,
-        open_transport(server.url, connector=connector) as second,
+        open_transport(server, connector=connector) as first,
+        open_transport(server, connector=connector) as second,
     ):
         exchange = await begin(first)
         with pytest.raises(PoolTimeoutError):
@@ -443,13 +445,13 @@ async def test_an_answer_before_the_request_has_left_ends_its_connection() -> No
         await connection.send(answer(b"no", "413 Content Too Large"))
         await connection.gone()
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport, body=bytes(32 << 20))
         assert exchange.status_code == 413
         with contextlib.suppress(AiosmrtError):
             await exchange.read(5.0, None)
         await asyncio.sleep(0)
-        assert not list(transport._idle)
+        assert idle(transport) == 0
 
 
 @pytest.mark.parametrize(
@@ -469,13 +471,12 @@ async def test_bytes_that_came_while_idle_are_nobodys_answer(extra: bytes) -> No
             server.requests.append(await connection.request())
             await connection.send(answer(b"%d" % len(server.requests)))
             if len(server.requests) == 1:
-                await until(lambda: list(transport._idle))
+                await until(lambda: idle(transport))
                 await connection.send(extra)
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"1"
-        (link,) = transport._idle
-        await until(lambda: not link.is_clean)
+        await until(lambda: not server.open)
         assert await fetch(transport) == b"2"
         assert await fetch(transport) == b"3"
         assert server.connections == 2
@@ -484,7 +485,7 @@ async def test_bytes_that_came_while_idle_are_nobodys_answer(extra: bytes) -> No
 @pytest.mark.parametrize("extra", [b"HTTP/1.1 500 Failed\r\nX-Half: ", b"H", b"\r\n"])
 async def test_what_came_behind_an_answer_is_no_part_of_the_next(extra: bytes) -> None:
     async with serve(answer(b"1") + extra, answer(b"2")) as server:
-        async with open_transport(server.url) as transport:
+        async with open_transport(server) as transport:
             assert await fetch(transport) == b"1"
             exchange = await begin(transport)
             assert exchange.status_code == 200
@@ -492,12 +493,21 @@ async def test_what_came_behind_an_answer_is_no_part_of_the_next(extra: bytes) -
 
 
 async def test_a_kept_connection_that_died_since_it_was_taken_is_replaced_for_free() -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    acquired = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        await acquired.wait()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
         exchange = await transport.acquire(deadline=None, connect=5.0)
         assert exchange.reused
         # As when credentials are waited for, and the service closes meanwhile.
-        exchange._protocol.transport.close()
+        acquired.set()
+        await until(lambda: not server.open)
+        await turns()
         with pytest.raises(StaleConnectionError):
             await exchange.send(b"POST / HTTP/1.1\r\n\r\n", b"", read=5.0)
 
@@ -524,9 +534,8 @@ async def test_nothing_begins_behind_the_closing(own: bool) -> None:
         for transport, task in ((connecting, first), (waiting, second)):
             with pytest.raises(TransportError, match="The session"):
                 await task
-            assert transport._slots._free == 1
-            assert not transport._exchanges
-            assert not in_use(transport)
+            assert in_use(transport) == 0
+        await until(lambda: not server.open)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -542,8 +551,8 @@ async def test_closing_wakes_who_reads_a_body(own: bool) -> None:
             await asyncio.wait_for(reading, 10)
         with pytest.raises(TransportError, match="closed"):
             await exchange.receive(5.0)
-        assert transport._slots._free == 1
-        assert not connector._acquired
+        assert in_use(transport) == 0
+        await until(lambda: not server.open)
 
 
 async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
@@ -566,12 +575,19 @@ async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
             await asyncio.sleep(0.005)  # what makes it slow: in all, longer than `read`
         await connection.send(answer())
 
-    async with RawServer(handler, ssl=served, limit=65_536) as server:
-        async with open_transport(server.url, tls=trusting) as transport:
+    def small(address: tuple[Any, ...]) -> socket.socket:
+        """Else megabytes are in the system's buffers when the last byte is written."""
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        return made
+
+    async with (
+        RawServer(handler, ssl=served, limit=65_536) as server,
+        aiohttp.TCPConnector(socket_factory=small) as connector,
+    ):
+        async with open_transport(server, tls=trusting, connector=connector) as transport:
             exchange = await transport.acquire(deadline=None, connect=5.0)
-            raw = exchange._protocol.transport.get_extra_info("socket")
-            # Else megabytes are in the system's buffers when the last byte is written.
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
             head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             await exchange.send(head.encode(), body, read=1.0)
             assert await exchange.read(20.0, None) == b"ok"
@@ -589,7 +605,7 @@ async def test_a_connection_that_dies_late_is_not_replaced_for_free(
         await connection.request()
         await asyncio.sleep(0.1)
 
-    async with RawServer(handler) as server, open_transport(server.url) as transport:
+    async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
         with pytest.raises(ConnectionLostError) as caught:
             await fetch(transport)
@@ -603,7 +619,7 @@ async def test_what_was_received_is_not_behind_an_error() -> None:
     secret = b"HTTP/1.1 200 OK\r\nX-Secret hunter2\r\n\r\n"
     chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhunter2\r\n"
     for response in (secret, chunk):
-        async with serve(response) as server, open_transport(server.url) as transport:
+        async with serve(response) as server, open_transport(server) as transport:
             with pytest.raises((TransportError, StreamTruncatedError)) as caught:
                 await fetch(transport)
             assert "hunter2" not in "".join(traceback.format_exception(caught.value))
@@ -647,7 +663,7 @@ def test_every_name_of_aiohttps_has_its_test() -> None:
 async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
     async with (
         serve(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n") as server,
-        open_transport(server.url) as transport,
+        open_transport(server) as transport,
     ):
         exchange = await begin(transport)
         reading = asyncio.create_task(exchange.read(20.0, None))

@@ -4,48 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from typing import Any
 
 import aiohttp
 import pytest
-from support.raw_server import answer, serve
-from support.transports import begin, open_transport
-from support.waiting import until
+from support.raw_server import Connection, RawServer, answer, serve
+from support.transports import begin, idle, open_transport
+from support.waiting import turns, until
 
 from aiosmrt._transport import Transport, links
 from aiosmrt.errors import DeadlineExceededError, ReadTimeoutError
 
 
+class Timers:
+    """The timers that are made on a loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._made: dict[asyncio.TimerHandle, float] = {}
+        self._call_at = loop.call_at
+
+    def call_at(self, when: float, *arguments: Any, **keywords: Any) -> asyncio.TimerHandle:
+        timer = self._call_at(when, *arguments, **keywords)
+        self._made[timer] = when
+        return timer
+
+    def pending(self) -> set[asyncio.TimerHandle]:
+        now = self._loop.time()
+        return {timer for timer, when in self._made.items() if when > now and not timer.cancelled()}
+
+
+@pytest.fixture
+async def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
+    loop = asyncio.get_running_loop()
+    timers = Timers(loop)
+    monkeypatch.setattr(loop, "call_at", timers.call_at)
+    return timers
+
+
 async def test_the_connection_used_last_is_used_next() -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    async def handler(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(answer(b"%d" % connection.number))
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
         first, second = await begin(transport), await begin(transport)
-        await second.read(5.0, None)
-        protocol = first._protocol
-        await first.read(5.0, None)
+        assert await second.read(5.0, None) == b"1"
+        assert await first.read(5.0, None) == b"0"
         third = await begin(transport)
         assert third.reused
-        assert third._protocol is protocol
-        await third.read(5.0, None)
+        assert await third.read(5.0, None) == b"0"
         assert server.connections == 2
 
 
-async def test_what_is_idle_for_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_idle_for_too_long_is_closed(
+    monkeypatch: pytest.MonkeyPatch, timers: Timers
+) -> None:
     monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.05)
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    async with serve(answer()) as server, open_transport(server) as transport:
         exchanges = [await begin(transport) for _ in range(3)]
         for exchange in exchanges:
             await exchange.read(5.0, None)
-        kept = list(transport._idle)
-        assert len(kept) == 3
-        await until(lambda: not list(transport._idle))
-        assert not any(link.protocol.is_connected() for link in kept)
-        assert not transport._connector._acquired
-        assert transport._idle._timer is None
+        assert idle(transport) == 3
+        await until(lambda: not idle(transport))
+        await until(lambda: not server.open)
+        assert not timers.pending()
 
 
 async def test_what_has_been_idle_for_too_long_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    async with serve(answer()) as server, open_transport(server) as transport:
         await (await begin(transport)).read(5.0, None)
         # As when the loop was kept busy past the timer.
         monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.0)
@@ -55,71 +85,79 @@ async def test_what_has_been_idle_for_too_long_is_not_taken(
 
 
 async def test_an_idle_connection_is_not_used_past_the_deadline() -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+    async with serve(answer()) as server, open_transport(server) as transport:
         await (await begin(transport)).read(5.0, None)
         past = asyncio.get_running_loop().time()
         with pytest.raises(DeadlineExceededError):
             await transport.acquire(deadline=past, connect=5.0)
         assert len(server.requests) == 1
-        assert len(list(transport._idle)) == 1
+        assert idle(transport) == 1
 
 
-async def test_a_timer_serves_all_exchanges_of_its_connection() -> None:
-    async with serve(answer(), answer(), b"") as server, open_transport(server.url) as transport:
+async def test_a_timer_serves_all_exchanges_of_its_connection(timers: Timers) -> None:
+    async with serve(answer(), answer(), b"") as server, open_transport(server) as transport:
         await (await begin(transport)).read(70.0, None)
-        (link,) = transport._idle
-        timer = link._timer
+        pending = timers.pending()
+        assert len(pending) == 2  # the connection's own, and that of all that are idle
         await (await begin(transport)).read(70.0, None)
-        assert link._timer is timer
-        assert not timer.cancelled()
+        assert timers.pending() == pending
         # An earlier end than the timer's is kept all the same.
         with pytest.raises(ReadTimeoutError):
             await begin(transport, read=0.05)
-        assert link._timer is None
+        assert len(timers.pending()) == 1
 
 
-async def test_a_timer_that_nobody_waits_for_ends_by_itself() -> None:
-    async with serve(answer()) as server, open_transport(server.url) as transport:
+async def test_a_timer_that_nobody_waits_for_ends_by_itself(timers: Timers) -> None:
+    async with serve(answer()) as server, open_transport(server) as transport:
         await (await begin(transport, read=0.5)).read(0.5, None)
-        (link,) = transport._idle
-        await until(lambda: link._timer is None)
-        assert link.is_clean
+        await until(lambda: len(timers.pending()) == 1)
+        exchange = await begin(transport)
+        assert exchange.reused
+        await exchange.read(5.0, None)
 
 
-async def test_who_forgets_to_close_is_told_and_the_connections_are_closed() -> None:
+async def test_who_forgets_to_close_is_told_and_the_connections_are_closed(timers: Timers) -> None:
     async with serve(answer()) as server:
         transport = Transport(server.url, max_connections=1)
         await (await begin(transport)).read(70.0, None)
-        (link,) = transport._idle
         with pytest.warns(ResourceWarning, match="Session was not closed"):  # noqa: PT031
             del transport
             gc.collect()
-        await until(lambda: not link.protocol.is_connected())
-        assert link._timer is None
+        await until(lambda: not server.open)
+        assert len(timers.pending()) == 1  # that of the idle ones, which holds none of them
 
 
-async def test_a_connector_of_the_users_gets_each_connection_back() -> None:
+async def test_a_connector_of_the_users_gets_each_connection_back(timers: Timers) -> None:
     async with aiohttp.TCPConnector(limit=1) as connector, serve(answer()) as server:
-        async with open_transport(server.url, connector=connector) as transport:
+        async with open_transport(server, connector=connector) as transport:
             for reused in (False, True):
+                before = timers.pending()
                 exchange = await begin(transport)
                 assert exchange.reused is reused
-                timer = exchange._link._timer
+                (timer,) = timers.pending() - before
                 await exchange.read(5.0, None)
                 assert timer.cancelled()
-                assert not list(transport._idle)
-                assert not connector._acquired
+                assert idle(transport) == 0
+            async with aiohttp.ClientSession(connector=connector, connector_owner=False) as client:
+                async with client.post(server.url, data=b"x") as response:
+                    assert await response.read() == b"ok"
+        assert server.connections == 1
 
 
 def test_a_session_is_closed_after_its_loop() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+
     async def use() -> Transport:
-        async with serve(answer()) as server:
+        async with RawServer(handler) as server:
             transport = Transport(server.url, max_connections=1)
             await (await begin(transport)).read(5.0, None)
-            (link,) = transport._idle
-            link.protocol.transport.abort()
+            await until(lambda: not server.open)
+            await turns()
             return transport
 
     transport = asyncio.run(use())
+    assert idle(transport) == 1
     asyncio.run(transport.aclose())
-    assert not list(transport._idle)
+    assert idle(transport) == 0

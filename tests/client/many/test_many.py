@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cancelling import MOST_SUSPENSIONS, cancel_at
-from support.raw_server import in_use
+from support.transports import in_use
 from support.waiting import until
 
 import aiosmrt
@@ -66,8 +66,7 @@ async def session(model: Model) -> AsyncIterator[aiosmrt.Session]:
         local.add_model("other", model.echo)
         local.add_model("stream", model.parts)
         yield session
-        assert session._transport._slots._free == 100
-        assert not in_use(session._transport)
+        assert in_use(session) == 0
 
 
 async def collect(items: Any) -> list[Any]:
@@ -450,7 +449,7 @@ async def test_cancelled_at_every_await(session, options):
 
         task = asyncio.ensure_future(run(cancel_at(coroutine, number)))
         await asyncio.wait([task])
-        await until(lambda: session._transport._slots._free == 100)
+        await until(lambda: not in_use(session))
         if not task.cancelled() and not task.result():
             break
         reached += 1
