@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
+from support.streams import exception, part
 
 import aiosmrt
 from aiosmrt import AiosmrtError, RetryPolicy, Session, Timeouts, errors
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 REQUEST_ID = "5af4e30d-c263"
 NAMED = {"x-amzn-RequestId": REQUEST_ID}
 BODY = b"the body is nobody's business"
+SO = {"Message": "It is so"}
 NOWHERE = "http://127.0.0.1:1"
 TWICE = RetryPolicy(max_attempts=2, model_not_ready_timeout=0)
 open_twice = partial(open_session, retries=TWICE)
@@ -72,7 +74,7 @@ def refused(code: str | None, status: int, **members: Any) -> Callable[[], Await
 
     async def provoke() -> None:
         headers = NAMED if code is None else {**NAMED, "x-amzn-errortype": code}
-        body = json.dumps({"Message": "It is so", **members}).encode()
+        body = json.dumps(SO | members).encode()
         async with serve(answer(body, f"{status} Error", headers)) as server:
             await invoke(server.url)
 
@@ -101,16 +103,11 @@ def broken(call: Callable[..., Awaitable[None]], sent: bytes = b"", **how: Any) 
 
 
 HEAD = f"HTTP/1.1 200 OK\r\nx-amzn-RequestId: {REQUEST_ID}\r\nContent-Length: 99\r\n\r\n".encode()
-PART = encode_message({":message-type": "event", ":event-type": "PayloadPart"}, b"one")
+PART = part(b"one")
 DAMAGED = PART[:-6] + bytes([PART[-6] ^ 1]) + PART[-5:]
 LENGTHS = (2**31).to_bytes(4, "big") + bytes(4)
 ENDLESS = LENGTHS + zlib.crc32(LENGTHS).to_bytes(4, "big")
 ODD = encode_message({":message-type": "odd"}, b"")
-
-
-def exception(kind: str, **members: str) -> bytes:
-    headers = {":message-type": "exception", ":exception-type": kind}
-    return encode_message(headers, json.dumps({"Message": "It is so", **members}).encode())
 
 
 async def call_without_region() -> None:
@@ -321,11 +318,11 @@ CASES = {
     ),
     "ModelStreamError": Case(
         aiosmrt.ModelStreamError,
-        streamed(exception("ModelStreamError", ErrorCode="ModelInvocationTimeExceeded")),
+        streamed(exception("ModelStreamError", SO | {"ErrorCode": "ModelInvocationTimeExceeded"})),
         "It is so", "error code ModelInvocationTimeExceeded). Parts", 1, head=True,
     ),
     "InternalStreamFailure": Case(
-        aiosmrt.InternalStreamFailure, streamed(exception("InternalStreamFailure")),
+        aiosmrt.InternalStreamFailure, streamed(exception("InternalStreamFailure", SO)),
         "It is so", "call again if the model may run once more", 1, head=True,
     ),
     "a failed async inference": Case(

@@ -12,7 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.fake_s3 import KEYS, cut_off, document, never, refusal, repeat
+from support.fake_s3 import cut_off, document, never, refusal, repeat
+from support.sessions import TEMPORARY
 from support.waiting import until
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
@@ -561,7 +562,7 @@ async def test_200_mb_are_saved_within_64_mib_of_memory(s3, tmp_path):
 
     s3.hook = serve
     s3.put("s3://bucket/small", "small")
-    keys = (KEYS.access_key_id, KEYS.secret_access_key, KEYS.session_token)
+    keys = (TEMPORARY.access_key_id, TEMPORARY.secret_access_key, TEMPORARY.session_token)
     path = tmp_path / "large"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SAVE.format(keys=keys), s3.url, str(path), stdout=-1

@@ -15,25 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.raw_server import Connection, RawServer
 from support.sessions import open_once
+from support.streams import HEAD, chunk, exception, part
 from support.transports import at_rest
 
 import aiosmrt
 from aiosmrt import Timeouts
-from aiosmrt.eventstream import encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def chunked(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-PART = encode_message({":message-type": "event", ":event-type": "PayloadPart"}, b"token")
-FAULT = encode_message(
-    {":message-type": "exception", ":exception-type": "ModelStreamError"}, b'{"Message": "m"}'
-)
-HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-amzn-RequestId: r\r\n\r\n"
+PART = part(b"token")
+FAULT = exception("ModelStreamError", {"Message": "m"})
 
 
 def whole(status: str, body: bytes, **fields: str) -> bytes:
@@ -53,8 +46,8 @@ SEEDS = [
     whole("301 Moved", b"", Location="http://127.0.0.1:1/"),
     b"HTTP/1.1 204 No Content\r\n\r\n",
     b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
-    HEAD + chunked(PART) + chunked(PART + PART[:20]) + chunked(PART[20:]) + b"0\r\n\r\n",
-    HEAD + chunked(PART + FAULT) + b"0\r\n\r\n",
+    HEAD + chunk(PART) + chunk(PART + PART[:20]) + chunk(PART[20:]) + b"0\r\n\r\n",
+    HEAD + chunk(PART + FAULT) + b"0\r\n\r\n",
 ]
 
 edits = st.lists(

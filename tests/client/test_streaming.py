@@ -15,6 +15,7 @@ import pytest
 import zlib_ng.zlib_ng
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory import traced
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import open_session
 from support.streams import END, HEAD, chunk, exception, part, streaming
@@ -412,16 +413,13 @@ async def test_a_stream_nobody_reads_holds_bounded_memory() -> None:
     async with RawServer(handler) as server:
         async with open_session(server.url) as session:
             async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
-                tracemalloc.start()
-                try:
+                with traced():
                     await anext(stream)
                     before = -1
                     while before != sent:  # until the kernel's buffers are full on both sides
                         before = sent
                         await asyncio.sleep(0.05)
                     held, _ = tracemalloc.get_traced_memory()
-                finally:
-                    tracemalloc.stop()
                 assert held < 1_500_000  # by both ends
                 assert sent < 4000 * 65_536
 

@@ -14,7 +14,7 @@ from support.bad_parameters import ASYNC, INVOKE, STREAM, VALID, each_bad
 from support.botocore_requests import OTHERS, BotocoreRequests
 from support.raw_server import answer, serve
 from support.service_model import parameters
-from support.sessions import TEMPORARY, open_session
+from support.sessions import KEYS, TEMPORARY, open_session
 from support.sigv4_oracle import botocore_signed
 
 import aiosmrt
@@ -106,10 +106,9 @@ def test_what_is_sent_is_botocores_and_signed(botocores, operation, data):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_without_a_session_token_none_is_sent(operation):
-    fixed = aiosmrt.Credentials("AKIDEXAMPLE", "secret")
-    url, request = sent(operation, VALID[operation], fixed)
+    url, request = sent(operation, VALID[operation], KEYS)
     assert "x-amz-security-token" not in request.headers
-    check_signature(url, request, fixed)
+    check_signature(url, request, KEYS)
 
 
 def test_without_parameters_nothing_is_made_up():

@@ -20,7 +20,8 @@ from fuzz.fuzz_eventstream import check, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.eventstream_strategies import MESSAGES, cut, flipped, spliced
-from support.eventstream_vectors import INVALID, VALID, Invalid, Valid, sealed
+from support.eventstream_vectors import INVALID, VALID, Invalid, Valid, decode, sealed
+from support.memory import traced
 
 import aiosmrt.eventstream._decoder as decoder_module
 from aiosmrt.errors import (
@@ -38,20 +39,6 @@ PART_WIRE = encode_message(PART.headers, PART.payload)
 
 def wire_of(messages) -> bytes:
     return b"".join(encode_message(message.headers, message.payload) for message in messages)
-
-
-def decode(chunks) -> tuple[list[Message], EventStreamError | None]:
-    """The messages of a stream, and the error that it ends with; iterates after each chunk."""
-    decoder = EventStreamDecoder()
-    messages: list[Message] = []
-    try:
-        for chunk in chunks:
-            decoder.receive_data(chunk)
-            messages.extend(decoder)
-        decoder.receive_eof()
-    except EventStreamError as error:
-        return messages, error
-    return messages, None
 
 
 def bytewise(data: bytes) -> list[bytes]:
@@ -253,13 +240,10 @@ def test_data_after_a_fault_takes_no_memory():
     decoder.receive_data(bytes(12))
     with pytest.raises(EventStreamError):
         list(decoder)
-    tracemalloc.start()
-    try:
+    with traced():
         for _ in range(100):
             decoder.receive_data(bytes(65_536))
         assert tracemalloc.get_traced_memory()[0] < 65_536
-    finally:
-        tracemalloc.stop()
 
 
 def test_an_iterator_under_way_meets_the_fault_that_another_found():
@@ -373,14 +357,11 @@ def test_chunks_stay_in_order_however_few_messages_are_taken():
 def test_a_chunk_of_bytes_is_read_where_it_lies():
     chunk = PART_WIRE * 1_000
     decoder = EventStreamDecoder()
-    tracemalloc.start()
-    try:
+    with traced():
         decoder.receive_data(chunk)
         for message in decoder:
             assert message == PART
         assert tracemalloc.get_traced_memory()[1] < len(chunk) // 2
-    finally:
-        tracemalloc.stop()
 
 
 def test_data_may_come_between_two_messages():
@@ -542,16 +523,13 @@ def test_chunks_queue_behind_the_one_that_completes_a_message(length):
 @pytest.mark.parametrize("length", [400, 4_000])
 def test_blocks_that_never_repeat_do_not_fill_memory(length):
     decoders = [EventStreamDecoder() for _ in range(10)]
-    tracemalloc.start()
-    try:
+    with traced():
         for number in range(4_000):
             decoder = decoders[number % 10]
             decoder.receive_data(encode_message({"number": number, "x": bytes(length)}, b""))
             assert len(list(decoder)) == 1
         # All that every decoder of a process remembers.
         assert tracemalloc.get_traced_memory()[0] < 600_000
-    finally:
-        tracemalloc.stop()
 
 
 # -- random messages, random cuts, random damage
@@ -637,8 +615,7 @@ def taken(decoder, receive, chunks) -> int:
                 yield
             yield
 
-    tracemalloc.start()
-    try:
+    with traced():
         held = tracemalloc.get_traced_memory()[0]
         for _ in steps():
             peak = tracemalloc.get_traced_memory()[1]
@@ -646,8 +623,6 @@ def taken(decoder, receive, chunks) -> int:
             kept += [decoder._data, getattr(decoder, "_waiting", None)]
             held = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
-    finally:
-        tracemalloc.stop()
     return total
 
 

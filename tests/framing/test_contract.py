@@ -13,6 +13,7 @@ from fuzz.fuzz_framing import check, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.framing_corpus import bytewise, drained, outcome
+from support.memory import traced
 
 import aiosmrt.framing
 from aiosmrt.errors import AiosmrtError, EventStreamError, StreamTruncatedError
@@ -194,13 +195,10 @@ def test_data_after_a_fault_is_dropped(make):
     decoder = fed(make, BAD[make][0])
     with pytest.raises(EventStreamError):
         list(decoder)
-    tracemalloc.start()
-    try:
+    with traced():
         for _ in range(100):
             decoder.receive_data(bytes(65_536))
         assert tracemalloc.get_traced_memory()[0] < 65_536
-    finally:
-        tracemalloc.stop()
 
 
 @DECODERS

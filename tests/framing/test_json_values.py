@@ -20,6 +20,7 @@ from support.framing_corpus import (
     splits,
     taken,
 )
+from support.memory import traced
 
 import aiosmrt.framing._json_values as module
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
@@ -228,11 +229,8 @@ def test_many_values_in_one_part_are_not_copied_for_each():
 def test_the_depths_of_brackets_take_no_object_each():
     decoder = JSONValuesDecoder()
     length = 1 << 20
-    tracemalloc.start()
-    try:
+    with traced():
         decoder.receive_data(b"[" * length)
         assert list(decoder) == []
         peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert peak < 32 * length

@@ -10,6 +10,7 @@ from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 from support.framing_corpus import SSE, SSE_DONE, bytewise, check_case, cut, outcome, taken
+from support.memory import traced
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
 from aiosmrt.framing import ServerSentEvent, SSEDecoder
@@ -171,8 +172,7 @@ def test_an_event_of_many_lines_is_whole(lines, end):
 @pytest.mark.parametrize("line", [b"a\n", b"data\n", b"data: 1\n"])
 def test_short_lines_take_little_more_memory_than_they_have(line):
     decoder = SSEDecoder(1 << 20)
-    tracemalloc.start()
-    try:
+    with traced():
         for _ in range(100):
             decoder.receive_data(line * 1000)
             assert list(decoder) == []
@@ -180,7 +180,5 @@ def test_short_lines_take_little_more_memory_than_they_have(line):
         decoder.receive_data(b"\n")
         list(decoder)
         peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert kept < 200_000 + 2 * 100_000 * len(line)
     assert peak < 400_000 + 5 * 100_000 * len(line)

@@ -12,18 +12,21 @@ prints it. The second is led by coverage, needs atheris, and hands what follows 
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.eventstream_vectors import INVALID, VALID, sealed
+from support.eventstream_vectors import INVALID, VALID, decode, sealed
+from support.fuzzing import check_each, main
 
-from aiosmrt.errors import EventStreamError
 from aiosmrt.eventstream import EventStreamDecoder, Message, encode_message
 from aiosmrt.eventstream import _headers as headers_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WIRES = [vector.wire for vector in (*VALID, *INVALID)]
 BLOCKS = [wire[12:-4] for wire in WIRES if len(wire) > 16]
@@ -31,16 +34,8 @@ BLOCKS = [wire[12:-4] for wire in WIRES if len(wire) > 16]
 
 def outcome(chunks) -> tuple[list[Message], str | None]:
     """What a decoder makes of a stream: its messages, and the text of its error."""
-    decoder = EventStreamDecoder()
-    messages: list[Message] = []
-    try:
-        for chunk in chunks:
-            decoder.receive_data(chunk)
-            messages.extend(decoder)
-        decoder.receive_eof()
-    except EventStreamError as error:
-        return messages, f"{type(error).__name__}: {error.message}"
-    return messages, None
+    messages, error = decode(chunks)
+    return messages, error and f"{type(error).__name__}: {error.message}"
 
 
 def check_stream(data: bytes) -> None:
@@ -81,42 +76,24 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(damaged)
 
 
-def run(runs: int, seed: int) -> None:
+def streams(runs: int, seed: int) -> Iterator[bytes]:
     rng = random.Random(seed)
     for _ in range(runs):
         seeds = rng.choices(rng.choice([WIRES, BLOCKS]), k=rng.randrange(1, 4))
-        data = mutated(rng, b"".join(seeds))
-        try:
-            check(data)
-        except BaseException:
-            sys.stderr.write(f"seed {seed}: {data!r}\n")
-            raise
+        yield mutated(rng, b"".join(seeds))
 
 
-def run_atheris(arguments: list[str]) -> None:
+def run(runs: int, seed: int) -> None:
+    check_each(streams(runs, seed), check, seed)
+
+
+def instrument() -> None:
     import atheris
 
     for function in ("decode_headers", "_decode_name", "_decode_value"):
         atheris.instrument_func(getattr(headers_module, function))
     atheris.instrument_func(EventStreamDecoder.__iter__)
-    atheris.Setup([sys.argv[0], *arguments], check)
-    atheris.Fuzz()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzzes the event-stream codec.")
-    parser.add_argument("--runs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument("--atheris", action="store_true", help="the rest goes to atheris")
-    options, rest = parser.parse_known_args()
-    if options.atheris:
-        run_atheris(rest)
-    else:
-        if rest:
-            parser.error(f"unknown: {' '.join(rest)}")
-        run(options.runs, options.seed)
-        sys.stdout.write(f"{options.runs} runs with seed {options.seed}: the invariant held\n")
 
 
 if __name__ == "__main__":
-    main()
+    main("Fuzzes the event-stream codec.", run=run, check=check, instrument=instrument)

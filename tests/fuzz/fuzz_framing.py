@@ -13,7 +13,6 @@ atheris, and hands what follows to it.
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from itertools import product
@@ -33,6 +32,7 @@ from support.framing_corpus import (
     bytewise,
     outcome,
 )
+from support.fuzzing import check_each, main
 
 from aiosmrt.framing import (
     JSONLinesDecoder,
@@ -118,36 +118,14 @@ def payloads(runs: int, seed: int) -> Iterator[bytes]:
 
 
 def run(runs: int, seed: int) -> None:
-    for data in payloads(runs, seed):
-        try:
-            check(data)
-        except BaseException:
-            sys.stderr.write(f"seed {seed}: {data!r}\n")
-            raise
+    check_each(payloads(runs, seed), check, seed)
 
 
-def run_atheris(arguments: list[str]) -> None:
+def instrument() -> None:
     import atheris
 
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], check)
-    atheris.Fuzz()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Fuzzes the decoders of payload framing.")
-    parser.add_argument("--runs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument("--atheris", action="store_true", help="the rest goes to atheris")
-    options, rest = parser.parse_known_args()
-    if options.atheris:
-        run_atheris(rest)
-    else:
-        if rest:
-            parser.error(f"unknown: {' '.join(rest)}")
-        run(options.runs, options.seed)
-        sys.stdout.write(f"{options.runs} runs with seed {options.seed}: the invariant held\n")
 
 
 if __name__ == "__main__":
-    main()
+    main("Fuzzes the decoders of payload framing.", run=run, check=check, instrument=instrument)

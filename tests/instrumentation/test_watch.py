@@ -14,6 +14,7 @@ import warnings
 import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
+from support.streams import part
 from support.transports import at_rest, in_use
 from support.waiting import until
 
@@ -66,10 +67,6 @@ class Recorder(CallHooks):
 @pytest.fixture
 def hooks():
     return type("Hooks", (Recorder,), {"made": []})
-
-
-def part(payload):
-    return encode_message({":message-type": "event", ":event-type": "PayloadPart"}, payload)
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,8 @@ from support.local_clients import Stubborn, echo, send, send_signed
 
 from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint
+from aiosmrt.local._hosting import Hosting
+from aiosmrt.local._s3.requests import ObjectStoreApi
 
 PATH = "/endpoints/echo/invocations"
 
@@ -164,10 +166,10 @@ async def test_what_goes_wrong_inside_has_the_services_form(monkeypatch, caplog)
     async with LocalEndpoint() as local:
         local.add_model("echo", echo)
 
-        def defect(call):
+        def defect(*_):
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(local._hosting, "resolve", defect)
+        monkeypatch.setattr(Hosting, "resolve", defect)
         status, headers, body = await send_signed(local, PATH, b"x")
     assert (status, headers["x-amzn-errortype"]) == (500, "InternalFailure")
     assert b"a defect" not in body
@@ -180,7 +182,7 @@ async def test_what_goes_wrong_inside_the_store_has_s3s_form(monkeypatch, caplog
         async def defect(*_):
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(local._server._objects, "answer", defect)
+        monkeypatch.setattr(ObjectStoreApi, "answer", defect)
         status, _, body = await send_signed(local, "/b/k", method="GET", service="s3")
     assert (status, b"<Code>InternalError</Code>" in body) == (500, True)
     assert b"a defect" not in body

@@ -12,6 +12,7 @@ from support.local_stream import STREAM
 
 from aiosmrt import ConfigurationError
 from aiosmrt.local import LocalEndpoint
+from aiosmrt.local._server import LocalServer
 
 
 async def model(request):
@@ -60,17 +61,14 @@ def test_what_keeps_it_from_starting_is_raised():
 def test_what_goes_wrong_at_the_end_is_raised(monkeypatch):
     local = LocalEndpoint()
 
-    async def fail():
-        raise RuntimeError("a defect")
-
     with pytest.raises(RuntimeError, match="a defect"), local:
-        close = local._server.aclose
+        close = LocalServer.aclose
 
-        async def closing():
-            await close()
+        async def closing(server):
+            await close(server)
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(local._server, "aclose", closing)
+        monkeypatch.setattr(LocalServer, "aclose", closing)
 
 
 def test_a_client_that_does_not_read_does_not_outlive_it():

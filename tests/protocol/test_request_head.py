@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from hashlib import sha256
 
 import pytest
+from support.sessions import KEYS
 
 from aiosmrt._aws.credentials import Credentials
 from aiosmrt._aws.signer import SigV4Signer
@@ -15,7 +16,6 @@ from aiosmrt._protocol.serialize import RequestHead
 from aiosmrt.local._verification import ReceivedRequest, verify
 
 HOST = "runtime.sagemaker.us-east-1.amazonaws.com"
-KEYS = Credentials("AKIDEXAMPLE", "secret")
 TEMPORARY = Credentials("ASIAEXAMPLE", "secret", "token%s+/=")
 BODY = b"\xff%s"
 BODY_HASH = sha256(BODY).hexdigest()

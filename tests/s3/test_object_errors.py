@@ -6,7 +6,8 @@ import asyncio
 import socket
 
 import pytest
-from support.fake_s3 import KEYS, store_of
+from support.fake_s3 import store_of
+from support.sessions import TEMPORARY
 
 from aiosmrt import Session, Timeouts
 from aiosmrt._s3.object_errors import (
@@ -35,7 +36,7 @@ async def failure_at(url: str, **timeouts: float) -> Exception:
     session = Session(
         region="us-east-1",
         s3_endpoint_url=url,
-        credentials=KEYS,
+        credentials=TEMPORARY,
         timeouts=Timeouts(**timeouts),
     )
     async with store_of(session) as store:

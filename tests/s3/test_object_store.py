@@ -16,7 +16,8 @@ import boto3
 import pytest
 import trustme
 from botocore.config import Config as BotoConfig
-from support.fake_s3 import KEYS, FakeS3, begin, cut_off, document, never, refusal, store_of
+from support.fake_s3 import FakeS3, begin, cut_off, document, never, refusal, store_of
+from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
@@ -195,7 +196,7 @@ async def test_the_host_is_botocores(region, use_fips, use_dualstack, bucket):
     client.close()
     session = Session(
         region=region,
-        credentials=KEYS,
+        credentials=TEMPORARY,
         use_fips=bool(use_fips),
         use_dualstack=bool(use_dualstack),
     )
@@ -232,7 +233,7 @@ async def test_the_environment_has_no_say(s3, monkeypatch):
     s3.put("s3://b/k", "found")
     async with s3.store() as store:
         assert await read(store, "s3://b/k") == b"found"
-    assert s3.seen == [("GetObject", "b", "k", "us-east-1", KEYS.session_token)]
+    assert s3.seen == [("GetObject", "b", "k", "us-east-1", TEMPORARY.session_token)]
 
 
 class Counting:
@@ -508,7 +509,7 @@ async def test_what_s3_quotes_of_a_request_goes_no_further(s3, store):
         await read(store, "s3://b/k")
     assert caught.value.code == "SignatureDoesNotMatch"
     printed = "".join(traceback.format_exception(caught.value))
-    assert KEYS.session_token not in f"{printed} {caught.value!r} {vars(caught.value)}"
+    assert TEMPORARY.session_token not in f"{printed} {caught.value!r} {vars(caught.value)}"
 
 
 async def test_a_proxys_page_is_no_message(s3, store):
@@ -522,7 +523,9 @@ async def test_a_proxys_page_is_no_message(s3, store):
 
 
 async def test_nobody_at_the_address_is_a_connect_error():
-    session = Session(region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=KEYS)
+    session = Session(
+        region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=TEMPORARY
+    )
     async with store_of(session) as store:
         with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9 .*Connection refused") as caught:
             await read(store, "s3://b/k")
@@ -903,7 +906,7 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
                 raise CredentialsError("That was all")
             return await super().get_credentials()
 
-    async with s3.store(credentials=Ending(KEYS.session_token)) as store:
+    async with s3.store(credentials=Ending(TEMPORARY.session_token)) as store:
         with pytest.raises(CredentialsError, match="That was all"):
             await store.put(at("s3://b/k"), large, content_type=None)
     assert not s3.objects

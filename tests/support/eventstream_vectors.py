@@ -19,7 +19,15 @@ from aiosmrt.errors import (
     InvalidMessageError,
     MessageTooLargeError,
 )
-from aiosmrt.eventstream import Byte, HeaderValue, Int32, Int64, Short
+from aiosmrt.eventstream import (
+    Byte,
+    EventStreamDecoder,
+    HeaderValue,
+    Int32,
+    Int64,
+    Message,
+    Short,
+)
 
 
 class Valid(NamedTuple):
@@ -740,3 +748,17 @@ INVALID = [
         "ends within a header's name",
     ),
 ]
+
+
+def decode(chunks) -> tuple[list[Message], EventStreamError | None]:
+    """The messages of a stream, and the error that it ends with; iterates after each chunk."""
+    decoder = EventStreamDecoder()
+    messages: list[Message] = []
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            messages.extend(decoder)
+        decoder.receive_eof()
+    except EventStreamError as error:
+        return messages, error
+    return messages, None

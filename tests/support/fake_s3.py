@@ -19,8 +19,9 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from aiohttp import web
+from support.sessions import TEMPORARY
 
-from aiosmrt import Credentials, Session
+from aiosmrt import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from aiosmrt._s3.object_store import ObjectStore
     from aiosmrt._s3.result_poller import ResultPoller
 
-KEYS = Credentials("AKIDEXAMPLE", "made-up-secret", "made-up-token")
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 PAGE = 1000
 
@@ -69,7 +69,7 @@ class FakeS3:
         self.buckets: set[str] | None = None  # None for any
         self.region = "us-east-1"
         self.names_region = False  # in the answer's body rather than in a header
-        self.token = KEYS.session_token
+        self.token = TEMPORARY.session_token
         # Asked first; what it returns is the answer.
         self.hook: Callable[[Seen, web.Request], Awaitable[web.StreamResponse | None]] | None = None
         self.url = ""
@@ -88,7 +88,7 @@ class FakeS3:
         await self._runner.cleanup()
 
     def session(self, **keywords: object) -> Session:
-        given = {"region": "us-east-1", "s3_endpoint_url": self.url, "credentials": KEYS}
+        given = {"region": "us-east-1", "s3_endpoint_url": self.url, "credentials": TEMPORARY}
         return Session(**(given | keywords))
 
     @asynccontextmanager
