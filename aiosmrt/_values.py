@@ -1,4 +1,4 @@
-"""What is taken for bytes and for a number, and what a repr shows of a payload."""
+"""Which values are bytes, integers and numbers, and what a repr shows of a payload."""
 
 import sys
 from typing import TypeGuard

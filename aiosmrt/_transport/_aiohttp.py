@@ -1,4 +1,4 @@
-"""The names of aiohttp that stand in no documentation of aiohttp's, and are used here.
+"""The names of aiohttp that this package uses and that aiohttp does not document.
 
 Each was seen in aiohttp 3.12.7, 3.13.5 and 3.14.5. ``nox -s aiohttp-versions`` runs the
 transport's tests on every minor that pyproject.toml admits. Another aiohttp may be installed
