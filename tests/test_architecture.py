@@ -83,7 +83,7 @@ def unit_of_file(file: str) -> str:
 
 
 def unit_of_import(name: str) -> str | None:
-    """The unit of ours that an imported name belongs to: ``auth`` of ``aiosmrt._aws.sigv4``."""
+    """The unit of ours that an imported name belongs to: ``_aws`` of ``aiosmrt._aws.sigv4``."""
     root, *rest = name.split(".")
     if root != "aiosmrt" or rest == ["__version__"]:  # a fact for all, set before any import
         return None
