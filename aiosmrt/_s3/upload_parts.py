@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -68,12 +67,7 @@ class UploadParts:
         self.part_length = max(_PART_LENGTH, -(-self.total_length // _MAX_PARTS))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
