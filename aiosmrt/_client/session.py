@@ -29,7 +29,6 @@ from aiosmrt._transport import Transport, choose_tls, environment_proxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
     from ssl import SSLContext
-    from types import TracebackType
 
     import aiohttp
     from typing_extensions import Self
@@ -176,12 +175,7 @@ class Session:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

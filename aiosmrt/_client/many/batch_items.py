@@ -16,8 +16,6 @@ from aiosmrt._protocol.models import (
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from aiosmrt._client.many.workers import Call, ManyOptions
@@ -110,12 +108,7 @@ class BatchItems(Generic[OutputT]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
