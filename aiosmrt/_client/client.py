@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._client.call import Call
-from aiosmrt._protocol.deserialize import parse_stream_head
 from aiosmrt._protocol.models import Timeouts
 from aiosmrt._protocol.operations import SYNC_BODY_LENGTH
 from aiosmrt._protocol.serialize import SerializedRequest, name_call, no_json
@@ -105,6 +104,7 @@ class Client:
     ) -> ResponseStream:
         """Makes a streaming call up to the response's head; ``large`` replaces the body."""
         # Not at the module's head: a call without a stream needs no codec.
+        from aiosmrt._client.part_reader import PartReader
         from aiosmrt._client.streaming import ResponseStream
 
         started = time.perf_counter()
@@ -117,16 +117,16 @@ class Client:
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
             exchange.without_deadline()
-            return ResponseStream(
+            reader = PartReader(
                 exchange,
-                parse_stream_head(metadata),
+                metadata,
+                request.head.endpoint_name,
                 idle=limits.idle,
-                endpoint_name=request.head.endpoint_name,
                 started=started,
-                max_length=self._max_body_length,
                 require_terminal=require_terminal,
                 watch=watch,
             )
+            return ResponseStream(reader, metadata, max_length=self._max_body_length, watch=watch)
 
         watch = None if self._watcher is None else self._watcher.begin(request)
         call = Call(

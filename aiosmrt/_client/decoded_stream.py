@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
     from aiosmrt.framing._decoder import Decoder
 
-__all__ = ["BytesDecoder", "DecodedStream", "PayloadSource"]
+__all__ = ["TURN_LENGTH", "BytesDecoder", "DecodedStream", "PayloadSource"]
 
 # Some milliseconds of short lines. A part may hold a million: the rest waits while the
 # loop's other tasks have their turn.
-_TURN_LENGTH = 32_768
+TURN_LENGTH = 32_768
 _NOTHING = memoryview(b"")
 
 _T = TypeVar("_T")
 
 
 class PayloadSource(Protocol):
-    """The stream whose payload is decoded."""
+    """Where the bytes come from that are decoded."""
 
     async def receive_payload(self) -> bytes | None:
         """Returns the bytes that have arrived; None at the end."""
         ...
 
-    def fail(self, error: BaseException) -> None:
-        """Breaks the stream off with an error."""
+    def break_off(self, error: BaseException) -> None:
+        """Ends the stream with an error."""
 
-    def tell_end(self, error: BaseException | None) -> None:
-        """Reports that the payload was decoded to its end."""
+    def report_end(self) -> None:
+        """Notes that the payload was decoded to its end."""
 
 
 class BytesDecoder:
@@ -62,7 +62,7 @@ class DecodedStream(Generic[_T]):
     It holds nothing: the connection is its stream's, which ``async with`` closes.
 
     Args:
-        stream: Gives the payload.
+        source: Gives the payload.
         decoder: Makes units of it.
         turn_length: The most bytes that are decoded in one turn of the loop.
     """
@@ -70,9 +70,9 @@ class DecodedStream(Generic[_T]):
     __module__ = "aiosmrt"
 
     def __init__(
-        self, stream: PayloadSource, decoder: Decoder[_T], *, turn_length: int = _TURN_LENGTH
+        self, source: PayloadSource, decoder: Decoder[_T], *, turn_length: int = TURN_LENGTH
     ) -> None:
-        self._stream = stream
+        self._source = source
         self._decoder = decoder
         self._items = iter(decoder)
         self._turn_length = turn_length
@@ -95,7 +95,7 @@ class DecodedStream(Generic[_T]):
                 for item in self._items:
                     return item
                 if self._at_end:
-                    self._stream.tell_end(None)
+                    self._source.report_end()
                     raise StopAsyncIteration
                 data = await self._receive()
                 if data is None:
@@ -107,7 +107,7 @@ class DecodedStream(Generic[_T]):
         except AiosmrtError as error:
             # Asked again, it raises again: at the stream's end that would else pass for the end.
             self._items = iter(self._decoder)
-            self._stream.fail(error)
+            self._source.break_off(error)
             raise
 
     async def _receive(self) -> bytes | None:
@@ -116,10 +116,10 @@ class DecodedStream(Generic[_T]):
             try:
                 await asyncio.sleep(0)
             except BaseException as error:  # a wait for bytes that is cancelled closes it too
-                self._stream.fail(error)
+                self._source.break_off(error)
                 raise
         else:
-            payload = await self._stream.receive_payload()
+            payload = await self._source.receive_payload()
             if payload is None or len(payload) <= self._turn_length:
                 return payload
             self._left = memoryview(payload)

@@ -10,7 +10,6 @@ from aiosmrt._protocol.models import (
     InvokeEndpointAsyncOutput,
     InvokeEndpointOutput,
     ResponseMetadata,
-    ResponseStreamHead,
 )
 from aiosmrt._protocol.operations import (
     INVOKE_ENDPOINT,
@@ -47,8 +46,9 @@ _SHORTENED = 500
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The response's request id, None where it has none."""
-    return _text(headers.get("x-amzn-RequestId")) or None
+    """Returns the response's request id, None where it has none."""
+    told = headers.get("x-amzn-RequestId")
+    return told or None if told is None or told.isascii() else _text(told)
 
 
 def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndpointOutput:
@@ -61,11 +61,11 @@ def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndp
     )
 
 
-def parse_stream_head(metadata: ResponseMetadata) -> ResponseStreamHead:
-    """The facts of InvokeEndpointWithResponseStream's response head."""
+def parse_stream_head(metadata: ResponseMetadata) -> dict[str, str | None]:
+    """Returns the members of InvokeEndpointWithResponseStream's output that are headers."""
     get = metadata.headers.get
     outputs = INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.outputs
-    return ResponseStreamHead(metadata=metadata, **{b.parameter: get(b.header) for b in outputs})
+    return {binding.parameter: get(binding.header) for binding in outputs}
 
 
 def parse_invoke_endpoint_async(

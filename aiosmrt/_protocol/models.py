@@ -29,7 +29,6 @@ __all__ = [
     "NewSession",
     "PayloadPart",
     "ResponseMetadata",
-    "ResponseStreamHead",
     "Timeouts",
 ]
 
@@ -294,24 +293,7 @@ class InvokeEndpointAsyncOutput:
     metadata: ResponseMetadata
 
 
-@attrs.frozen(kw_only=True)
-class ResponseStreamHead:
-    """What the head of a streaming response tells before the first part.
-
-    Attributes:
-        content_type: The parts' MIME type, None where the service sent none.
-        invoked_production_variant: The variant that answers.
-        custom_attributes: What the container set.
-        metadata: Request id, status, headers, attempts.
-    """
-
-    content_type: str | None = None
-    invoked_production_variant: str | None = None
-    custom_attributes: str | None = attrs.field(default=None, repr=False)
-    metadata: ResponseMetadata
-
-
-@attrs.frozen(init=False)
+@attrs.define(unsafe_hash=True)  # a frozen one takes twice as long to make
 class PayloadPart:
     """One part of a streamed answer.
 
@@ -323,14 +305,6 @@ class PayloadPart:
     """
 
     bytes: _Bytes = attrs.field(repr=False)
-
-    def __init__(self, bytes: _Bytes) -> None:  # noqa: A002 - the service model's name
-        _set_bytes(self, bytes)
-
-
-# A stream makes one for each part: attrs' own constructor of a frozen class takes 1.6 times
-# as long.
-_set_bytes = vars(PayloadPart)["bytes"].__set__
 
 
 class OutputSource(Protocol):

@@ -229,17 +229,12 @@ class CallWatch:
         """Another attempt follows after a delay in seconds."""
         self._end_attempt(self._failure, delay)
 
-    def parts(self, runs: Iterator[_T]) -> Iterator[_T]:
-        """The same parts, or runs of them, but that a stream's first one is noted."""
-        return self._noting_first(runs) if self._first_part is None else runs
-
-    def _noting_first(self, runs: Iterator[_T]) -> Iterator[_T]:
-        for run in runs:
-            if self._first_part is None:
-                self._first_part = time.perf_counter() - self._started
-                for hooks in self._hooks:
-                    self._guard(hooks.first_part, self._first_part)
-            yield run
+    def decoded_part(self) -> None:
+        """A part of a stream was decoded; the first one is reported."""
+        if self._first_part is None:
+            self._first_part = time.perf_counter() - self._started
+            for hooks in self._hooks:
+                self._guard(hooks.first_part, self._first_part)
 
     def tokens(self, decoder: Decoder[Token]) -> Decoder[Token]:
         """The same tokens, but that usage and finish reasons are noted."""

@@ -25,9 +25,9 @@ PACKAGE = Path(aiosmrt.__file__).parent
 # The modules that hand the watch of a call down, and what they call it.
 MODULES = [
     *("_client/call.py", "_client/client.py", "_client/session.py", "_client/streaming.py"),
-    *("_client/decoded_stream.py", "_transport/pool.py"),
+    *("_client/part_reader.py", "_client/decoded_stream.py", "_transport/pool.py"),
 ]
-NAMES = {"watch", "_watch", "watcher", "_watcher", "waited", "tell_end", "_make_watcher"}
+NAMES = {"watch", "_watch", "watcher", "_watcher", "waited", "report_end", "_make_watcher"}
 
 CALLS = """
 import asyncio, gc, sys

@@ -23,7 +23,7 @@ from support.transports import in_use
 from support.waiting import until
 
 import aiosmrt
-import aiosmrt._client.streaming
+import aiosmrt._client.part_reader
 from aiosmrt import Timeouts
 from aiosmrt.eventstream import encode_message
 
@@ -445,6 +445,18 @@ async def test_the_last_part_can_be_required_to_be_terminal() -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 7, 70_000]))
 def test_the_speedups_checksums_are_zlibs(data: bytes, value: int, times: int) -> None:
-    assert aiosmrt._client.streaming._crc32 is zlib_ng.zlib_ng.crc32
+    assert aiosmrt._client.part_reader._crc32 is zlib_ng.zlib_ng.crc32
     data *= times
-    assert aiosmrt._client.streaming._crc32(data, value) == zlib.crc32(data, value)
+    assert aiosmrt._client.part_reader._crc32(data, value) == zlib.crc32(data, value)
+
+
+async def test_a_streams_repr_shows_its_state_and_nothing_sensitive() -> None:
+    told = {"X-Amzn-SageMaker-Custom-Attributes": "SECRET-attributes"}
+    page = answer(part(b"SECRET-one") + part(b"SECRET-two"), headers=told)
+    async with serve(page) as server, open_session(server.url) as session:
+        async with session.invoke_endpoint_with_response_stream("llm", b"x") as stream:
+            assert stream.custom_attributes == "SECRET-attributes"
+            part_of_it = await anext(stream)
+            assert repr(stream) == "<ResponseStream of llm, open, 1 parts read>"
+            assert repr(part_of_it) == "PayloadPart()"
+        assert repr(stream) == "<ResponseStream of llm, closed, 1 parts read>"

@@ -28,7 +28,6 @@ from aiosmrt._protocol.models import (
     NewSession,
     PayloadPart,
     ResponseMetadata,
-    ResponseStreamHead,
     Timeouts,
 )
 from aiosmrt.errors import AiosmrtError, ConfigurationError
@@ -46,7 +45,6 @@ INSTANCES = [
     METADATA,
     InvokeEndpointOutput(body=b"SECRET", custom_attributes="SECRET", metadata=METADATA),
     InvokeEndpointAsyncOutput(inference_id="1", output_location="s3://b/k", metadata=METADATA),
-    ResponseStreamHead(content_type="text/plain", custom_attributes="SECRET", metadata=METADATA),
     PayloadPart(b"SECRET"),
     AsyncInferenceResult(
         output_location="s3://b/k", content_type="text/plain", size=6, body=b"SECRET", source=None
@@ -63,7 +61,10 @@ def test_every_model_is_under_test():
 
 @each_instance
 def test_a_model_is_frozen_and_has_no_room_for_a_misspelt_name(instance):
-    for name in (attrs.fields(type(instance))[0].name, "endpoint_nmae"):
+    names = {attrs.fields(type(instance))[0].name, "endpoint_nmae"}
+    if isinstance(instance, PayloadPart):  # not frozen: a stream makes one for each part
+        names.remove("bytes")
+    for name in names:
         with pytest.raises(AttributeError):
             setattr(instance, name, None)
     assert not hasattr(instance, "__dict__")
@@ -89,18 +90,23 @@ def test_what_is_sensitive_stays_out_of_repr(instance):
     assert "SECRET" not in f"{instance}"
 
 
-@pytest.mark.parametrize("operation", MODEL.operation_names)
-def test_every_sensitive_member_of_the_model_stays_out_of_repr(operation):
-    for kind in ("Input", "Output"):
-        shape = MODEL.shape_for(f"{operation}{kind}")
-        sensitive = {
-            name for name, member in shape.members.items() if "sensitive" in member.metadata
-        }
-        cls = getattr(models, f"{operation}{kind}", ResponseStreamHead)
-        hidden = {field.name for field in attrs.fields(cls) if not field.repr}
-        assert hidden == {
-            xform_name(name) for name in sensitive if xform_name(name) in attrs.fields_dict(cls)
-        }
+OPERATIONS_AND_KINDS = [
+    (operation, kind)
+    for operation in MODEL.operation_names
+    for kind in ("Input", "Output")
+    if hasattr(models, f"{operation}{kind}")  # a stream's repr is tested with streams
+]
+
+
+@pytest.mark.parametrize("operation, kind", OPERATIONS_AND_KINDS, ids=lambda value: value)
+def test_every_sensitive_member_of_the_model_stays_out_of_repr(operation, kind):
+    shape = MODEL.shape_for(f"{operation}{kind}")
+    sensitive = {name for name, member in shape.members.items() if "sensitive" in member.metadata}
+    cls = getattr(models, f"{operation}{kind}")
+    hidden = {field.name for field in attrs.fields(cls) if not field.repr}
+    assert hidden == {
+        xform_name(name) for name in sensitive if xform_name(name) in attrs.fields_dict(cls)
+    }
 
 
 @pytest.mark.parametrize("value", [0.001, 1, 70.0, None])
