@@ -14,8 +14,8 @@ from datetime import datetime, timedelta, timezone
 import aiohttp
 import boto3
 import pytest
-import trustme
 from botocore.config import Config as BotoConfig
+from support.certificates import AUTHORITY, serving
 from support.fake_s3 import FakeS3, begin, cut_off, document, never, refusal, store_of
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
@@ -394,18 +394,15 @@ async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
 
 
 @pytest.fixture
-async def https():
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    async with FakeS3(server) as s3:
+async def s3_by_tls():
+    async with FakeS3(serving()) as s3:
         s3.put("s3://b/k", "found")
-        yield s3, authority
+        yield s3
 
 
-def trust(authority: trustme.CA, how: str, path, monkeypatch) -> object:
+def trust(how: str, path, monkeypatch) -> object:
     """The session's argument ``ssl``."""
-    authority.cert_pem.write_to_path(str(path))
+    AUTHORITY.cert_pem.write_to_path(str(path))
     if how == "context":
         return ssl.create_default_context(cafile=str(path))
     if how == "fingerprint":  # of another host's certificate: the service's
@@ -415,21 +412,19 @@ def trust(authority: trustme.CA, how: str, path, monkeypatch) -> object:
 
 
 @pytest.mark.parametrize("how", ["context", "fingerprint", "off"])
-async def test_s3_is_believed_as_the_session_believes(https, tmp_path, monkeypatch, how):
-    s3, authority = https
-    s3.region = "eu-west-1"  # which is asked for by another way
-    trusted = trust(authority, how, tmp_path / "ca.pem", monkeypatch)
-    async with s3.store(ssl=trusted) as store:
+async def test_s3_is_believed_as_the_session_believes(s3_by_tls, tmp_path, monkeypatch, how):
+    s3_by_tls.region = "eu-west-1"  # which is asked for by another way
+    trusted = trust(how, tmp_path / "ca.pem", monkeypatch)
+    async with s3_by_tls.store(ssl=trusted) as store:
         assert await read(store, "s3://b/k") == b"found"
 
 
 @pytest.mark.parametrize("trusted", [None, ssl.create_default_context()])
-async def test_an_s3_of_no_known_authority_is_sent_nothing(https, trusted):
-    s3, _ = https
-    async with s3.store(ssl=trusted) as store:
+async def test_an_s3_of_no_known_authority_is_sent_nothing(s3_by_tls, trusted):
+    async with s3_by_tls.store(ssl=trusted) as store:
         with pytest.raises(ConnectError):
             await read(store, "s3://b/k")
-    assert not s3.seen
+    assert not s3_by_tls.seen
 
 
 async def test_requests_go_through_the_proxy(s3):

@@ -156,7 +156,7 @@ def answer(
 
 
 @contextlib.asynccontextmanager
-async def serve(*answers: bytes) -> AsyncIterator[RawServer]:
+async def serve(*answers: bytes, ssl: object = None) -> AsyncIterator[RawServer]:
     """Answers the first requests by these, and all further ones by the last of them."""
 
     async def handler(connection: Connection) -> None:
@@ -166,6 +166,6 @@ async def serve(*answers: bytes) -> AsyncIterator[RawServer]:
             server.requests.append(request)
             await connection.send(given)
 
-    server = RawServer(handler)
+    server = RawServer(handler, ssl=ssl)
     async with server:
         yield server

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-import trustme
+from support.certificates import serving, trusting
 from support.raw_server import Connection, RawServer, answer, serve
 from support.transports import BODY, begin, idle, in_use, open_transport
 from support.waiting import turns, until
@@ -369,21 +369,8 @@ async def test_a_host_that_never_answers_is_a_connect_timeout() -> None:
 
 
 async def test_tls_is_verified_unless_the_authority_is_trusted() -> None:
-    import ssl
-
-    authority = trustme.CA()
-    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(served)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-
-    async def handler(connection: Connection) -> None:
-        while True:
-            await connection.request()
-            await connection.send(answer())
-
-    async with RawServer(handler, ssl=served) as server:
-        async with open_transport(server, tls=trusting) as transport:
+    async with serve(answer(), ssl=serving()) as server:
+        async with open_transport(server, tls=trusting()) as transport:
             assert await fetch(transport) == b"ok"
             assert await fetch(transport) == b"ok"
         async with open_transport(server) as transport:
@@ -556,13 +543,6 @@ async def test_closing_wakes_who_reads_a_body(own: bool) -> None:
 
 
 async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
-    import ssl
-
-    authority = trustme.CA()
-    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(served)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
     body = bytes(24 << 20)
 
     async def handler(connection: Connection) -> None:
@@ -583,10 +563,10 @@ async def test_a_slow_upload_over_tls_does_not_count_either() -> None:
         return made
 
     async with (
-        RawServer(handler, ssl=served, limit=65_536) as server,
+        RawServer(handler, ssl=serving(), limit=65_536) as server,
         aiohttp.TCPConnector(socket_factory=small) as connector,
     ):
-        async with open_transport(server, tls=trusting, connector=connector) as transport:
+        async with open_transport(server, tls=trusting(), connector=connector) as transport:
             exchange = await transport.acquire(deadline=None, connect=5.0)
             head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             await exchange.send(head.encode(), body, read=1.0)

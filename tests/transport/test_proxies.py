@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import pickle
-import ssl
 import subprocess
 import sys
 import time
@@ -22,9 +21,9 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-import trustme
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
+from support.certificates import serving, trusting
 from support.raw_server import RawServer, answer, serve
 from support.sessions import KEYS, open_once
 from support.waiting import until
@@ -37,7 +36,6 @@ from aiosmrt.local import LocalEndpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-AUTHORITY = trustme.CA()
 USER = "alice"
 PASSWORD = "pa55:w0rd/ü"
 LOGIN = f"{USER}:{quote(PASSWORD, safe='')}"
@@ -117,18 +115,10 @@ async def endpoints(*names: str):
         for number in range(5):
             yield b"%d" % number
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    AUTHORITY.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
-    async with LocalEndpoint() as local, RawServer(forward, ssl=context) as front:
+    async with LocalEndpoint() as local, RawServer(forward, ssl=serving(*names)) as front:
         local.add_model("echo", echo)
         local.add_model("count", count)
         yield local, front
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
 
 
 # ── tunnels for https://, forwarding for http:// ─────────────────────────────────────────────

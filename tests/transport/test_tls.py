@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 import trustme
 from aiohttp.client_proto import ResponseHandler
+from support.certificates import AUTHORITY, serving, trusting
 from support.raw_server import RawServer, answer, serve
 from support.sessions import open_once
 from support.transports import idle
@@ -28,33 +29,7 @@ from support.waiting import until
 import aiosmrt
 from aiosmrt._transport.tls import choose_tls
 
-AUTHORITY = trustme.CA()
 PAST = datetime.now(timezone.utc) - timedelta(days=2)
-
-
-def serving(*names: str, authority: trustme.CA = AUTHORITY, **when: datetime) -> ssl.SSLContext:
-    """A server's context, with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*(names or ("127.0.0.1",)), **when).configure_cert(context)
-    return context
-
-
-def trusting(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@contextlib.asynccontextmanager
-async def https(context: ssl.SSLContext):
-    async def handler(connection):
-        while True:
-            server.requests.append(await connection.request())
-            await connection.send(answer())
-
-    server = RawServer(handler, ssl=context)
-    async with server:
-        yield server
 
 
 async def call(session: aiosmrt.Session) -> bytes:
@@ -108,14 +83,17 @@ every_way = pytest.mark.parametrize(
 
 @every_way
 async def test_an_authority_is_trusted_when_it_is_named(trusted):
-    async with https(serving()) as server, open_once(server.url, **trusted) as session:
+    async with (
+        serve(answer(), ssl=serving()) as server,
+        open_once(server.url, **trusted) as session,
+    ):
         assert await call(session) == b"ok"
         assert await call(session) == b"ok"
         assert server.connections == 1
 
 
 async def test_an_authority_that_nobody_named_is_refused():
-    async with https(serving()) as server:
+    async with serve(answer(), ssl=serving()) as server:
         assert "certificate was refused" in await refusal(server)
 
 
@@ -130,7 +108,7 @@ async def test_an_authority_that_nobody_named_is_refused():
     ids=["another host's", "another authority's", "expired"],
 )
 async def test_a_certificate_that_is_not_the_hosts_is_refused(trusted, context, why):
-    async with https(context) as server:
+    async with serve(answer(), ssl=context) as server:
         assert why in await refusal(server, **trusted)
 
 
@@ -141,13 +119,13 @@ async def test_a_self_signed_certificate_is_refused(trusted, tmp_path):
     pair = tmp_path / "self-signed.pem"
     pair.write_bytes(alone.private_key_pem.bytes() + alone.cert_pem.bytes())
     context.load_cert_chain(pair)
-    async with https(context) as server:
+    async with serve(answer(), ssl=context) as server:
         assert "self-signed certificate" in await refusal(server, **trusted)
 
 
 async def test_a_fingerprint_is_the_certificate_and_no_other():
     context = serving()
-    async with https(context) as server:
+    async with serve(answer(), ssl=context) as server:
         host, port = server.url.removeprefix("https://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), ssl=trusting())
         certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -174,7 +152,7 @@ def old(context: ssl.SSLContext) -> ssl.SSLContext:
 
 @every_way
 async def test_a_server_of_tls_1_1_is_refused(trusted):
-    async with https(old(serving())) as server:
+    async with serve(answer(), ssl=old(serving())) as server:
         host, port = server.url.removeprefix("https://").split(":")
         _, writer = await asyncio.open_connection(host, int(port), ssl=old(trusting()))
         assert writer.get_extra_info("ssl_object").version() == "TLSv1.1"  # so it does serve
@@ -188,7 +166,7 @@ async def test_a_server_of_tls_1_1_is_refused(trusted):
 async def test_servers_of_today_are_taken(trusted, version):
     context = serving()
     context.minimum_version = context.maximum_version = version
-    async with https(context) as server, open_once(server.url, **trusted) as session:
+    async with serve(answer(), ssl=context) as server, open_once(server.url, **trusted) as session:
         assert await call(session) == b"ok"
 
 
@@ -230,14 +208,14 @@ def test_a_context_of_old_versions_is_refused():
 async def test_a_context_that_leaves_the_name_open_is_taken_and_told_of(caplog):
     context = trusting()
     context.check_hostname = False
-    async with https(serving("example.org")) as server:
+    async with serve(answer(), ssl=serving("example.org")) as server:
         async with open_once(server.url, ssl=context) as session:
             assert await call(session) == b"ok"
     assert "does not check that the certificate is the host's" in caplog.text
 
 
 async def test_false_turns_it_off_and_is_told_of(caplog):
-    async with https(serving("example.org")) as server:
+    async with serve(answer(), ssl=serving("example.org")) as server:
         async with open_once(server.url, ssl=False) as session:
             assert await call(session) == b"ok"
     assert [(record.levelno, record.name) for record in caplog.records] == [
@@ -266,7 +244,7 @@ async def test_a_bundle_that_cannot_be_used_is_named_and_read_anew_when_mended(
     elif wrong != "missing":
         path.write_text("" if wrong == "empty" else "certificate")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
-    async with https(serving()) as server, open_once(server.url) as session:
+    async with serve(answer(), ssl=serving()) as server, open_once(server.url) as session:
         for _ in range(2):
             with pytest.raises(aiosmrt.ConfigurationError, match=f"{path} .*AWS_CA_BUNDLE"):
                 await call(session)
@@ -309,7 +287,7 @@ def pipe(tmp_path):
 async def test_the_bundle_is_read_off_the_event_loop_and_once(pipe, monkeypatch):
     """It is a pipe that the event loop itself fills, once: read on the loop it stays empty."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(pipe))
-    async with https(serving()) as server, open_once(server.url) as session:
+    async with serve(answer(), ssl=serving()) as server, open_once(server.url) as session:
         calls = [asyncio.create_task(call(session)) for _ in range(5)]
         end = -1
 
@@ -334,7 +312,7 @@ async def test_when_a_session_is_closed_its_idle_connections_are_gone(monkeypatc
         told(protocol, error)
 
     monkeypatch.setattr(ResponseHandler, "connection_lost", connection_lost)
-    async with https(serving("127.0.0.1")) as server:
+    async with serve(answer(), ssl=serving("127.0.0.1")) as server:
         async with open_once(server.url, ssl=trusting()) as session:
             await asyncio.gather(call(session), call(session))
             assert idle(session) == 2
