@@ -198,7 +198,7 @@ def call_options(
         # click shows first what was added last.
         for add in reversed([*map(_option, parameters), *_session_options()]):
             decorated = add(decorated)
-        endpoint_name = constrained("endpoint_name", operation.endpoint_name)
+        endpoint_name = constrained("endpoint_name", operation.resource.constraint)
         return click.argument("endpoint_name", metavar="ENDPOINT", type=endpoint_name)(decorated)
 
     return decorate

@@ -25,6 +25,7 @@ __all__ = [
     "IntegerConstraint",
     "Operation",
     "OutputBinding",
+    "PathBinding",
     "StringConstraint",
 ]
 
@@ -114,6 +115,15 @@ class HeaderBinding:
 
 
 @attrs.frozen
+class PathBinding:
+    """An input parameter that stands in the path; names as in HeaderBinding."""
+
+    parameter: str
+    member: str
+    constraint: StringConstraint
+
+
+@attrs.frozen
 class OutputBinding:
     """An output member that arrives as a header; names as in HeaderBinding."""
 
@@ -128,23 +138,23 @@ class Operation:
 
     Attributes:
         name: Its name in the service model, and in every text and log.
-        path: The path's last segment, after ``/endpoints/{EndpointName}/``.
+        path: The model's path, ``/endpoints/{EndpointName}/invocations``.
+        resource: The parameter in the path: it names what is invoked.
         status_code: The status of success that the model names.
         body: Whether the body is required, or stands in InputLocation's place.
         max_body_length: The model's limit of the body in bytes.
         inputs: The header parameters, in the order of the input class.
         outputs: The output members that arrive as headers.
-        endpoint_name: The constraint of the path's parameter.
     """
 
     name: str
     path: str
+    resource: PathBinding
     status_code: int
     body: Literal["required", "or input_location"]
     max_body_length: int
     inputs: tuple[HeaderBinding, ...]
     outputs: tuple[OutputBinding, ...]
-    endpoint_name: StringConstraint
 
 
 # Java's \p{Print} is 0x20 to 0x7E; \S before it leaves 0x21 to 0x7E.
@@ -167,6 +177,8 @@ _ID = StringConstraint(1, 64, _PRINTABLE, _PRINTABLE_WORDS)
 _SESSION_ID = StringConstraint(1, 256, _HYPHENATED, _HYPHENATED_WORDS)
 
 _P = "X-Amzn-SageMaker-"
+
+_ENDPOINT = PathBinding("endpoint_name", "EndpointName", _NAME)
 
 _CUSTOM_ATTRIBUTES = HeaderBinding(
     "custom_attributes", "CustomAttributes", _P + "Custom-Attributes", _HEADER
@@ -198,7 +210,8 @@ _CUSTOM_ATTRIBUTES_OUT = OutputBinding(
 
 INVOKE_ENDPOINT = Operation(
     name="InvokeEndpoint",
-    path="invocations",
+    path="/endpoints/{EndpointName}/invocations",
+    resource=_ENDPOINT,
     status_code=200,
     body="required",
     max_body_length=SYNC_BODY_LENGTH,
@@ -242,12 +255,12 @@ INVOKE_ENDPOINT = Operation(
         OutputBinding("new_session_id", "NewSessionId", _P + "New-Session-Id"),
         OutputBinding("closed_session_id", "ClosedSessionId", _P + "Closed-Session-Id"),
     ),
-    endpoint_name=_NAME,
 )
 
 INVOKE_ENDPOINT_WITH_RESPONSE_STREAM = Operation(
     name="InvokeEndpointWithResponseStream",
-    path="invocations-response-stream",
+    path="/endpoints/{EndpointName}/invocations-response-stream",
+    resource=_ENDPOINT,
     status_code=200,
     body="required",
     max_body_length=SYNC_BODY_LENGTH,
@@ -267,12 +280,12 @@ INVOKE_ENDPOINT_WITH_RESPONSE_STREAM = Operation(
         _VARIANT_OUT,
         _CUSTOM_ATTRIBUTES_OUT,
     ),
-    endpoint_name=_NAME,
 )
 
 INVOKE_ENDPOINT_ASYNC = Operation(
     name="InvokeEndpointAsync",
-    path="async-invocations",
+    path="/endpoints/{EndpointName}/async-invocations",
+    resource=_ENDPOINT,
     status_code=202,
     body="or input_location",
     max_body_length=ASYNC_BODY_LENGTH,
@@ -332,7 +345,6 @@ INVOKE_ENDPOINT_ASYNC = Operation(
         OutputBinding("output_location", "OutputLocation", _P + "OutputLocation"),
         OutputBinding("failure_location", "FailureLocation", _P + "FailureLocation"),
     ),
-    endpoint_name=_NAME,
 )
 
 OPERATIONS = {

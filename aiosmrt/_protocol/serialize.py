@@ -87,13 +87,15 @@ _VALUES: Final = {
 
 
 def _build_head(operation: Operation, endpoint_name: Any, *values: Any) -> RequestHead:
-    name = operation.endpoint_name.check("endpoint_name", endpoint_name)
+    resource = operation.resource
+    name = resource.constraint.check(resource.parameter, endpoint_name)
     headers = tuple(
         (binding.header, binding.constraint.check(binding.parameter, value))
         for binding, value in zip(operation.inputs, values, strict=True)
         if value is not None
     )
-    return RequestHead(operation, name, f"/endpoints/{name}/{operation.path}", headers)
+    path = operation.path.replace(f"{{{resource.member}}}", name)
+    return RequestHead(operation, name, path, headers)
 
 
 # Services call with the same few parameter sets over and over: validate each once.

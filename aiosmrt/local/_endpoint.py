@@ -516,7 +516,7 @@ class LocalEndpoint:
         return self._store.get(Location.parse(uri)).body
 
     def _deploy(self, endpoint_name: str, deployment: Deployment) -> None:
-        INVOKE_ENDPOINT.endpoint_name.check("endpoint_name", endpoint_name)
+        INVOKE_ENDPOINT.resource.constraint.check("endpoint_name", endpoint_name)
         for parameter, value in (
             ("target_variant", deployment.variant),
             ("target_container_hostname", deployment.container_hostname),

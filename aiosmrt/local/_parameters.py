@@ -22,7 +22,7 @@ from aiosmrt.local._refusals import broken_constraints, too_long, unknown_operat
 __all__ = ["Call", "read_call", "route"]
 
 _PATH = re.compile(r"/endpoints/([^/]+)/([^/]+)")
-_BY_SEGMENT = {operation.path: operation for operation in OPERATIONS.values()}
+_BY_SEGMENT = {operation.path.rpartition("/")[2]: operation for operation in OPERATIONS.values()}
 # A container is called as InvokeEndpoint is, whichever operation the caller used.
 _CONTAINER_HEADERS = {binding.parameter: binding.header for binding in INVOKE_ENDPOINT.inputs}
 
@@ -98,7 +98,7 @@ def read_call(
     problems: list[str] = []
     parameters: dict[str, str] = {}
     try:
-        operation.endpoint_name.check("endpointName", endpoint_name)
+        operation.resource.constraint.check("endpointName", endpoint_name)
     except ParameterValidationError as error:
         problems.append(_problem(error))
     for binding in operation.inputs:

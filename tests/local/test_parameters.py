@@ -45,7 +45,7 @@ BINDINGS = [
 
 
 def path_of(operation, endpoint_name="echo"):
-    return f"/endpoints/{endpoint_name}/{operation.path}"
+    return operation.path.format(EndpointName=endpoint_name)
 
 
 def body_for(operation, header=None):

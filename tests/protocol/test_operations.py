@@ -55,7 +55,7 @@ def test_method_path_and_status(name):
     http = MODEL.operation_model(name).http
     operation = OPERATIONS[name]
     assert http["method"] == "POST"
-    assert http["requestUri"] == f"/endpoints/{{EndpointName}}/{operation.path}"
+    assert http["requestUri"] == operation.path
     assert http.get("responseCode", 200) == operation.status_code
 
 
@@ -64,7 +64,8 @@ def test_inputs_are_bound_as_in_the_model(name):
     shape = MODEL.operation_model(name).input_shape
     operation = OPERATIONS[name]
     assert {b.member: b.header for b in operation.inputs} == members(shape, "header")
-    assert members(shape, "uri") == {"EndpointName": "EndpointName"}
+    assert members(shape, "uri") == {operation.resource.member: "EndpointName"}
+    assert operation.resource.parameter == xform_name(operation.resource.member)
     assert shape.serialization["payload"] == "Body"
     assert shape.members.keys() == {"EndpointName", "Body"} | {b.member for b in operation.inputs}
     for binding in operation.inputs:
@@ -113,7 +114,7 @@ def test_lengths_and_ranges(name):
     operation = OPERATIONS[name]
     assert operation.max_body_length == shapes["Body"].metadata["max"]
     constraints = {b.member: b.constraint for b in operation.inputs}
-    constraints["EndpointName"] = operation.endpoint_name
+    constraints["EndpointName"] = operation.resource.constraint
     for member, constraint in constraints.items():
         limits = shapes[member].metadata
         if isinstance(constraint, IntegerConstraint):
@@ -139,7 +140,7 @@ def string_constraints():
     for name in OPERATION_NAMES:
         shapes = MODEL.operation_model(name).input_shape.members
         operation = OPERATIONS[name]
-        pairs = [("EndpointName", operation.endpoint_name)]
+        pairs = [("EndpointName", operation.resource.constraint)]
         pairs += [(b.member, b.constraint) for b in operation.inputs]
         for member, constraint in pairs:
             shape = shapes[member]
@@ -284,7 +285,7 @@ def test_a_subclass_of_str_is_sent_as_what_was_checked():
         def __len__(self):
             return 1
 
-    constraint = INVOKE_ENDPOINT.endpoint_name
+    constraint = INVOKE_ENDPOINT.resource.constraint
     for value, text in [(Variant.BLUE, "blue"), (Liar("blue"), "blue")]:
         sent = constraint.check("endpoint_name", value)
         assert type(sent) is str
