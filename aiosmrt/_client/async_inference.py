@@ -6,10 +6,8 @@ import asyncio
 import logging
 import os
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-import attrs
 
 from aiosmrt._client.atomic_file import AtomicFile
 from aiosmrt._protocol.call_facts import add_call
@@ -28,7 +26,9 @@ from aiosmrt.errors import (
 )
 
 if TYPE_CHECKING:
-    from aiosmrt._protocol.models import Body, InvokeEndpointAsyncInput, ResponseMetadata
+    from collections.abc import Mapping
+
+    from aiosmrt._protocol.models import Body, ResponseMetadata
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
     from aiosmrt._s3.result_poller import ResultPoller, Watch
 
@@ -163,8 +163,8 @@ async def choose_input(
     store: ObjectStore,
     how: str | None,
     body: Body | os.PathLike[str] | None,
-    parameters: InvokeEndpointAsyncInput,
-) -> InvokeEndpointAsyncInput:
+    parameters: Mapping[str, Any],
+) -> tuple[Body | None, Mapping[str, Any]]:
     """Decides how an input travels: with the request, or through S3.
 
     Args:
@@ -174,14 +174,15 @@ async def choose_input(
         parameters: All others; ``input_location`` is where to put the input if it is long.
 
     Returns:
-        The parameters to send; a long input is in S3. All of them are checked before.
+        The body and the parameters to send; a long input is in S3. All of them are checked
+        before.
 
     Raises:
         ParameterValidationError: They do not fit together, or one breaks its constraint.
         AiosmrtError: As ``Session.upload_input``.
         OSError: As ``Session.upload_input``.
     """
-    location = parameters.input_location
+    location = parameters["input_location"]
     if how is None:
         raise ParameterValidationError("body", 'may be a path only with input="auto"')
     if how != "auto":
@@ -198,14 +199,14 @@ async def choose_input(
     if length <= limit:
         if isinstance(body, os.PathLike):
             body = await asyncio.to_thread(read_regular, body, limit + 1)
-        return attrs.evolve(parameters, body=body, input_location=None)
+        return body, {**parameters, "input_location": None}
     if target is None:
         rule = f"must say where in S3 to put a body of more than {limit} bytes"
         raise ParameterValidationError("input_location", rule, length=length)
-    chosen = attrs.evolve(parameters, body=None, input_location=str(target))
-    serialize(chosen)  # what is refused is not to be uploaded first
-    await store.put(target, body, content_type=parameters.content_type)
-    return chosen
+    parameters = {**parameters, "input_location": str(target)}
+    serialize(INVOKE_ENDPOINT_ASYNC, None, parameters)  # a refused request uploads nothing
+    await store.put(target, body, content_type=parameters["content_type"])
+    return None, parameters
 
 
 class _Wait:

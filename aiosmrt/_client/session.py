@@ -15,30 +15,31 @@ from aiosmrt._aws.chain import choose_provider
 from aiosmrt._aws.config import resolve_config
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._aws.user_agent import build_user_agent
+from aiosmrt._client.body import choose_body, make_request
 from aiosmrt._client.call import Channel
-from aiosmrt._client.client import Client, check_count, check_type, encode_in_turns
+from aiosmrt._client.client import Client, check_count, check_type
 from aiosmrt._client.lifetime import Lifetime
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
-from aiosmrt._protocol.large_json import LargeJSON
-from aiosmrt._protocol.models import InvokeEndpointAsyncInput, InvokeEndpointOutput, Timeouts
+from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
-from aiosmrt._protocol.serialize import choose_body, make_request, serialize
+from aiosmrt._protocol.serialize import serialize
 from aiosmrt._transport import Transport, choose_tls, environment_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from ssl import SSLContext
 
     import aiohttp
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from aiosmrt._aws.config import Config
     from aiosmrt._aws.credentials import Credentials, CredentialsProvider
     from aiosmrt._client.async_inference import AsyncInvocation
     from aiosmrt._client.many import BatchItems, CollectedStream, InvokeRequest, StreamRequest
-    from aiosmrt._client.streaming import ResponseStreamCall
+    from aiosmrt._client.streaming import ResponseStream, ResponseStreamCall
     from aiosmrt._protocol.models import Body, PayloadPart
+    from aiosmrt._protocol.parameters import InvokeParameters, StreamParameters
     from aiosmrt._protocol.request_head import HeadWriter
     from aiosmrt._s3.result_poller import ResultPoller
     from aiosmrt.instrumentation._hooks import MakeHooks
@@ -242,27 +243,21 @@ class Session:
             TransportError: The answer was not received, or not in time.
             StreamTruncatedError: The answer ended before its announced length.
         """
-        payload, content_type = choose_body(
-            INVOKE_ENDPOINT, endpoint_name, body, json, content_type
-        )
-        if isinstance(payload, LargeJSON):
-            payload = await encode_in_turns(payload, INVOKE_ENDPOINT, endpoint_name)
-        request = make_request(
-            INVOKE_ENDPOINT,
-            payload,
-            endpoint_name,
-            content_type,
-            accept,
-            custom_attributes,
-            target_model,
-            target_variant,
-            target_container_hostname,
-            inference_id,
-            enable_explanations,
-            inference_component_name,
-            session_id,
-            prefix_aware_id,
-        )
+        parameters = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_model": target_model,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "enable_explanations": enable_explanations,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+        request = await make_request(INVOKE_ENDPOINT, body, json, parameters)
         return await self._client.invoke(request, parse_invoke_endpoint, timeouts, retries)
 
     def invoke_endpoint_with_response_stream(
@@ -307,27 +302,26 @@ class Session:
         """
         from aiosmrt._client.streaming import ResponseStreamCall
 
-        payload, content_type = choose_body(INVOKE_STREAM, endpoint_name, body, json, content_type)
-        large = payload if isinstance(payload, LargeJSON) else None
-        request = make_request(
-            INVOKE_STREAM,
-            payload if large is None else b"",
-            endpoint_name,
-            content_type,
-            accept,
-            custom_attributes,
-            target_variant,
-            target_container_hostname,
-            inference_id,
-            inference_component_name,
-            session_id,
-            prefix_aware_id,
-        )
-        return ResponseStreamCall(
-            self._client.open_stream(
-                request, timeouts, retries, require_terminal=require_terminal, large=large
+        parameters = {
+            "endpoint_name": endpoint_name,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "target_variant": target_variant,
+            "target_container_hostname": target_container_hostname,
+            "inference_id": inference_id,
+            "inference_component_name": inference_component_name,
+            "session_id": session_id,
+            "prefix_aware_id": prefix_aware_id,
+        }
+
+        async def open_stream() -> ResponseStream:
+            request = await make_request(INVOKE_STREAM, body, json, parameters)
+            return await self._client.open_stream(
+                request, timeouts, retries, require_terminal=require_terminal
             )
-        )
+
+        return ResponseStreamCall(open_stream())
 
     def invoke_many(
         self,
@@ -339,19 +333,9 @@ class Session:
         rate: float | None = None,
         ordered: bool = False,
         on_error: Literal["return", "raise"] = "return",
-        content_type: str | None = None,
-        accept: str | None = None,
-        custom_attributes: str | None = None,
-        target_model: str | None = None,
-        target_variant: str | None = None,
-        target_container_hostname: str | None = None,
-        inference_id: str | None = None,
-        enable_explanations: str | None = None,
-        inference_component_name: str | None = None,
-        session_id: str | None = None,
-        prefix_aware_id: str | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
+        **parameters: Unpack[InvokeParameters],
     ) -> BatchItems[InvokeEndpointOutput]:
         """Invokes an endpoint for each of many requests, several at once.
 
@@ -374,19 +358,13 @@ class Session:
                 holds up those behind it.
             on_error: ``return`` hands an error out in its item; ``raise`` cancels what is
                 under way and raises the first.
-            content_type: Of every bare body, as all that follow: see ``invoke_endpoint``.
-            accept: The MIME type wanted of the answers.
-            custom_attributes: Passed to the container.
-            target_model: The model of a multi-model endpoint.
-            target_variant: The production variant.
-            target_container_hostname: The container of a multi-container endpoint.
-            inference_id: One id for all.
-            enable_explanations: A JMESPath expression for Clarify.
-            inference_component_name: The inference component.
-            session_id: A stateful session.
-            prefix_aware_id: Routes requests of a common prefix together.
             timeouts: Each call's time limits in place of the session's.
             retries: Each call's retry policy in place of the session's.
+            **parameters: The parameters of every bare body, as for ``invoke_endpoint``:
+                ``content_type``, ``accept``, ``custom_attributes``, ``target_model``,
+                ``target_variant``, ``target_container_hostname``, ``inference_id``,
+                ``enable_explanations``, ``inference_component_name``, ``session_id`` and
+                ``prefix_aware_id``.
 
         Returns:
             An async iterator of BatchItem: ``key``, ``index``, ``output``, ``error``,
@@ -396,24 +374,11 @@ class Session:
         Raises:
             ParameterValidationError: A keyword breaks its constraint, or ``requests`` is
                 one body. What is wrong with one request is the error of its item.
+            TypeError: InvokeEndpoint has no such parameter.
             ConfigurationError: ``concurrency``, ``rate`` or ``on_error`` is out of range.
         """
         from aiosmrt._client.many import BatchItems, InvokeCall, ManyOptions
 
-        parameters: dict[str, Any] = {
-            "endpoint_name": endpoint_name,
-            "content_type": content_type,
-            "accept": accept,
-            "custom_attributes": custom_attributes,
-            "target_model": target_model,
-            "target_variant": target_variant,
-            "target_container_hostname": target_container_hostname,
-            "inference_id": inference_id,
-            "enable_explanations": enable_explanations,
-            "inference_component_name": inference_component_name,
-            "session_id": session_id,
-            "prefix_aware_id": prefix_aware_id,
-        }
         options = ManyOptions(
             concurrency=concurrency,
             max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
@@ -421,7 +386,8 @@ class Session:
             ordered=ordered,
             on_error=on_error,
         )
-        call = InvokeCall(self._client, parameters, timeouts, retries)
+        given = {"endpoint_name": endpoint_name, **parameters}
+        call = InvokeCall(self._client, given, timeouts, retries)
         return BatchItems(call, requests, options)
 
     def stream_many(
@@ -434,23 +400,16 @@ class Session:
         rate: float | None = None,
         ordered: bool = False,
         on_error: Literal["return", "raise"] = "return",
-        content_type: str | None = None,
-        accept: str | None = None,
-        custom_attributes: str | None = None,
-        target_variant: str | None = None,
-        target_container_hostname: str | None = None,
-        inference_id: str | None = None,
-        inference_component_name: str | None = None,
-        session_id: str | None = None,
-        prefix_aware_id: str | None = None,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
+        **parameters: Unpack[StreamParameters],
     ) -> BatchItems[CollectedStream]:
         """Reads the streamed answers to many requests, several at once, each to its end.
 
         Args: As for ``invoke_many`` and ``invoke_endpoint_with_response_stream``; the inputs
-            are InvokeEndpointWithResponseStreamInput.
+            are InvokeEndpointWithResponseStreamInput. ``target_model`` and
+            ``enable_explanations`` are not parameters of a stream.
 
         Returns:
             An async iterator of BatchItem, whose ``output`` is a CollectedStream: ``parts``,
@@ -461,18 +420,6 @@ class Session:
         """
         from aiosmrt._client.many import BatchItems, ManyOptions, StreamCall
 
-        parameters: dict[str, Any] = {
-            "endpoint_name": endpoint_name,
-            "content_type": content_type,
-            "accept": accept,
-            "custom_attributes": custom_attributes,
-            "target_variant": target_variant,
-            "target_container_hostname": target_container_hostname,
-            "inference_id": inference_id,
-            "inference_component_name": inference_component_name,
-            "session_id": session_id,
-            "prefix_aware_id": prefix_aware_id,
-        }
         options = ManyOptions(
             concurrency=concurrency,
             max_concurrency=self._max_connections if max_concurrency is None else max_concurrency,
@@ -480,7 +427,8 @@ class Session:
             ordered=ordered,
             on_error=on_error,
         )
-        call = StreamCall(self._client, parameters, timeouts, retries, require_terminal)
+        given = {"endpoint_name": endpoint_name, **parameters}
+        call = StreamCall(self._client, given, timeouts, retries, require_terminal)
         return BatchItems(call, requests, options)
 
     async def invoke_endpoint_async(
@@ -534,31 +482,24 @@ class Session:
         """
         from aiosmrt._client.async_inference import AsyncInvocation, choose_input
 
-        if body is not None or json is not None:
-            body, content_type = choose_body(
-                INVOKE_ENDPOINT_ASYNC, endpoint_name, body, json, content_type
-            )
-            if isinstance(body, LargeJSON):
-                body = await encode_in_turns(body, INVOKE_ENDPOINT_ASYNC, endpoint_name)
-        parameters = InvokeEndpointAsyncInput(
-            endpoint_name=endpoint_name,
-            input_location=input_location,
-            body=None if isinstance(body, os.PathLike) else body,
-            content_type=content_type,
-            accept=accept,
-            custom_attributes=custom_attributes,
-            inference_id=inference_id,
-            s3_output_path_extension=s3_output_path_extension,
-            filename=filename,
-            request_ttl_seconds=request_ttl_seconds,
-            invocation_timeout_seconds=invocation_timeout_seconds,
-        )
+        parameters: Mapping[str, Any] = {
+            "endpoint_name": endpoint_name,
+            "input_location": input_location,
+            "content_type": content_type,
+            "accept": accept,
+            "custom_attributes": custom_attributes,
+            "inference_id": inference_id,
+            "s3_output_path_extension": s3_output_path_extension,
+            "filename": filename,
+            "request_ttl_seconds": request_ttl_seconds,
+            "invocation_timeout_seconds": invocation_timeout_seconds,
+        }
+        data, parameters = await choose_body(INVOKE_ENDPOINT_ASYNC, body, json, parameters)
         if input is not None or isinstance(body, os.PathLike):
-            choice = choose_input(self._poller.store, input, body, parameters)
-            parameters = await self._lifetime.wait_for(choice, None)
-        output = await self._client.invoke(
-            serialize(parameters), parse_invoke_endpoint_async, timeouts, retries
-        )
+            choice = choose_input(self._poller.store, input, data, parameters)
+            data, parameters = await self._lifetime.wait_for(choice, None)
+        request = serialize(INVOKE_ENDPOINT_ASYNC, data, parameters)
+        output = await self._client.invoke(request, parse_invoke_endpoint_async, timeouts, retries)
         return AsyncInvocation(
             inference_id=output.inference_id,
             output_location=output.output_location,

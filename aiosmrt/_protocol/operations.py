@@ -156,6 +156,11 @@ class Operation:
     inputs: tuple[HeaderBinding, ...]
     outputs: tuple[OutputBinding, ...]
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all input parameters except the body."""
+        return (self.resource.parameter, *[binding.parameter for binding in self.inputs])
+
 
 # Java's \p{Print} is 0x20 to 0x7E; \S before it leaves 0x21 to 0x7E.
 _PRINTABLE = re.compile(r"[\x21-\x7E][\x20-\x7E]*")

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import functools
-from operator import attrgetter
-from typing import Any, Final
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from aiosmrt._protocol.call_facts import add_call
-from aiosmrt._protocol.large_json import LargeJSON, dump_json, is_large
+from aiosmrt._protocol.large_json import dump_json
 from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,
 )
-from aiosmrt._protocol.operations import (
-    INVOKE_ENDPOINT,
-    INVOKE_ENDPOINT_ASYNC,
-    INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
-    Operation,
-)
+from aiosmrt._protocol.operations import OPERATIONS, Operation
 from aiosmrt.errors import ParameterValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "AnyInput",
     "RequestHead",
     "SerializedRequest",
     "body_bytes",
-    "choose_body",
     "json_body",
-    "make_request",
     "name_call",
+    "name_parameters",
+    "no_json",
     "serialize",
+    "serialize_input",
 ]
 
 AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
@@ -55,7 +54,7 @@ class RequestHead:
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class SerializedRequest:
     """A request that passed validation.
 
@@ -68,31 +67,99 @@ class SerializedRequest:
     body: bytes | bytearray | memoryview = attrs.field(repr=False)
 
 
-_VALUES: Final = {
-    InvokeEndpointInput: (
-        INVOKE_ENDPOINT,
-        attrgetter("endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT.inputs)),
-    ),
-    InvokeEndpointWithResponseStreamInput: (
-        INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
-        attrgetter(
-            "endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.inputs)
-        ),
-    ),
-    InvokeEndpointAsyncInput: (
-        INVOKE_ENDPOINT_ASYNC,
-        attrgetter("endpoint_name", *(b.parameter for b in INVOKE_ENDPOINT_ASYNC.inputs)),
-    ),
+def serialize(operation: Operation, body: Any, parameters: Mapping[str, Any]) -> SerializedRequest:
+    """Checks every parameter against the service's constraints and builds the request.
+
+    Args:
+        operation: The operation.
+        body: The body, None if there is none.
+        parameters: Every other parameter by name; None is one not given.
+
+    Returns:
+        The request without what only the moment of sending knows (host, date,
+        attempt, signature).
+
+    Raises:
+        ParameterValidationError: A parameter breaks its constraint.
+    """
+    return _serialize(operation, body, _FROM_MAPPING[operation](parameters))
+
+
+def serialize_input(operation: Operation, given: AnyInput) -> SerializedRequest:
+    """Does the same with an operation's input.
+
+    Args:
+        operation: The operation.
+        given: The operation's input.
+
+    Returns:
+        The request.
+
+    Raises:
+        ParameterValidationError: A parameter breaks its constraint.
+    """
+    return _serialize(operation, given.body, _FROM_INPUT[operation](given))
+
+
+def name_parameters(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Names every parameter of an operation except the body, as `serialize` takes them.
+
+    Args:
+        operation: The operation.
+        given: Those that a caller gave, by name.
+
+    Returns:
+        The same, with None for each one not given.
+
+    Raises:
+        TypeError: The operation has no such parameter.
+    """
+    parameters: dict[str, Any] = dict.fromkeys(operation.parameters)
+    for name, value in given.items():
+        if name not in parameters:
+            raise TypeError(f"{operation.name} has no parameter {name!r}")
+        parameters[name] = value
+    return parameters
+
+
+def name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
+    """Adds the call to the error of one of its parameters."""
+    is_name = error.parameter == "endpoint_name"
+    add_call(error, operation.name, None if is_name else endpoint_name)
+
+
+# What reads the values of an operation's parameters, in their order.
+_FROM_MAPPING: Final[dict[Operation, Callable[[Mapping[str, Any]], tuple[Any, ...]]]] = {
+    each: itemgetter(*each.parameters) for each in OPERATIONS.values()
+}
+_FROM_INPUT: Final[dict[Operation, Callable[[AnyInput], tuple[Any, ...]]]] = {
+    each: attrgetter(*each.parameters) for each in OPERATIONS.values()
 }
 
 
-def _build_head(operation: Operation, endpoint_name: Any, *values: Any) -> RequestHead:
+def _serialize(operation: Operation, body: Any, values: tuple[Any, ...]) -> SerializedRequest:
+    try:
+        head = _find_head(operation, values)
+        if operation.body == "required":
+            if body is None:
+                raise ParameterValidationError("body", "is required")
+            return SerializedRequest(head, body_bytes(body))
+        location = values[operation.parameters.index("input_location")]
+        return SerializedRequest(head, _async_body(operation, body, location))
+    except ParameterValidationError as error:
+        name_call(error, operation, values[0])
+        raise
+
+
+def _build_head(operation: Operation, name: Any, *values: Any) -> RequestHead:
     resource = operation.resource
-    name = resource.constraint.check(resource.parameter, endpoint_name)
+    name = resource.constraint.check(resource.parameter, name)
     headers = tuple(
-        (binding.header, binding.constraint.check(binding.parameter, value))
-        for binding, value in zip(operation.inputs, values, strict=True)
-        if value is not None
+        [
+            (binding.header, binding.constraint.check(binding.parameter, value))
+            for binding, value in zip(operation.inputs, values, strict=True)
+            if value is not None
+        ]
     )
     path = operation.path.replace(f"{{{resource.member}}}", name)
     return RequestHead(operation, name, path, headers)
@@ -101,6 +168,15 @@ def _build_head(operation: Operation, endpoint_name: Any, *values: Any) -> Reque
 # Services call with the same few parameter sets over and over: validate each once.
 # `typed`, since True, 1 and 1.0 are equal as keys but not as parameters.
 _cached_head = functools.lru_cache(maxsize=256, typed=True)(_build_head)
+
+
+def _find_head(operation: Operation, values: tuple[Any, ...]) -> RequestHead:
+    try:
+        return _cached_head(operation, *values)
+    except TypeError:
+        pass
+    # An unhashable value cannot be a key: its constraint refuses it by its type.
+    return _build_head(operation, *values)
 
 
 def body_bytes(body: Any) -> bytes | bytearray | memoryview:
@@ -163,107 +239,18 @@ def no_json(error: Exception) -> ParameterValidationError:
     return ParameterValidationError("json", rule)
 
 
-def choose_body(
-    operation: Operation, endpoint_name: Any, body: Any, json: Any, content_type: str | None
-) -> tuple[Any, str | None]:
-    """The body and the content type of a call that takes ``body``, or ``json`` in its place.
-
-    A large object becomes a LargeJSON, which is encoded when the call is under way.
-
-    Raises:
-        ParameterValidationError: Both are given, or neither, or the object has no JSON form.
-    """
-    try:
-        if json is None:
-            if body is None:
-                raise ParameterValidationError("body", "is required, or json in its place")
-            return body, content_type
-        if body is not None:
-            raise ParameterValidationError("json", "must not be given together with body")
-        if content_type is None:
-            content_type = "application/json"
-        return LargeJSON(json) if is_large(json) else json_body(json), content_type
-    except ParameterValidationError as error:
-        name_call(error, operation, endpoint_name)
-        raise
-
-
-def make_request(
-    operation: Operation, body: Any, endpoint_name: Any, *values: Any
-) -> SerializedRequest:
-    """Checks every parameter against the service's constraints and builds the request.
-
-    Args:
-        operation: The operation, one that requires a body.
-        body: The body.
-        endpoint_name: The endpoint.
-        values: The operation's ``inputs``, in the table's order; None for one not given.
-
-    Returns:
-        The request without what only the moment of sending knows (host, date,
-        attempt, signature).
-
-    Raises:
-        ParameterValidationError: A parameter breaks its constraint.
-    """
-    try:
-        head = _find_head(operation, endpoint_name, *values)
-        if body is None:
-            raise ParameterValidationError("body", "is required")
-        return SerializedRequest(head, body_bytes(body))
-    except ParameterValidationError as error:
-        name_call(error, operation, endpoint_name)
-        raise
-
-
-def serialize(parameters: AnyInput) -> SerializedRequest:
-    """As `make_request`, of an operation's input.
-
-    Args:
-        parameters: The operation's input.
-
-    Returns:
-        The request.
-
-    Raises:
-        ParameterValidationError: A parameter breaks its constraint.
-    """
-    operation, values = _VALUES[type(parameters)]
-    if operation is not INVOKE_ENDPOINT_ASYNC:
-        return make_request(operation, parameters.body, *values(parameters))
-    try:
-        head = _find_head(operation, *values(parameters))
-        return SerializedRequest(head, _async_body(parameters))
-    except ParameterValidationError as error:
-        name_call(error, operation, parameters.endpoint_name)
-        raise
-
-
-def name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
-    """Adds the call to the error of one of its parameters."""
-    is_name = error.parameter == "endpoint_name"
-    add_call(error, operation.name, None if is_name else endpoint_name)
-
-
-def _find_head(operation: Operation, *values: Any) -> RequestHead:
-    try:
-        return _cached_head(operation, *values)
-    except TypeError:
-        pass
-    # An unhashable value cannot be a key; it is of a wrong type, and is told so.
-    return _build_head(operation, *values)
-
-
-def _async_body(parameters: Any) -> bytes | bytearray | memoryview:
-    if (parameters.input_location is None) == (parameters.body is None):
-        given = "neither is" if parameters.body is None else "both are"
+def _async_body(
+    operation: Operation, body: Any, input_location: Any
+) -> bytes | bytearray | memoryview:
+    if (input_location is None) == (body is None):
+        given = "neither is" if body is None else "both are"
         rule = f"must be given in input_location's place: exactly one of the two, and {given} given"
         raise ParameterValidationError("body", rule)
-    if parameters.body is None:
+    if body is None:
         return b""
-    body = body_bytes(parameters.body)
-    limit = INVOKE_ENDPOINT_ASYNC.max_body_length
-    if len(body) > limit:
+    data = body_bytes(body)
+    limit = operation.max_body_length
+    if len(data) > limit:
         rule = f"must be at most {limit} bytes; put a larger input into S3 and give input_location"
-        raise ParameterValidationError("body", rule, length=len(body))
-    return body
+        raise ParameterValidationError("body", rule, length=len(data))
+    return data

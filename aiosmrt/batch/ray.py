@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmrt._client.client import check_count
 from aiosmrt._client.session import Session
-from aiosmrt._protocol.models import InvokeEndpointInput
-from aiosmrt._protocol.serialize import serialize
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT
+from aiosmrt._protocol.serialize import name_parameters, serialize
 from aiosmrt.batch._answers import answer_lines, fault_line
 from aiosmrt.batch._arrow import load_pyarrow
 from aiosmrt.batch._records import row_record, table_rows
@@ -32,8 +32,11 @@ from aiosmrt.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from typing_extensions import Unpack
+
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._protocol.models import Timeouts
+    from aiosmrt._protocol.parameters import InvokeParameters
     from aiosmrt.batch._records import Record
 
 __all__ = ["InvokeEndpoint"]
@@ -77,13 +80,14 @@ class InvokeEndpoint:
         records_per_request: int = 1,
         timeouts: Timeouts | None = None,
         retries: RetryPolicy | None = None,
-        **parameters: Any,
+        **parameters: Unpack[InvokeParameters],
     ) -> None:
         self._pyarrow, _ = load_pyarrow()
         size = records_per_request
         check_count("records_per_request", size)
         parameters.setdefault("content_type", "application/json" + ("lines" if size > 1 else ""))
-        serialize(InvokeEndpointInput(endpoint_name=endpoint_name, body=b"", **parameters))
+        given = {"endpoint_name": endpoint_name, **parameters}
+        serialize(INVOKE_ENDPOINT, b"", name_parameters(INVOKE_ENDPOINT, given))
         self._key_field = key_field
         self._size = size
         settings: dict[str, Any] = {"max_connections": concurrency, **(session or {})}

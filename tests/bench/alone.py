@@ -67,12 +67,14 @@ def _sign_botocore() -> Callable[[], object]:
 
 def _encode_aiosmrt() -> Callable[[], object]:
     from aiosmrt._protocol.models import InvokeEndpointInput
-    from aiosmrt._protocol.serialize import serialize
+    from aiosmrt._protocol.operations import INVOKE_ENDPOINT
+    from aiosmrt._protocol.serialize import serialize_input
 
-    return lambda: serialize(
+    return lambda: serialize_input(
+        INVOKE_ENDPOINT,
         InvokeEndpointInput(
             endpoint_name="my-endpoint", body=_BODY, content_type="application/json"
-        )
+        ),
     )
 
 

@@ -52,6 +52,15 @@ async def test_it_can_be_awaited_too() -> None:
         await stream.aclose()
 
 
+async def test_a_wrong_parameter_is_told_when_the_call_is_awaited() -> None:
+    async with streaming(part(b"one")) as (server, session):
+        for wrong in ({"accept": "\n"}, {"json": {}}, {"body": None}):
+            call = session.invoke_endpoint_with_response_stream("e", **{"body": b"x", **wrong})
+            with pytest.raises(aiosmrt.ParameterValidationError, match=next(iter(wrong))):
+                await call
+        assert not server.requests
+
+
 async def test_messages_split_at_every_byte_are_the_same_parts() -> None:
     wire = part(b"one") + part(b"") + part(b"three")
     for split in range(1, len(wire)):

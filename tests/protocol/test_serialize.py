@@ -6,7 +6,6 @@ import ctypes
 import math
 import mmap
 from array import array
-from functools import partial
 
 import attrs
 import pytest
@@ -17,6 +16,7 @@ from support.bad_parameters import ASYNC, BAD, INVOKE, STREAM, VALID, each_bad
 from support.botocore_requests import BotocoreRequests
 from support.service_model import MODEL, parameters
 
+from aiosmrt._client.body import choose_body
 from aiosmrt._protocol import serialize as serialize_module
 from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
@@ -24,7 +24,12 @@ from aiosmrt._protocol.models import (
     InvokeEndpointWithResponseStreamInput,
 )
 from aiosmrt._protocol.operations import ASYNC_BODY_LENGTH, OPERATIONS
-from aiosmrt._protocol.serialize import choose_body, json_body, serialize
+from aiosmrt._protocol.serialize import (
+    json_body,
+    name_parameters,
+    serialize,
+    serialize_input,
+)
 from aiosmrt.errors import ParameterValidationError
 
 INPUTS = {
@@ -35,7 +40,8 @@ INPUTS = {
 
 
 def given_to(operation, **changes):
-    return serialize(INPUTS[operation](**{**VALID[operation], **changes}))
+    given = INPUTS[operation](**{**VALID[operation], **changes})
+    return serialize_input(OPERATIONS[operation], given)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +54,8 @@ def botocores():
 @given(data=st.data())
 def test_a_request_is_botocores(botocores, operation, data):
     arguments = data.draw(parameters(operation))
-    request = serialize(
-        INPUTS[operation](**{xform_name(name): value for name, value in arguments.items()})
-    )
+    given = INPUTS[operation](**{xform_name(name): value for name, value in arguments.items()})
+    request = serialize_input(OPERATIONS[operation], given)
     headers = dict(request.head.headers)
     assert len(headers) == len(request.head.headers)
     ours = ("POST", request.head.path, headers, request.body)
@@ -69,7 +74,8 @@ def test_every_parameter_at_once_is_botocores(botocores):
         }
         if operation == ASYNC:
             del arguments["Body"]
-        request = serialize(cls(**{xform_name(name): value for name, value in arguments.items()}))
+        given = cls(**{xform_name(name): value for name, value in arguments.items()})
+        request = serialize_input(OPERATIONS[operation], given)
         assert botocores(operation, arguments) == (
             "POST",
             request.head.path,
@@ -116,7 +122,7 @@ def test_what_the_bad_values_replace_is_valid(operation):
 @each_bad
 def test_a_bad_value_is_refused_by_parameter_rule_and_length_but_not_repeated(bad):
     with pytest.raises(ParameterValidationError) as caught:
-        serialize(INPUTS[bad.operation](**bad.parameters))
+        serialize_input(OPERATIONS[bad.operation], INPUTS[bad.operation](**bad.parameters))
     error = caught.value
     assert error.parameter == bad.parameter
     assert bad.rule in error.rule
@@ -144,6 +150,38 @@ def test_every_string_parameter_refuses_what_would_end_its_header(operation):
             for value in (valid + injected, injected + valid, valid + injected + valid):
                 with pytest.raises(ParameterValidationError, match=binding.parameter):
                     given_to(operation, **{binding.parameter: value})
+
+
+def test_a_parameter_that_the_operation_does_not_have_is_refused_by_its_name():
+    with pytest.raises(TypeError, match="InvokeEndpoint has no parameter 'acept'"):
+        name_parameters(OPERATIONS[INVOKE], {"endpoint_name": "e", "acept": "a"})
+
+
+def test_parameters_by_name_are_an_inputs():
+    for operation in OPERATIONS.values():
+        given = VALID[operation.name] | {"custom_attributes": "c"}
+        body = given.pop("body", None)
+        named = name_parameters(operation, given)
+        assert list(named) == list(operation.parameters)
+        by_name = serialize(operation, body, named)
+        by_input = given_to(operation.name, custom_attributes="c")
+        assert by_name.head is by_input.head
+        assert by_name.body == by_input.body
+
+
+def test_an_unhashable_value_is_of_a_wrong_type():
+    with pytest.raises(
+        ParameterValidationError, match="parameter accept: it must be str, not list"
+    ):
+        given_to(INVOKE, accept=["a"])
+
+
+def test_a_subclass_of_an_input_is_one():
+    class Own(InvokeEndpointInput):
+        pass
+
+    request = serialize_input(OPERATIONS[INVOKE], Own(endpoint_name="e", body=b"b", accept="a"))
+    assert request.head.headers == (("Accept", "a"),)
 
 
 def test_nothing_is_refused_for_being_none():
@@ -383,15 +421,19 @@ def test_json_reads_back_as_it_was(value):
     assert json.loads(json_body(value)) == value
 
 
-def test_json_in_the_bodys_place():
-    choose = partial(choose_body, OPERATIONS[INVOKE], "e")
-    assert choose(None, {"a": 1}, None) == (b'{"a":1}', "application/json")
-    assert choose(None, [], "application/x-ndjson") == (b"[]", "application/x-ndjson")
-    assert choose(b"", None, None) == (b"", None)
-    assert choose("a", None, "text/csv") == ("a", "text/csv")
+async def test_json_in_the_bodys_place():
+    async def choose(body, json, content_type):
+        parameters = {"endpoint_name": "e", "content_type": content_type}
+        body, parameters = await choose_body(OPERATIONS[INVOKE], body, json, parameters)
+        return body, parameters["content_type"]
+
+    assert await choose(None, {"a": 1}, None) == (b'{"a":1}', "application/json")
+    assert await choose(None, [], "application/x-ndjson") == (b"[]", "application/x-ndjson")
+    assert await choose(b"", None, None) == (b"", None)
+    assert await choose("a", None, "text/csv") == ("a", "text/csv")
     for body, value in [(None, None), (b"", {}), ("a", 0)]:
         with pytest.raises(ParameterValidationError, match="operation InvokeEndpoint, endpoint e"):
-            choose(body, value, None)
+            await choose(body, value, None)
 
 
 def test_neither_a_request_nor_its_head_shows_what_it_carries():

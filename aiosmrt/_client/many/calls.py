@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from aiosmrt._client.many.items import CollectedStream
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint
 from aiosmrt._protocol.models import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput
-from aiosmrt._protocol.serialize import serialize
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
+from aiosmrt._protocol.serialize import name_parameters, serialize, serialize_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._client.client import Client
@@ -25,25 +27,26 @@ class InvokeCall:
 
     Args:
         client: Makes the call.
-        parameters: An InvokeEndpointInput's, but for the body: those of bare bodies.
+        parameters: The parameters of bare bodies, the endpoint's name included.
         timeouts: In place of the session's.
         retries: In place of the session's.
 
     Raises:
         ParameterValidationError: A parameter breaks its constraint: once, here, and not
             for each of a million bodies.
+        TypeError: The operation has no such parameter.
     """
 
     def __init__(
         self,
         client: Client,
-        parameters: dict[str, Any],
+        parameters: Mapping[str, Any],
         timeouts: Timeouts | None,
         retries: RetryPolicy | None,
     ) -> None:
-        serialize(InvokeEndpointInput(body=b"", **parameters))
         self._client = client
-        self._parameters = parameters
+        self._parameters = name_parameters(INVOKE_ENDPOINT, parameters)
+        serialize(INVOKE_ENDPOINT, b"", self._parameters)
         self._timeouts = timeouts
         self._retries = retries
 
@@ -51,14 +54,12 @@ class InvokeCall:
         self, request: Any, failed: Callable[[AiosmrtError], None]
     ) -> InvokeEndpointOutput:
         """Makes one call; ``failed`` is told of every attempt that fails."""
-        if not isinstance(request, InvokeEndpointInput):
-            request = InvokeEndpointInput(body=request, **self._parameters)
+        if isinstance(request, InvokeEndpointInput):
+            serialized = serialize_input(INVOKE_ENDPOINT, request)
+        else:
+            serialized = serialize(INVOKE_ENDPOINT, request, self._parameters)
         return await self._client.invoke(
-            serialize(request),
-            parse_invoke_endpoint,
-            self._timeouts,
-            self._retries,
-            failed=failed,
+            serialized, parse_invoke_endpoint, self._timeouts, self._retries, failed=failed
         )
 
 
@@ -67,26 +68,27 @@ class StreamCall:
 
     Args:
         client: Makes the call.
-        parameters: An InvokeEndpointWithResponseStreamInput's, but for the body.
+        parameters: The parameters of bare bodies, the endpoint's name included.
         timeouts: In place of the session's.
         retries: In place of the session's.
         require_terminal: As for ``invoke_endpoint_with_response_stream``.
 
     Raises:
         ParameterValidationError: A parameter breaks its constraint.
+        TypeError: The operation has no such parameter.
     """
 
     def __init__(
         self,
         client: Client,
-        parameters: dict[str, Any],
+        parameters: Mapping[str, Any],
         timeouts: Timeouts | None,
         retries: RetryPolicy | None,
         require_terminal: Callable[[PayloadPart], bool] | None,
     ) -> None:
-        serialize(InvokeEndpointWithResponseStreamInput(body=b"", **parameters))
         self._client = client
-        self._parameters = parameters
+        self._parameters = name_parameters(INVOKE_STREAM, parameters)
+        serialize(INVOKE_STREAM, b"", self._parameters)
         self._timeouts = timeouts
         self._retries = retries
         self._require_terminal = require_terminal
@@ -95,10 +97,12 @@ class StreamCall:
         self, request: Any, failed: Callable[[AiosmrtError], None]
     ) -> CollectedStream:
         """Makes one call; ``failed`` is told of every attempt that fails."""
-        if not isinstance(request, InvokeEndpointWithResponseStreamInput):
-            request = InvokeEndpointWithResponseStreamInput(body=request, **self._parameters)
+        if isinstance(request, InvokeEndpointWithResponseStreamInput):
+            serialized = serialize_input(INVOKE_STREAM, request)
+        else:
+            serialized = serialize(INVOKE_STREAM, request, self._parameters)
         stream = await self._client.open_stream(
-            serialize(request),
+            serialized,
             self._timeouts,
             self._retries,
             require_terminal=self._require_terminal,

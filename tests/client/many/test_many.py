@@ -332,6 +332,7 @@ async def test_two_tasks_cannot_wait_for_one_item(session, model):
         ("one body", {}, aiosmrt.ParameterValidationError),
         (7, {}, aiosmrt.ParameterValidationError),
         ([], {"content_type": "\n"}, aiosmrt.ParameterValidationError),
+        ([], {"acept": "text/csv"}, TypeError),
         ([], {"concurrency": 0}, aiosmrt.ConfigurationError),
         ([], {"concurrency": True}, aiosmrt.ConfigurationError),
         ([], {"concurrency": "many"}, aiosmrt.ConfigurationError),
@@ -346,6 +347,11 @@ async def test_two_tasks_cannot_wait_for_one_item(session, model):
 async def test_what_is_wrong_for_all_is_told_at_once(session, requests, options, error):
     with pytest.raises(error, match=next(iter(options), "requests")):
         session.invoke_many("echo", requests, **options)
+
+
+async def test_a_stream_has_not_all_parameters_of_a_call(session):
+    with pytest.raises(TypeError, match="no parameter 'target_model'"):
+        session.stream_many("echo", [], target_model="m")
 
 
 async def test_an_empty_input_has_no_items(session):
