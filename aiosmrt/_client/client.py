@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._client.call import Call
 from aiosmrt._protocol.models import Timeouts
 from aiosmrt._protocol.operations import SYNC_BODY_LENGTH
-from aiosmrt._protocol.serialize import SerializedRequest, name_call, no_json
+from aiosmrt._protocol.serialize import name_call
 from aiosmrt._values import is_integer
 from aiosmrt.errors import ConfigurationError, ParameterValidationError
 
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
 
     from aiosmrt._client.call import Channel
     from aiosmrt._client.streaming import ResponseStream
-    from aiosmrt._protocol.large_json import LargeJSON
     from aiosmrt._protocol.models import PayloadPart, ResponseMetadata
-    from aiosmrt._protocol.operations import Operation
+    from aiosmrt._protocol.serialize import SerializedRequest
     from aiosmrt._transport import Exchange
     from aiosmrt.errors import AiosmrtError
     from aiosmrt.instrumentation._watch import CallWatcher
 
-__all__ = ["Client", "check_count", "check_type", "encode_in_turns"]
+__all__ = ["Client", "check_count", "check_type"]
 
 _T = TypeVar("_T")
 
@@ -100,18 +98,13 @@ class Client:
         *,
         require_terminal: Callable[[PayloadPart], bool] | None = None,
         failed: Callable[[AiosmrtError], None] | None = None,
-        large: LargeJSON | None = None,
     ) -> ResponseStream:
-        """Makes a streaming call up to the response's head; ``large`` replaces the body."""
+        """Makes a streaming call up to the response's head."""
         # Not at the module's head: a call without a stream needs no codec.
         from aiosmrt._client.part_reader import PartReader
         from aiosmrt._client.streaming import ResponseStream
 
         started = time.perf_counter()
-        if large is not None:
-            head = request.head
-            body = await encode_in_turns(large, head.operation, head.endpoint_name)
-            request = SerializedRequest(head, body)
         self._check_length(request)
         limits, policy = self._choose(timeouts, retries)
 
@@ -182,21 +175,3 @@ def check_count(name: str, value: object) -> None:
     """Raises ConfigurationError for an option that is no integer of at least 1."""
     if not is_integer(value) or value < 1:
         raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
-
-
-async def encode_in_turns(large: LargeJSON, operation: Operation, endpoint_name: Any) -> bytes:
-    """The JSON of a large object, with a turn of the loop for others after each piece.
-
-    Raises:
-        ParameterValidationError: The object has no JSON form.
-    """
-    pieces: list[bytes] = []
-    try:
-        for piece in large:
-            pieces.append(piece)
-            await asyncio.sleep(0)
-    except (TypeError, ValueError, RuntimeError) as error:
-        refusal = no_json(error)
-        name_call(refusal, operation, endpoint_name)
-        raise refusal from None
-    return b"".join(pieces)
