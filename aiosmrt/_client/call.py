@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import attrs
+
 from aiosmrt._aws.credentials import CachingProvider
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries
@@ -66,40 +68,34 @@ _SKEW_CODES = frozenset(
 )
 
 
+def _random_uuid() -> str:
+    """Returns a UUID of version 4, at a third of the cost of `uuid.uuid4`."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+@attrs.define(eq=False)
 class Channel:
     """What the calls of a session share on their way to one host.
 
-    Args:
+    Attributes:
         transport: The connections.
         heads: Writes and signs the head of each attempt.
         provider: Gives the credentials of each attempt.
         lifetime: Ends waits with the session.
-
-    Attributes:
-        transport: As given.
-        heads: As given.
-        provider: As given.
-        lifetime: As given.
         quota: The tokens that retries take.
         limiter: The send rate in adaptive mode.
-        keeps_credentials: Whether the provider keeps what it has fetched.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        heads: HeadWriter,
-        provider: SessionProvider,
-        lifetime: Lifetime,
-    ) -> None:
-        self.transport = transport
-        self.heads = heads
-        self.provider = provider
-        self.lifetime = lifetime
-        self.quota = RetryQuota()
-        self.limiter = AdaptiveLimiter(time.monotonic())
-        self.keeps_credentials = isinstance(provider, CachingProvider)
-        self._pace_lock = asyncio.Lock()
+    transport: Transport
+    heads: HeadWriter
+    provider: SessionProvider
+    lifetime: Lifetime
+    quota: RetryQuota = attrs.field(factory=RetryQuota, init=False)
+    limiter: AdaptiveLimiter = attrs.field(
+        factory=lambda: AdaptiveLimiter(time.monotonic()), init=False
+    )
+    _pace_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
     async def pace(self) -> None:
         """Waits until the adaptive mode lets the next request go, in the order of asking."""
@@ -108,10 +104,11 @@ class Channel:
                 await asyncio.sleep(delay)
 
 
+@attrs.define(eq=False)
 class Call(Generic[_T]):
-    """One call.
+    """One call, and the attempt under way.
 
-    Args:
+    Attributes:
         channel: The way to the service.
         request: What to send.
         finish: Makes the output; its errors count as the attempt's.
@@ -122,53 +119,23 @@ class Call(Generic[_T]):
         watch: Follows the attempts; None where there is no instrumentation.
     """
 
-    __slots__ = (
-        "_body_hash",
-        "_channel",
-        "_credentials",
-        "_deadline",
-        "_failed",
-        "_finish",
-        "_invocation_id",
-        "_metadata",
-        "_number",
-        "_offset",
-        "_policy",
-        "_repairs",
-        "_request",
-        "_timeouts",
-        "_watch",
-    )
-
-    def __init__(
-        self,
-        channel: Channel,
-        request: SerializedRequest,
-        finish: Finish[_T],
-        *,
-        timeouts: Timeouts,
-        policy: RetryPolicy,
-        failed: Callable[[AiosmrtError], None] | None = None,
-        watch: CallWatch | None = None,
-    ) -> None:
-        self._channel = channel
-        self._request = request
-        self._finish = finish
-        self._timeouts = timeouts
-        self._policy = policy
-        self._failed = failed
-        self._watch = watch
-        self._invocation_id = _random_uuid()
-        self._body_hash = ""
-        self._deadline: float | None = None
-        # The repairs that were made already, each of which is made once.
-        self._repairs: tuple[str, ...] = ()
-        # The attempt under way: its number, the credentials and the clock's offset that its
-        # request was signed with, and the facts of its response's head.
-        self._number = 0
-        self._credentials: Credentials | None = None
-        self._offset = 0.0
-        self._metadata: ResponseMetadata | None = None
+    channel: Channel
+    request: SerializedRequest
+    finish: Finish[_T]
+    timeouts: Timeouts
+    policy: RetryPolicy
+    failed: Callable[[AiosmrtError], None] | None
+    watch: CallWatch | None
+    _invocation_id: str = attrs.field(factory=_random_uuid, init=False)
+    _body_hash: str = attrs.field(default="", init=False)
+    _deadline: float | None = attrs.field(default=None, init=False)
+    # The repairs that were made already, each of which is made once.
+    _repairs: tuple[str, ...] = attrs.field(default=(), init=False)
+    _number: int = attrs.field(default=0, init=False)
+    # What the attempt's request was signed with, and the head of its response.
+    _credentials: Credentials | None = attrs.field(default=None, init=False)
+    _offset: float = attrs.field(default=0.0, init=False)
+    _metadata: ResponseMetadata | None = attrs.field(default=None, init=False)
 
     async def run(self) -> _T:
         """Makes the call.
@@ -179,12 +146,12 @@ class Call(Generic[_T]):
         Raises:
             AiosmrtError: The last attempt's, with operation, endpoint and attempts.
         """
-        channel, policy = self._channel, self._policy
-        watch = self._watch
+        channel, policy = self.channel, self.policy
+        watch = self.watch
         loop = asyncio.get_running_loop()
-        if self._timeouts.total is not None:
-            self._deadline = loop.time() + self._timeouts.total
-        body = self._request.body
+        if self.timeouts.total is not None:
+            self._deadline = loop.time() + self.timeouts.total
+        body = self.request.body
         if len(body) < _HASH_OFF_LOOP:
             self._body_hash = hashlib.sha256(body).hexdigest()
         else:
@@ -203,8 +170,8 @@ class Call(Generic[_T]):
                 self.describe(error)
                 if watch is not None:
                     watch.failed(error)
-                if self._failed is not None:
-                    self._failed(error)
+                if self.failed is not None:
+                    self.failed(error)
                 delay = await self._next_delay(error, retries)
                 if watch is not None:
                     watch.retry(delay)
@@ -222,7 +189,7 @@ class Call(Generic[_T]):
 
     def describe(self, error: AiosmrtError) -> None:
         """Adds the facts of the call to an error."""
-        head = self._request.head
+        head = self.request.head
         # Credentials are taken as a request is about to be written.
         was_tried = self._credentials is not None or isinstance(
             error, (ConnectError, ConnectTimeoutError)
@@ -235,7 +202,7 @@ class Call(Generic[_T]):
             request_id=None if self._metadata is None else self._metadata.request_id,
         )
         if isinstance(error, (DeadlineExceededError, PoolTimeoutError)):
-            error.total = self._timeouts.total
+            error.total = self.timeouts.total
 
     async def _attempt(self) -> _T:
         started = time.perf_counter()
@@ -247,8 +214,8 @@ class Call(Generic[_T]):
                 # The service closes idle connections without notice, and the request crossed
                 # that closing on its way: this is not a further attempt.
                 exchange = await self._open(fresh=True)
-            if self._watch is not None:
-                self._watch.responded(exchange)
+            if self.watch is not None:
+                self.watch.responded(exchange)
             headers = exchange.headers
             self._metadata = metadata = ResponseMetadata(
                 request_id=request_id(headers),
@@ -257,9 +224,9 @@ class Call(Generic[_T]):
                 attempts=self._number,
             )
             if not 200 <= exchange.status_code < 300:
-                body = await _error_body(exchange, self._timeouts.idle)
+                body = await _error_body(exchange, self.timeouts.idle)
                 raise parse_error(exchange.status_code, headers, body, attempts=self._number)
-            output = await self._finish(exchange, metadata)
+            output = await self.finish(exchange, metadata)
         except BaseException as error:
             if exchange is not None:
                 exchange.close()
@@ -272,22 +239,23 @@ class Call(Generic[_T]):
 
     async def _open(self, *, fresh: bool) -> Exchange:
         """Returns a connection on which the request was sent and the response's head has come."""
-        channel, timeouts = self._channel, self._timeouts
-        if channel.keeps_credentials and channel.provider.current() is None:
+        channel, timeouts = self.channel, self.timeouts
+        provider = channel.provider
+        if isinstance(provider, CachingProvider) and provider.current() is None:
             # A connection that is taken first would age while credentials are fetched.
             await self._fetch_credentials()
         exchange = await channel.transport.acquire(
             deadline=self._deadline,
             connect=timeouts.connect,
             fresh=fresh,
-            waited=None if self._watch is None else self._watch.waited,
+            waited=None if self.watch is None else self.watch.waited,
         )
         try:
-            credentials = channel.provider.current()
+            credentials = provider.current()
             if credentials is None:
                 credentials = await self._fetch_credentials()
             # The date of the signature is that of the writing: nothing waits in between.
-            await exchange.send(self._head(credentials), self._request.body, read=timeouts.read)
+            await exchange.send(self._head(credentials), self.request.body, read=timeouts.read)
         except BaseException:
             exchange.close()
             raise
@@ -295,11 +263,11 @@ class Call(Generic[_T]):
 
     def _head(self, credentials: Credentials) -> bytes:
         """Writes the request's head, signed now."""
-        heads, request = self._channel.heads, self._request
+        heads, request = self.channel.heads, self.request
         self._credentials = credentials
         self._offset = heads.signer.offset_seconds
         # A cold model is asked for longer than the attempts go.
-        most = max(self._number, self._policy.max_attempts)
+        most = max(self._number, self.policy.max_attempts)
         return heads.write(
             request.head,
             invocation_id=self._invocation_id,
@@ -307,24 +275,24 @@ class Call(Generic[_T]):
             body_hash=self._body_hash,
             body_length=len(request.body),
             credentials=credentials,
-            more="" if self._watch is None else self._watch.header_lines(),
+            more="" if self.watch is None else self.watch.header_lines(),
         )
 
     async def _fetch_credentials(self) -> Credentials:
-        fetching = self._channel.provider.get_credentials()
+        fetching = self.channel.provider.get_credentials()
         return await self._within(fetching, "The credentials provider was waited for")
 
     async def _within(self, waiting: Coroutine[Any, Any, _V], what: str) -> _V:
         """Awaits one step of an attempt, no longer than the call may last."""
         try:
-            return await self._channel.lifetime.wait_for(waiting, self.remaining)
+            return await self.channel.lifetime.wait_for(waiting, self.remaining)
         except asyncio.TimeoutError:
             text = f"{what} until Timeouts.total ran out"
-            raise DeadlineExceededError(text, host=self._channel.transport.host) from None
+            raise DeadlineExceededError(text, host=self.channel.transport.host) from None
 
     async def _next_delay(self, error: AiosmrtError, retries: CallRetries) -> float:
         """Returns the seconds until the next attempt; raises the error where there is none."""
-        if self._policy.max_attempts > 1 and await self._repair(error):
+        if self.policy.max_attempts > 1 and await self._repair(error):
             return 0.0
         decision = retries.decide(
             error,
@@ -368,7 +336,7 @@ class Call(Generic[_T]):
         stale = self._credentials
         if stale is None:
             return False
-        renewing = self._channel.provider.refresh(stale)
+        renewing = self.channel.provider.refresh(stale)
         try:
             renewed = await self._within(renewing, "The credentials provider was waited for")
         except AiosmrtError as failure:
@@ -390,14 +358,14 @@ class Call(Generic[_T]):
         # Compared with the offset of this request: another call may have learnt it meanwhile.
         if abs(offset - self._offset) < _SKEW_SECONDS:
             return False
-        signer = self._channel.heads.signer
+        signer = self.channel.heads.signer
         if abs(offset - signer.offset_seconds) >= _SKEW_SECONDS:
             _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
             signer.offset_seconds = offset
         return True
 
     def _log(self, started: float, how: str) -> None:
-        head, metadata = self._request.head, self._metadata
+        head, metadata = self.request.head, self._metadata
         _logger.debug(
             "%s %s: attempt %d, status %s, request id %s, %.1f ms, %s",
             head.operation.name,
@@ -408,12 +376,6 @@ class Call(Generic[_T]):
             (time.perf_counter() - started) * 1000,
             how,
         )
-
-
-def _random_uuid() -> str:
-    """Returns a UUID of version 4, at a third of the cost of `uuid.uuid4`."""
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 def _hash(body: bytes | bytearray | memoryview) -> str:

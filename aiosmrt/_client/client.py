@@ -6,6 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._client.call import Call
 from aiosmrt._protocol.models import Timeouts
@@ -32,10 +34,11 @@ _T = TypeVar("_T")
 _logger = logging.getLogger("aiosmrt")
 
 
+@attrs.define(eq=False, kw_only=True)
 class Client:
     """Makes calls with a session's defaults.
 
-    Args:
+    Attributes:
         channel: The way to the service.
         timeouts: For calls without limits of their own.
         retries: For calls without a policy of their own.
@@ -43,21 +46,12 @@ class Client:
         watcher: Follows the calls; None where there is no instrumentation.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        *,
-        timeouts: Timeouts,
-        retries: RetryPolicy,
-        max_body_length: int | None,
-        watcher: CallWatcher | None = None,
-    ) -> None:
-        self._channel = channel
-        self._timeouts = timeouts
-        self._retries = retries
-        self._max_body_length = max_body_length
-        self._watcher = watcher
-        self._has_warned_of_length = False
+    channel: Channel
+    timeouts: Timeouts
+    retries: RetryPolicy
+    max_body_length: int | None
+    watcher: CallWatcher | None
+    _has_warned_of_length: bool = attrs.field(default=False, init=False)
 
     async def invoke(
         self,
@@ -76,19 +70,11 @@ class Client:
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> _T:
-            return parse(await exchange.read(limits.idle, self._max_body_length), metadata)
+            return parse(await exchange.read(limits.idle, self.max_body_length), metadata)
 
-        watch = None if self._watcher is None else self._watcher.begin(request)
-        call = Call(
-            self._channel,
-            request,
-            finish,
-            timeouts=limits,
-            policy=policy,
-            failed=failed,
-            watch=watch,
-        ).run()
-        return await (call if watch is None else watch.until_end(call))
+        watch = None if self.watcher is None else self.watcher.begin(request)
+        call = Call(self.channel, request, finish, limits, policy, failed=failed, watch=watch)
+        return await (call.run() if watch is None else watch.until_end(call.run()))
 
     async def open_stream(
         self,
@@ -102,6 +88,7 @@ class Client:
         """Makes a streaming call up to the response's head."""
         # Not at the module's head: a call without a stream needs no codec.
         from aiosmrt._client.part_reader import PartReader
+        from aiosmrt._client.stream_stats import StreamClock
         from aiosmrt._client.streaming import ResponseStream
 
         started = time.perf_counter()
@@ -115,42 +102,34 @@ class Client:
                 metadata,
                 request.head.endpoint_name,
                 idle=limits.idle,
-                started=started,
                 require_terminal=require_terminal,
                 watch=watch,
+                clock=StreamClock(started),
             )
-            return ResponseStream(reader, metadata, max_length=self._max_body_length, watch=watch)
+            return ResponseStream(reader, metadata, max_length=self.max_body_length, watch=watch)
 
-        watch = None if self._watcher is None else self._watcher.begin(request)
-        call = Call(
-            self._channel,
-            request,
-            finish,
-            timeouts=limits,
-            policy=policy,
-            failed=failed,
-            watch=watch,
-        ).run()
-        return await (call if watch is None else watch.until_head(call))
+        watch = None if self.watcher is None else self.watcher.begin(request)
+        call = Call(self.channel, request, finish, limits, policy, failed=failed, watch=watch)
+        return await (call.run() if watch is None else watch.until_head(call.run()))
 
     def _choose(
         self, timeouts: Timeouts | None, retries: RetryPolicy | None
     ) -> tuple[Timeouts, RetryPolicy]:
         """A call's own limits and policy, else the session's."""
         if timeouts is None:
-            timeouts = self._timeouts
+            timeouts = self.timeouts
         else:
             check_type("timeouts", timeouts, Timeouts)
         if retries is None:
-            retries = self._retries
+            retries = self.retries
         else:
             check_type("retries", retries, RetryPolicy)
         return timeouts, retries
 
     def _check_length(self, request: SerializedRequest) -> None:
         length = len(request.body)
-        if self._max_body_length is not None and length > self._max_body_length:
-            rule = f"must be at most max_body_length={self._max_body_length} bytes"
+        if self.max_body_length is not None and length > self.max_body_length:
+            rule = f"must be at most max_body_length={self.max_body_length} bytes"
             error = ParameterValidationError("body", rule, length=length)
             name_call(error, request.head.operation, request.head.endpoint_name)
             raise error

@@ -143,7 +143,7 @@ class Session:
         heads = _make_head_writer(self._transport, config.region, self._user_agent)
         self._lifetime = Lifetime(self._transport.host)
         self._client = Client(
-            Channel(self._transport, heads, self._provider, self._lifetime),
+            channel=Channel(self._transport, heads, self._provider, self._lifetime),
             timeouts=timeouts,
             retries=config.retries,
             max_body_length=max_body_length,

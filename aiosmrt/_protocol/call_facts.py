@@ -18,15 +18,7 @@ def add_call(
     attempts: int | None = None,
     request_id: str | None = None,
 ) -> None:
-    """Adds the facts of its call to an error.
-
-    Args:
-        error: The error.
-        operation: The operation's name.
-        endpoint_name: The endpoint; as the other facts, None leaves what the error has.
-        attempts: How many attempts the call took.
-        request_id: The request id of the last attempt's response.
-    """
+    """Adds the facts of its call to an error; None leaves what the error has."""
     error.operation = operation
     if endpoint_name is not None:
         error.endpoint_name = endpoint_name

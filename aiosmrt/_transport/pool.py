@@ -56,23 +56,12 @@ class _Probe(Trace):
     async def send_connection_queued_end(self) -> None:
         self.queued = False
 
-    async def send_connection_create_start(self) -> None:
+    async def _ignore(self, host: str = "") -> None:
         pass
 
-    async def send_connection_create_end(self) -> None:
-        pass
-
-    async def send_dns_resolvehost_start(self, host: str) -> None:
-        pass
-
-    async def send_dns_resolvehost_end(self, host: str) -> None:
-        pass
-
-    async def send_dns_cache_hit(self, host: str) -> None:
-        pass
-
-    async def send_dns_cache_miss(self, host: str) -> None:
-        pass
+    send_connection_create_start = send_connection_create_end = _ignore
+    send_dns_resolvehost_start = send_dns_resolvehost_end = _ignore
+    send_dns_cache_hit = send_dns_cache_miss = _ignore
 
 
 class Transport:
