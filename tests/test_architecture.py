@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(find_spec("aiosmrt").origin).parent
+TESTS = Path(__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
 
 # From the ground up; a module imports from its own floor and from those below it.
@@ -200,9 +201,8 @@ def test_a_module_does_one_thing(file):
 
 def test_no_test_imports_another():
     """What tests share is in tests/support, which imports none of them either."""
-    tests = Path(__file__).parent
-    names = {path.stem for path in tests.rglob("test_*.py")}
-    for file in tests.rglob("*.py"):
+    names = {path.stem for path in TESTS.rglob("test_*.py")}
+    for file in TESTS.rglob("*.py"):
         imported = {
             part
             for node in ast.walk(ast.parse(file.read_bytes()))
@@ -211,6 +211,20 @@ def test_no_test_imports_another():
             for part in (name or "").split(".")
         }
         assert not imported & names, file
+
+
+def test_tests_see_what_a_user_sees():
+    """The repr of a session or a transport tells what it has in use (tests/support)."""
+    looked = [
+        f"{file.name}:{node.lineno} {ast.unparse(node)}"
+        for file in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Attribute)
+        and re.match("_[^_]", node.attr)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"items", "session", "stream", "transport"}
+    ]
+    assert not looked
 
 
 def test_no_drawer_for_odds_and_ends():
