@@ -368,7 +368,7 @@ class Session:
 
         Returns:
             An async iterator of BatchItem: ``key``, ``index``, ``output``, ``error``,
-            ``attempts``, ``latency``. Who leaves it before its end enters it with
+            ``attempts``, ``latency``. If you may leave the loop before its end, use
             ``async with``.
 
         Raises:

@@ -1,11 +1,13 @@
 """Many calls at once: what `Session.invoke_many` and `Session.stream_many` stand on.
 
-- `items`: what comes out, one item a request.
-- `calls`: one of the calls.
-- `many`: the iterator.
+- `batch_items`: the iterator in the consumer's hands.
+- `items`: what it gives, one item for each request.
 - `workers`: the tasks behind it.
-- `adaptive`: how many calls at once, where that is not told.
-- `rate`: how many calls a second, where that is told.
+- `source`: the requests that they read.
+- `calls`: one call.
+- `pace`: how many calls at once and how fast.
+- `adaptive`: how many calls at once, found out.
+- `rate`: how many calls a second, told.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ class BatchItems(Generic[OutputT]):
         async with session.invoke_many("my-endpoint", bodies) as items:
             async for item in items: ...
 
-    Nothing is read or sent before the first item is asked for. Who leaves before the end
-    enters it with ``async with``, or calls ``aclose``: that cancels the calls under way.
-    Cancelling the task that waits for an item does so too. For one task at a time.
+    Nothing is read or sent before the first item is asked for. If you may leave the loop
+    before its end, use ``async with`` or call ``aclose``: that cancels the calls under way,
+    as cancelling the task that waits for an item does. One task at a time may wait.
 
     Args:
         call: Makes one call.
@@ -69,12 +69,12 @@ class BatchItems(Generic[OutputT]):
         self._workers = Workers(call, requests, options)
 
     def __repr__(self) -> str:
-        return f"<BatchItems, {self._workers.state()}>"
+        return f"<BatchItems, {self._workers}>"
 
     @property
     def concurrency(self) -> int:
         """How many requests may be under way now; it changes with ``auto`` only."""
-        return self._workers.limit()
+        return self._workers.pace.limit
 
     @property
     def in_flight(self) -> int:
@@ -91,10 +91,11 @@ class BatchItems(Generic[OutputT]):
             AiosmrtError: The first error, with ``on_error="raise"``.
             Exception: What ``requests``, or a function of the retry policy, raised;
                 after all items of what was read before it.
-            RuntimeError: ``aclose`` was called before the end, or another task waits.
+            RuntimeError: ``aclose`` was called before the end, another task waits, or a
+                task that makes the calls was cancelled from outside.
         """
         workers = self._workers
-        workers.check()
+        workers.check_alone()
         try:
             return await workers.next()
         except BaseException:

@@ -325,6 +325,46 @@ async def test_two_tasks_cannot_wait_for_one_item(session, model):
         assert len(await collect(items)) == 2
 
 
+async def test_closed_while_a_task_waits_it_does_not_end_quietly(session, model):
+    items = session.invoke_many("echo", [b"hold"] * 3)
+    waiting = asyncio.ensure_future(anext(items))
+    await until(lambda: model.now == 3)
+    await items.aclose()
+    with pytest.raises(RuntimeError, match="closed before their end"):
+        await waiting
+    await until(lambda: model.now == 0)
+
+
+async def test_a_task_cancelled_by_another_hand_is_no_quiet_end(session, model):
+    others = asyncio.all_tasks()
+    items = session.invoke_many("echo", [b"hold"] * 9, concurrency=3)
+    waiting = asyncio.ensure_future(anext(items))
+    await until(lambda: model.now == 3)
+    workers = [task for task in asyncio.all_tasks() - others if "Workers" in repr(task)]
+    assert len(workers) == 3
+    workers[1].cancel()
+    with pytest.raises(RuntimeError, match="cancelled from outside"):
+        await waiting
+    await until(lambda: model.now == 0)
+
+
+async def test_an_input_that_is_cancelled_is_no_quiet_end(session):
+    async def requests() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="cancelled from outside"):
+        await collect(session.invoke_many("echo", requests(), concurrency=2))
+
+
+async def test_the_end_is_told_again(session):
+    items = session.invoke_many("echo", [b"x"])
+    assert len(await collect(items)) == 1
+    await items.aclose()
+    assert await collect(items) == []
+    assert "ended" in repr(items)
+
+
 @pytest.mark.parametrize(
     "requests, options, error",
     [
