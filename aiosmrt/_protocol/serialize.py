@@ -26,9 +26,9 @@ __all__ = [
     "RequestHead",
     "SerializedRequest",
     "body_bytes",
+    "check_parameters",
     "json_body",
     "name_call",
-    "name_parameters",
     "no_json",
     "serialize",
     "serialize_input",
@@ -101,17 +101,18 @@ def serialize_input(operation: Operation, given: AnyInput) -> SerializedRequest:
     return _serialize(operation, given.body, _FROM_INPUT[operation](given))
 
 
-def name_parameters(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Names every parameter of an operation except the body, as `serialize` takes them.
+def check_parameters(operation: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the parameters that a caller gives once for many requests.
 
     Args:
-        operation: The operation.
-        given: Those that a caller gave, by name.
+        operation: The operation, one that requires a body.
+        given: The parameters by name, without the body.
 
     Returns:
-        The same, with None for each one not given.
+        Every parameter by name, as `serialize` takes them.
 
     Raises:
+        ParameterValidationError: A parameter breaks its constraint.
         TypeError: The operation has no such parameter.
     """
     parameters: dict[str, Any] = dict.fromkeys(operation.parameters)
@@ -119,6 +120,7 @@ def name_parameters(operation: Operation, given: Mapping[str, Any]) -> dict[str,
         if name not in parameters:
             raise TypeError(f"{operation.name} has no parameter {name!r}")
         parameters[name] = value
+    serialize(operation, b"", parameters)
     return parameters
 
 

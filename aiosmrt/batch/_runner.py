@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import signal
 import time
 from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from aiosmrt._client.client import check_count
+from aiosmrt._protocol.operations import INVOKE_ENDPOINT
+from aiosmrt._protocol.serialize import check_parameters
 from aiosmrt.batch._answers import RecordFaultError, answer_lines, fault_line
 from aiosmrt.batch._files import Paths, RunFiles
 from aiosmrt.batch._records import RecordFile, open_records
@@ -23,10 +26,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
+    from typing_extensions import Unpack
+
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._client.many import BatchItems
     from aiosmrt._client.session import Session
     from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
+    from aiosmrt._protocol.parameters import InvokeParameters
     from aiosmrt.batch._records import Record
     from aiosmrt.batch._statistics import BatchSummary, Progress
 
@@ -58,16 +64,9 @@ async def run(
     progress: Callable[[Progress], None] | None = None,
     handle_signals: bool = False,
     drain_timeout: float = 30.0,
-    content_type: str | None = None,
-    accept: str | None = None,
-    custom_attributes: str | None = None,
-    target_model: str | None = None,
-    target_variant: str | None = None,
-    target_container_hostname: str | None = None,
-    enable_explanations: str | None = None,
-    inference_component_name: str | None = None,
     timeouts: Timeouts | None = None,
     retries: RetryPolicy | None = None,
+    **parameters: Unpack[InvokeParameters],
 ) -> BatchSummary:
     """Invokes an endpoint for every record of a file, and writes a line for each.
 
@@ -80,8 +79,8 @@ async def run(
     the output lies ``OUTPUT.run``, which holds what a later run must be given again, and
     the lock.
 
-    Cancelled, it stops at once; what is in the output stays whole and can be resumed, as
-    after a crash: the records under way are sent again then, no other.
+    A cancelled run stops at once. Its output stays whole and can be resumed, as after a
+    crash: only the records that were under way are sent again.
 
     Args:
         session: Makes the calls. Give it ``max_connections`` of at least ``concurrency``.
@@ -110,17 +109,11 @@ async def run(
         handle_signals: Whether SIGINT and SIGTERM end the run by reading no further and
             waiting for what is under way; a second one does not wait. In the main thread.
         drain_timeout: The seconds of that wait.
-        content_type: The requests' MIME type; None is the input format's:
-            ``application/json``, ``text/csv``, several JSON records ``application/jsonlines``.
-        accept: The MIME type wanted of the answers.
-        custom_attributes: Passed to the container.
-        target_model: The model of a multi-model endpoint.
-        target_variant: The production variant.
-        target_container_hostname: The container of a multi-container endpoint.
-        enable_explanations: A JMESPath expression for Clarify.
-        inference_component_name: The inference component.
         timeouts: Each request's time limits in place of the session's.
         retries: Each request's retry policy in place of the session's.
+        **parameters: The parameters of every request, as for `Session.invoke_many`. The
+            default of ``content_type`` is the input format's: ``application/json`` (of
+            several records ``application/jsonlines``), ``text/csv``.
 
     Returns:
         How it ended. ``failed`` counts the lines that tell an error; ``is_complete`` is
@@ -131,6 +124,7 @@ async def run(
             another input or of other parameters; another run is writing it; a format is
             not known.
         ParameterValidationError: A parameter breaks its constraint.
+        TypeError: InvokeEndpoint has no such parameter.
         CredentialsError: There are no credentials, or no more: no other record could be
             sent either. What has been done can be resumed.
         OutputError: The output cannot be written: a full disk. It can be resumed.
@@ -138,23 +132,29 @@ async def run(
     """
     if retry_failed and not resume:
         raise ConfigurationError("retry_failed goes with resume")
+    # What can be refused is refused before a file is touched.
     paths = Paths(input, output, report)
     form = _Form(open_records(paths.input, key_field, header=header), records_per_request)
-    parameters: dict[str, Any] = {"content_type": content_type or form.content_type()}
-    parameters |= {"accept": accept, "custom_attributes": custom_attributes}
-    parameters |= {"target_model": target_model, "target_variant": target_variant}
-    parameters["target_container_hostname"] = target_container_hostname
-    parameters["enable_explanations"] = enable_explanations
-    parameters["inference_component_name"] = inference_component_name
-    how: dict[str, Any] = {"concurrency": concurrency, "max_concurrency": max_concurrency}
-    how |= {"rate": rate, "timeouts": timeouts, "retries": retries}
-    facts = {"endpoint_name": endpoint_name, "region": session.region, **parameters}
+    parameters["content_type"] = parameters.get("content_type") or form.content_type()
+    given = {"endpoint_name": endpoint_name, **parameters}
+    check_parameters(INVOKE_ENDPOINT, given)
+    facts = {"region": session.region, **given}
     facts |= {"key_field": key_field, "header": header, "records_per_request": records_per_request}
+    # From here on there are a lock, an output and threads, which `close` gives back.
     files = RunFiles(paths)
     try:
         await files.open(form.records, facts, resume=resume, retry_failed=retry_failed)
         batch = _Run(files, form)
-        items = session.invoke_many(endpoint_name, batch.requests(), **how, **parameters)
+        items = session.invoke_many(
+            endpoint_name,
+            batch.requests(),
+            concurrency=concurrency,
+            max_concurrency=max_concurrency,
+            rate=rate,
+            timeouts=timeouts,
+            retries=retries,
+            **parameters,
+        )
         with batch.drain_on_signals(drain_timeout) if handle_signals else nullcontext():
             await batch.consume(items, progress)
         return await files.finish(batch.statistics, batch.signal)
@@ -182,16 +182,32 @@ class _Form:
         return self.records.content_type if self.size == 1 else self.records.joined_content_type
 
 
+class _State(enum.Enum):
+    """The states of a run, in their order."""
+
+    RUNNING = enum.auto()
+    """Records are read and sent."""
+    DRAINING = enum.auto()
+    """A signal came: no more records are read, and what is under way is waited for."""
+    STOPPED = enum.auto()
+    """That took too long, or a second signal came: what was under way is cancelled."""
+
+
 class _Run:
-    """What happens between the files."""
+    """What happens between the files.
+
+    Attributes:
+        signal: The signal that ended the reading, None for none.
+        statistics: What has been counted.
+    """
 
     def __init__(self, files: RunFiles, form: _Form) -> None:
         self._files = files
         self._form = form
-        #: That which came, and stops it.
+        self._state = _State.RUNNING
         self.signal: int | None = None
-        self._consuming: asyncio.Future[None] | None = None
-        self._is_forced = False
+        self._consuming: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         # How many records of the input have been passed, those of earlier runs included.
         self._read = 0
         lines = files.lines
@@ -205,7 +221,7 @@ class _Run:
         groups = _grouped(records, self._form.size)
         while taken := await self._files.do(_take, groups):
             for group in taken:
-                if self.signal is not None:
+                if self._state is not _State.RUNNING:
                     return
                 faulty = [record for record in group if record.fault is not None]
                 if faulty:
@@ -240,21 +256,19 @@ class _Run:
     async def consume(
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
     ) -> None:
-        """Writes a line for every record, to the end or until it is told to stop."""
-        self._consuming = consuming = asyncio.ensure_future(self._consume(items))
-        ticking = asyncio.ensure_future(self._tick(items, progress))
-        # It ends by what `progress` raises, and that ends the run.
-        ticking.add_done_callback(lambda _: consuming.cancel())
+        """Writes a line for every record, to the end or until the run is stopped."""
+        consuming = self._consuming = asyncio.create_task(self._consume(items))
+        ticking = asyncio.create_task(self._tick(items, progress))
         try:
-            await consuming
-        except asyncio.CancelledError:
-            if ticking.done():
-                ticking.result()
-            if not self._is_forced:
-                raise
+            await asyncio.wait([consuming, ticking], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            consuming.cancel()
             ticking.cancel()
-            await asyncio.wait([ticking])
+            await asyncio.gather(consuming, ticking, return_exceptions=True)
+        if not ticking.cancelled():
+            ticking.result()  # what `progress` raised ends the run
+        if not (consuming.cancelled() and self._state is _State.STOPPED):
+            consuming.result()
         if progress is not None:
             progress(self._progress(items))
 
@@ -286,25 +300,17 @@ class _Run:
         return self.statistics.progress(
             concurrency=items.concurrency,
             in_flight=items.in_flight,
-            is_stopping=self.signal is not None,
+            is_stopping=self._state is not _State.RUNNING,
             now=time.monotonic(),
         )
 
     @contextlib.contextmanager
     def drain_on_signals(self, timeout: float) -> Generator[None]:
-        """Stops on the first SIGINT or SIGTERM, and at once on the second."""
+        """Drains on the first SIGINT or SIGTERM, and stops on the second."""
         loop = asyncio.get_running_loop()
-        timers: list[asyncio.TimerHandle] = []
-
-        def stop(number: int) -> None:
-            if self.signal is not None:
-                self._force()
-                return
-            self.signal = number
-            timers.append(loop.call_later(timeout, self._force))
 
         def on_signal(number: int, _frame: object) -> None:
-            loop.call_soon_threadsafe(stop, number)
+            loop.call_soon_threadsafe(self._interrupt, number, timeout)
 
         # Not the loop's own handlers: those are not on Windows, and could not give back
         # the ones that were there.
@@ -314,11 +320,22 @@ class _Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            for timer in timers:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
 
-    def _force(self) -> None:
-        self._is_forced = True
+    def _interrupt(self, number: int, timeout: float) -> None:
+        if self._state is _State.RUNNING:
+            self._drain(number, timeout)
+        else:
+            self._stop()
+
+    def _drain(self, number: int, timeout: float) -> None:
+        self._state = _State.DRAINING
+        self.signal = number
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._stop)
+
+    def _stop(self) -> None:
+        self._state = _State.STOPPED
         if self._consuming is not None:
             self._consuming.cancel()
 

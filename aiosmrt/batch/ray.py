@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aiosmrt._client.client import check_count
 from aiosmrt._client.session import Session
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
-from aiosmrt._protocol.serialize import name_parameters, serialize
+from aiosmrt._protocol.serialize import check_parameters
 from aiosmrt.batch._answers import answer_lines, fault_line
 from aiosmrt.batch._arrow import load_pyarrow
 from aiosmrt.batch._records import row_record, table_rows
@@ -86,8 +86,7 @@ class InvokeEndpoint:
         size = records_per_request
         check_count("records_per_request", size)
         parameters.setdefault("content_type", "application/json" + ("lines" if size > 1 else ""))
-        given = {"endpoint_name": endpoint_name, **parameters}
-        serialize(INVOKE_ENDPOINT, b"", name_parameters(INVOKE_ENDPOINT, given))
+        check_parameters(INVOKE_ENDPOINT, {"endpoint_name": endpoint_name, **parameters})
         self._key_field = key_field
         self._size = size
         settings: dict[str, Any] = {"max_connections": concurrency, **(session or {})}

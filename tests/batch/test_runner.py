@@ -375,6 +375,22 @@ async def test_an_output_is_not_overwritten(session, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "wrong, error",
+    [
+        ({"accept": b"text/csv"}, aiosmrt.ParameterValidationError),
+        ({"target_model": "\n"}, aiosmrt.ParameterValidationError),
+        ({"acept": "text/csv"}, TypeError),
+        ({"records_per_request": 0}, aiosmrt.ConfigurationError),
+    ],
+)
+async def test_a_wrong_parameter_is_told_before_a_file_is_touched(session, tmp_path, wrong, error):
+    source = write_records(tmp_path / "in.jsonl", 4)
+    with pytest.raises(error, match=next(iter(wrong))):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **wrong)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
     "change, word",
     [
         ({"key_field": "id"}, "key_field"),

@@ -25,8 +25,8 @@ from aiosmrt._protocol.models import (
 )
 from aiosmrt._protocol.operations import ASYNC_BODY_LENGTH, OPERATIONS
 from aiosmrt._protocol.serialize import (
+    check_parameters,
     json_body,
-    name_parameters,
     serialize,
     serialize_input,
 )
@@ -154,19 +154,17 @@ def test_every_string_parameter_refuses_what_would_end_its_header(operation):
 
 def test_a_parameter_that_the_operation_does_not_have_is_refused_by_its_name():
     with pytest.raises(TypeError, match="InvokeEndpoint has no parameter 'acept'"):
-        name_parameters(OPERATIONS[INVOKE], {"endpoint_name": "e", "acept": "a"})
+        check_parameters(OPERATIONS[INVOKE], {"endpoint_name": "e", "acept": "a"})
 
 
 def test_parameters_by_name_are_an_inputs():
-    for operation in OPERATIONS.values():
-        given = VALID[operation.name] | {"custom_attributes": "c"}
-        body = given.pop("body", None)
-        named = name_parameters(operation, given)
-        assert list(named) == list(operation.parameters)
-        by_name = serialize(operation, body, named)
-        by_input = given_to(operation.name, custom_attributes="c")
-        assert by_name.head is by_input.head
-        assert by_name.body == by_input.body
+    for name in (INVOKE, STREAM):
+        given = {key: value for key, value in VALID[name].items() if key != "body"}
+        named = check_parameters(OPERATIONS[name], given)
+        assert list(named) == list(OPERATIONS[name].parameters)
+        by_name = serialize(OPERATIONS[name], VALID[name]["body"], named)
+        assert by_name.head is given_to(name).head
+        assert by_name.body == given_to(name).body
 
 
 def test_an_unhashable_value_is_of_a_wrong_type():

@@ -135,7 +135,7 @@ async def many(session: aiosmrt.Session) -> None:
         assert_type(item, aiosmrt.BatchItem[aiosmrt.InvokeEndpointOutput])
         assert_type(item.output, aiosmrt.InvokeEndpointOutput | None)
         assert_type(item.error, aiosmrt.AiosmrtError | None)
-    async with session.invoke_many("name", bodies(), on_error="raise") as entered:
+    async with session.invoke_many("name", bodies(), on_error="raise", accept="a") as entered:
         async for keyed in entered:
             assert_type(keyed.key, Any)
     part = aiosmrt.InvokeEndpointWithResponseStreamInput(endpoint_name="name", body=b"")

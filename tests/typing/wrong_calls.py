@@ -75,6 +75,7 @@ async def batch(session: aiosmrt.Session) -> None:
     session.invoke_many("e", [b""], acept="text/csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     session.invoke_many("e", [b""], accept=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session.stream_many("e", [b""], target_model="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await aiosmrt.batch.run(session, "e", "in.csv", "out.csv", acept="text/csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     async for item in session.invoke_many("e", [b""]):
         item.output.body  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
 

@@ -9,7 +9,7 @@ from aiosmrt._protocol.deserialize import parse_invoke_endpoint
 from aiosmrt._protocol.models import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
-from aiosmrt._protocol.serialize import name_parameters, serialize, serialize_input
+from aiosmrt._protocol.serialize import check_parameters, serialize, serialize_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,8 +45,7 @@ class InvokeCall:
         retries: RetryPolicy | None,
     ) -> None:
         self._client = client
-        self._parameters = name_parameters(INVOKE_ENDPOINT, parameters)
-        serialize(INVOKE_ENDPOINT, b"", self._parameters)
+        self._parameters = check_parameters(INVOKE_ENDPOINT, parameters)
         self._timeouts = timeouts
         self._retries = retries
 
@@ -87,8 +86,7 @@ class StreamCall:
         require_terminal: Callable[[PayloadPart], bool] | None,
     ) -> None:
         self._client = client
-        self._parameters = name_parameters(INVOKE_STREAM, parameters)
-        serialize(INVOKE_STREAM, b"", self._parameters)
+        self._parameters = check_parameters(INVOKE_STREAM, parameters)
         self._timeouts = timeouts
         self._retries = retries
         self._require_terminal = require_terminal
