@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from aiosmrt._protocol.large_json import LargeJSON, is_large
+from aiosmrt._protocol.large_json import is_large, json_pieces
 from aiosmrt._protocol.serialize import json_body, name_call, no_json, serialize
 from aiosmrt.errors import ParameterValidationError
 
@@ -78,7 +78,7 @@ async def _encode_in_turns(value: Any) -> bytes:
     """Encodes a large object, with a turn of the loop for others after each piece."""
     pieces: list[bytes] = []
     try:
-        for piece in LargeJSON(value):
+        for piece in json_pieces(value):
             pieces.append(piece)
             await asyncio.sleep(0)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LargeJSON", "dump_json", "is_large"]
+__all__ = ["dump_json", "is_large", "json_pieces"]
 
 # A piece's weight: a number or a short text counts 1 and takes 0.1 to 1 µs; 256 characters
 # count 1 too. The walk that finds out that an object is small takes a tenth of its dump.
@@ -32,23 +32,17 @@ dump_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=
 """The JSON text as it is sent: compact, no NaN (which JSON does not have)."""
 
 
-class LargeJSON:
-    """An object that is to be sent as JSON.
-
-    Iterating gives its text in UTF-8, piece by piece.
+def json_pieces(value: Any) -> Iterator[bytes]:
+    """Encodes an object, which must stay as it is meanwhile, piece by piece.
 
     Args:
-        value: What ``json.dumps`` takes; it must stay as it is meanwhile.
+        value: What ``json.dumps`` takes.
+
+    Yields:
+        The next piece of its text in UTF-8.
     """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in _pieces(self._value, set()):
-            yield piece.encode()
+    for piece in _pieces(value, set()):
+        yield piece.encode()
 
 
 def is_large(value: Any) -> bool:

@@ -14,7 +14,7 @@ from support.sessions import open_session
 
 import aiosmrt
 from aiosmrt._protocol import large_json
-from aiosmrt._protocol.large_json import LargeJSON, is_large
+from aiosmrt._protocol.large_json import is_large, json_pieces
 
 
 class Color(enum.IntEnum):
@@ -43,7 +43,7 @@ def test_the_pieces_are_the_whole(value, piece, characters):
             expected = dumped(value)
         except UnicodeEncodeError:
             return
-        assert b"".join(LargeJSON(value)) == expected
+        assert b"".join(json_pieces(value)) == expected
 
 
 LARGE = {
@@ -60,7 +60,7 @@ LARGE = {
 @pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
 def test_a_large_object_is_many_pieces_of_like_work(value):
     assert is_large(value)
-    pieces = list(LargeJSON(value))
+    pieces = list(json_pieces(value))
     assert b"".join(pieces) == dumped(value)
     # A text of 1 MiB is one piece, 4 bytes a character at the most; numbers have 20.
     assert max(map(len, pieces)) < 5 << 20
@@ -76,7 +76,7 @@ def test_a_circle_ends():
     circle = [0] * 10_000
     circle += [circle, {"again": circle}, circle]
     with pytest.raises(ValueError, match="Circular"):
-        list(LargeJSON(circle))
+        list(json_pieces(circle))
 
 
 async def test_a_large_object_is_sent_as_json_by_every_operation():
