@@ -104,11 +104,10 @@ class Channel:
                 await asyncio.sleep(delay)
 
 
-@attrs.define(eq=False)
 class Call(Generic[_T]):
     """One call, and the attempt under way.
 
-    Attributes:
+    Args:
         channel: The way to the service.
         request: What to send.
         finish: Makes the output; its errors count as the attempt's.
@@ -119,23 +118,35 @@ class Call(Generic[_T]):
         watch: Follows the attempts; None where there is no instrumentation.
     """
 
-    channel: Channel
-    request: SerializedRequest
-    finish: Finish[_T]
-    timeouts: Timeouts
-    policy: RetryPolicy
-    failed: Callable[[AiosmrtError], None] | None
-    watch: CallWatch | None
-    _invocation_id: str = attrs.field(factory=_random_uuid, init=False)
-    _body_hash: str = attrs.field(default="", init=False)
-    _deadline: float | None = attrs.field(default=None, init=False)
+    _body_hash = ""
+    _deadline: float | None = None
     # The repairs that were made already, each of which is made once.
-    _repairs: tuple[str, ...] = attrs.field(default=(), init=False)
-    _number: int = attrs.field(default=0, init=False)
+    _repairs: tuple[str, ...] = ()
+    _number = 0
     # What the attempt's request was signed with, and the head of its response.
-    _credentials: Credentials | None = attrs.field(default=None, init=False)
-    _offset: float = attrs.field(default=0.0, init=False)
-    _metadata: ResponseMetadata | None = attrs.field(default=None, init=False)
+    _credentials: Credentials | None = None
+    _offset = 0.0
+    _metadata: ResponseMetadata | None = None
+
+    def __init__(
+        self,
+        channel: Channel,
+        request: SerializedRequest,
+        finish: Finish[_T],
+        timeouts: Timeouts,
+        policy: RetryPolicy,
+        *,
+        failed: Callable[[AiosmrtError], None] | None,
+        watch: CallWatch | None,
+    ) -> None:
+        self._channel = channel
+        self._request = request
+        self._finish = finish
+        self._timeouts = timeouts
+        self._policy = policy
+        self._failed = failed
+        self._watch = watch
+        self._invocation_id = _random_uuid()
 
     async def run(self) -> _T:
         """Makes the call.
@@ -146,12 +157,12 @@ class Call(Generic[_T]):
         Raises:
             AiosmrtError: The last attempt's, with operation, endpoint and attempts.
         """
-        channel, policy = self.channel, self.policy
-        watch = self.watch
+        channel, policy = self._channel, self._policy
+        watch = self._watch
         loop = asyncio.get_running_loop()
-        if self.timeouts.total is not None:
-            self._deadline = loop.time() + self.timeouts.total
-        body = self.request.body
+        if self._timeouts.total is not None:
+            self._deadline = loop.time() + self._timeouts.total
+        body = self._request.body
         if len(body) < _HASH_OFF_LOOP:
             self._body_hash = hashlib.sha256(body).hexdigest()
         else:
@@ -170,8 +181,8 @@ class Call(Generic[_T]):
                 self.describe(error)
                 if watch is not None:
                     watch.failed(error)
-                if self.failed is not None:
-                    self.failed(error)
+                if self._failed is not None:
+                    self._failed(error)
                 delay = await self._next_delay(error, retries)
                 if watch is not None:
                     watch.retry(delay)
@@ -189,7 +200,7 @@ class Call(Generic[_T]):
 
     def describe(self, error: AiosmrtError) -> None:
         """Adds the facts of the call to an error."""
-        head = self.request.head
+        head = self._request.head
         # Credentials are taken as a request is about to be written.
         was_tried = self._credentials is not None or isinstance(
             error, (ConnectError, ConnectTimeoutError)
@@ -202,7 +213,7 @@ class Call(Generic[_T]):
             request_id=None if self._metadata is None else self._metadata.request_id,
         )
         if isinstance(error, (DeadlineExceededError, PoolTimeoutError)):
-            error.total = self.timeouts.total
+            error.total = self._timeouts.total
 
     async def _attempt(self) -> _T:
         started = time.perf_counter()
@@ -214,8 +225,8 @@ class Call(Generic[_T]):
                 # The service closes idle connections without notice, and the request crossed
                 # that closing on its way: this is not a further attempt.
                 exchange = await self._open(fresh=True)
-            if self.watch is not None:
-                self.watch.responded(exchange)
+            if self._watch is not None:
+                self._watch.responded(exchange)
             headers = exchange.headers
             self._metadata = metadata = ResponseMetadata(
                 request_id=request_id(headers),
@@ -224,9 +235,9 @@ class Call(Generic[_T]):
                 attempts=self._number,
             )
             if not 200 <= exchange.status_code < 300:
-                body = await _error_body(exchange, self.timeouts.idle)
+                body = await _error_body(exchange, self._timeouts.idle)
                 raise parse_error(exchange.status_code, headers, body, attempts=self._number)
-            output = await self.finish(exchange, metadata)
+            output = await self._finish(exchange, metadata)
         except BaseException as error:
             if exchange is not None:
                 exchange.close()
@@ -239,7 +250,7 @@ class Call(Generic[_T]):
 
     async def _open(self, *, fresh: bool) -> Exchange:
         """Returns a connection on which the request was sent and the response's head has come."""
-        channel, timeouts = self.channel, self.timeouts
+        channel, timeouts = self._channel, self._timeouts
         provider = channel.provider
         if isinstance(provider, CachingProvider) and provider.current() is None:
             # A connection that is taken first would age while credentials are fetched.
@@ -248,14 +259,14 @@ class Call(Generic[_T]):
             deadline=self._deadline,
             connect=timeouts.connect,
             fresh=fresh,
-            waited=None if self.watch is None else self.watch.waited,
+            waited=None if self._watch is None else self._watch.waited,
         )
         try:
             credentials = provider.current()
             if credentials is None:
                 credentials = await self._fetch_credentials()
             # The date of the signature is that of the writing: nothing waits in between.
-            await exchange.send(self._head(credentials), self.request.body, read=timeouts.read)
+            await exchange.send(self._head(credentials), self._request.body, read=timeouts.read)
         except BaseException:
             exchange.close()
             raise
@@ -263,11 +274,11 @@ class Call(Generic[_T]):
 
     def _head(self, credentials: Credentials) -> bytes:
         """Writes the request's head, signed now."""
-        heads, request = self.channel.heads, self.request
+        heads, request = self._channel.heads, self._request
         self._credentials = credentials
         self._offset = heads.signer.offset_seconds
         # A cold model is asked for longer than the attempts go.
-        most = max(self._number, self.policy.max_attempts)
+        most = max(self._number, self._policy.max_attempts)
         return heads.write(
             request.head,
             invocation_id=self._invocation_id,
@@ -275,24 +286,24 @@ class Call(Generic[_T]):
             body_hash=self._body_hash,
             body_length=len(request.body),
             credentials=credentials,
-            more="" if self.watch is None else self.watch.header_lines(),
+            more="" if self._watch is None else self._watch.header_lines(),
         )
 
     async def _fetch_credentials(self) -> Credentials:
-        fetching = self.channel.provider.get_credentials()
+        fetching = self._channel.provider.get_credentials()
         return await self._within(fetching, "The credentials provider was waited for")
 
     async def _within(self, waiting: Coroutine[Any, Any, _V], what: str) -> _V:
         """Awaits one step of an attempt, no longer than the call may last."""
         try:
-            return await self.channel.lifetime.wait_for(waiting, self.remaining)
+            return await self._channel.lifetime.wait_for(waiting, self.remaining)
         except asyncio.TimeoutError:
             text = f"{what} until Timeouts.total ran out"
-            raise DeadlineExceededError(text, host=self.channel.transport.host) from None
+            raise DeadlineExceededError(text, host=self._channel.transport.host) from None
 
     async def _next_delay(self, error: AiosmrtError, retries: CallRetries) -> float:
         """Returns the seconds until the next attempt; raises the error where there is none."""
-        if self.policy.max_attempts > 1 and await self._repair(error):
+        if self._policy.max_attempts > 1 and await self._repair(error):
             return 0.0
         decision = retries.decide(
             error,
@@ -336,7 +347,7 @@ class Call(Generic[_T]):
         stale = self._credentials
         if stale is None:
             return False
-        renewing = self.channel.provider.refresh(stale)
+        renewing = self._channel.provider.refresh(stale)
         try:
             renewed = await self._within(renewing, "The credentials provider was waited for")
         except AiosmrtError as failure:
@@ -358,14 +369,14 @@ class Call(Generic[_T]):
         # Compared with the offset of this request: another call may have learnt it meanwhile.
         if abs(offset - self._offset) < _SKEW_SECONDS:
             return False
-        signer = self.channel.heads.signer
+        signer = self._channel.heads.signer
         if abs(offset - signer.offset_seconds) >= _SKEW_SECONDS:
             _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
             signer.offset_seconds = offset
         return True
 
     def _log(self, started: float, how: str) -> None:
-        head, metadata = self.request.head, self._metadata
+        head, metadata = self._request.head, self._metadata
         _logger.debug(
             "%s %s: attempt %d, status %s, request id %s, %.1f ms, %s",
             head.operation.name,

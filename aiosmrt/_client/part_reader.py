@@ -8,9 +8,6 @@ import warnings
 import zlib
 from typing import TYPE_CHECKING
 
-import attrs
-
-from aiosmrt._client.stream_stats import StreamClock, StreamStats
 from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.deserialize import carries_part
 from aiosmrt._protocol.models import PayloadPart
@@ -27,6 +24,7 @@ from aiosmrt.eventstream import EventStreamDecoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from aiosmrt._client.stream_stats import StreamClock, StreamStats
     from aiosmrt._protocol.models import ResponseMetadata
     from aiosmrt._transport import Exchange
     from aiosmrt.eventstream import HeaderValue
@@ -60,11 +58,10 @@ class StreamState(enum.Enum):
 _OPEN, _READING, _ENDED, _FAILED, _CLOSED = StreamState
 
 
-@attrs.define(eq=False)
 class PartReader:
     """Reads the parts of one response.
 
-    Attributes:
+    Args:
         exchange: The connection, with the body unread.
         metadata: Of the response.
         endpoint_name: The endpoint, for texts.
@@ -72,39 +69,50 @@ class PartReader:
         require_terminal: Called with the last part; whether a complete answer ends with it.
         watch: Follows the call; None where there is no instrumentation.
         clock: Measures the stream.
+
+    Attributes:
         ready: Parts that wait to be handed out, the last one first.
         is_decoded: Whether the payload is decoded further: then it is complete only when that
             has found it so, and whoever decodes it calls ``report_end``.
     """
 
-    exchange: Exchange
-    metadata: ResponseMetadata
-    endpoint_name: str
-    idle: float | None
-    require_terminal: Callable[[PayloadPart], bool] | None
-    watch: CallWatch | None
-    clock: StreamClock
-    _state: StreamState = attrs.field(default=_OPEN, init=False)
-    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop, init=False)
-    _decoder: EventStreamDecoder = attrs.field(
-        factory=lambda: EventStreamDecoder(crc32=_crc32), init=False
-    )
-    # A deque would be in order, but takes 600 bytes when it is empty.
-    ready: list[PayloadPart] = attrs.field(factory=list[PayloadPart], init=False)
-    is_decoded: bool = attrs.field(default=False, init=False)
+    is_decoded = False
+    _state: StreamState | None = None  # until there is anything to close
     # What is decoded after the parts that are ready.
-    _runs: Iterator[tuple[dict[str, HeaderValue], list[bytes]]] = attrs.field(
-        default=iter(()), init=False
-    )
-    _part_headers: dict[str, HeaderValue] | None = attrs.field(default=None, init=False)
-    _decoded: int = attrs.field(default=0, init=False)
-    _last: bytes | None = attrs.field(default=None, init=False)
+    _runs: Iterator[tuple[dict[str, HeaderValue], list[bytes]]] = iter(())
+    _part_headers: dict[str, HeaderValue] | None = None
+    _decoded = 0
+    _last: bytes | None = None
     # What every further read raises, once the stream has failed or was closed.
-    _reason: AiosmrtError | None = attrs.field(default=None, init=False)
+    _reason: AiosmrtError | None = None
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        metadata: ResponseMetadata,
+        endpoint_name: str,
+        *,
+        idle: float | None,
+        require_terminal: Callable[[PayloadPart], bool] | None,
+        watch: CallWatch | None = None,
+        clock: StreamClock,
+    ) -> None:
+        self._exchange = exchange
+        self._metadata = metadata
+        self._endpoint_name = endpoint_name
+        self._idle = idle
+        self._require_terminal = require_terminal
+        self._watch = watch
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._decoder = EventStreamDecoder(crc32=_crc32)
+        # A deque would be in order, but takes 600 bytes when it is empty.
+        self.ready: list[PayloadPart] = []
+        self._state = _OPEN
 
     def __repr__(self) -> str:
         state = "closed" if self._is_over else "open"
-        return f"<ResponseStream of {self.endpoint_name}, {state}, {self.parts} parts read>"
+        return f"<ResponseStream of {self._endpoint_name}, {state}, {self.parts} parts read>"
 
     @property
     def parts(self) -> int:
@@ -117,7 +125,7 @@ class PartReader:
 
     def stats(self) -> StreamStats:
         """Returns what was measured so far."""
-        return self.clock.stats(parts=self.parts, bytes_received=self._decoder.bytes_received)
+        return self._clock.stats(parts=self.parts, bytes_received=self._decoder.bytes_received)
 
     async def receive(self) -> list[bytes]:
         """Waits until some parts are whole.
@@ -136,7 +144,7 @@ class PartReader:
                     raise self._refusal()
                 self._state = _READING
                 try:
-                    chunks = await self.exchange.receive_chunks(self.idle)
+                    chunks = await self._exchange.receive_chunks(self._idle)
                 finally:
                     if self._state is _READING:
                         self._state = _OPEN
@@ -145,7 +153,7 @@ class PartReader:
                 if not chunks:
                     self._end()
                     raise StopAsyncIteration
-                self.clock.arrived(self._decoded)
+                self._clock.arrived(self._decoded)
                 for chunk in chunks:
                     self._decoder.receive_data(chunk)
                 self._runs = self._decoder.runs()
@@ -188,13 +196,13 @@ class PartReader:
         """Returns the payloads of some parts that are whole now; None where there are none."""
         for headers, payloads in self._runs:
             if headers is not self._part_headers:
-                if not carries_part(headers, payloads[0], self.metadata):
+                if not carries_part(headers, payloads[0], self._metadata):
                     continue
                 self._part_headers = headers
             self._decoded += len(payloads)
             self._last = payloads[-1]
-            if self.watch is not None:
-                self.watch.decoded_part()
+            if self._watch is not None:
+                self._watch.decoded_part()
             return payloads
         return None
 
@@ -203,26 +211,26 @@ class PartReader:
         self._decoder.receive_eof()
         if not self._decoder.bytes_received and self._other_type() is not None:
             raise InvalidMessageError("The response is empty")
-        required = self.require_terminal
+        required = self._require_terminal
         if required is not None and (self._last is None or not required(PayloadPart(self._last))):
             raise StreamTruncatedError(
                 "The response ended after a part that require_terminal does not take for the last",
                 bytes_received=self._decoder.bytes_received,
             )
         self._state = _ENDED
-        self.exchange.release()
+        self._exchange.release()
         if not self.is_decoded:
             self.report_end()
 
     def _other_type(self) -> str | None:
         """Returns the response's own Content-Type, None for an event stream's or without one."""
-        told = self.metadata.headers.get("Content-Type", "").partition(";")[0].strip()
+        told = self._metadata.headers.get("Content-Type", "").partition(";")[0].strip()
         return told if told and told.lower() != _CONTENT_TYPE else None
 
     def report_end(self, error: BaseException | None = None) -> None:
         """Reports to the instrumentation how the stream ended, unless that was done before."""
-        if self.watch is not None:
-            self.watch.end(error, is_complete=self._state is _ENDED, parts=self.parts)
+        if self._watch is not None:
+            self._watch.end(error, is_complete=self._state is _ENDED, parts=self.parts)
 
     def break_off(self, error: BaseException) -> None:
         """Ends the stream with an error, to which the facts of the stream are added."""
@@ -244,9 +252,9 @@ class PartReader:
         add_call(
             error,
             INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name,
-            self.endpoint_name,
-            attempts=self.metadata.attempts,
-            request_id=self.metadata.request_id,
+            self._endpoint_name,
+            attempts=self._metadata.attempts,
+            request_id=self._metadata.request_id,
         )
 
     def close(self) -> None:
@@ -266,16 +274,16 @@ class PartReader:
         self._decoded = self.parts
         self.ready.clear()
         self._runs = iter(())
-        self.exchange.close()
+        self._exchange.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_reason", self) is self:
-            return  # not even made
-        if self.watch is not None:
-            self.watch.abandon(is_complete=self._state is _ENDED, parts=self.parts)
+        if self._state is None:
+            return
+        if self._watch is not None:
+            self._watch.abandon(is_complete=self._state is _ENDED, parts=self.parts)
         if self._is_over:
             return
         if not self._loop.is_closed():
             # The garbage collector may run in any thread; and a warning may be an error.
-            self._loop.call_soon_threadsafe(self.exchange.close)
+            self._loop.call_soon_threadsafe(self._exchange.close)
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
