@@ -1,4 +1,4 @@
-"""The body that a call is given, as bytes or as an object for JSON, and the request with it."""
+"""The body that a call is given, as bytes or as an object for JSON."""
 
 from __future__ import annotations
 
@@ -6,38 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt._protocol.large_json import is_large, json_pieces
-from aiosmrt._protocol.serialize import json_body, name_call, no_json, serialize
+from aiosmrt._protocol.serialize import json_body, name_call, no_json
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiosmrt._protocol.operations import Operation
-    from aiosmrt._protocol.serialize import SerializedRequest
 
-__all__ = ["choose_body", "make_request"]
-
-
-async def make_request(
-    operation: Operation, body: Any, json: Any, parameters: Mapping[str, Any]
-) -> SerializedRequest:
-    """Makes the request of a call that takes ``body``, or ``json`` in its place.
-
-    Args:
-        operation: The operation.
-        body: The body, None if there is none.
-        json: The object to send as JSON, None if there is none.
-        parameters: All other parameters by name; None is one not given.
-
-    Returns:
-        The request; every parameter is checked.
-
-    Raises:
-        ParameterValidationError: A parameter breaks its constraint.
-    """
-    if json is not None or body is None:
-        body, parameters = await choose_body(operation, body, json, parameters)
-    return serialize(operation, body, parameters)
+__all__ = ["choose_body"]
 
 
 async def choose_body(

@@ -105,7 +105,7 @@ class Channel:
 
 
 class Call(Generic[_T]):
-    """One call, and the attempt under way.
+    """One call.
 
     Args:
         channel: The way to the service.
@@ -118,15 +118,23 @@ class Call(Generic[_T]):
         watch: Follows the attempts; None where there is no instrumentation.
     """
 
-    _body_hash = ""
-    _deadline: float | None = None
-    # The repairs that were made already, each of which is made once.
-    _repairs: tuple[str, ...] = ()
-    _number = 0
-    # What the attempt's request was signed with, and the head of its response.
-    _credentials: Credentials | None = None
-    _offset = 0.0
-    _metadata: ResponseMetadata | None = None
+    __slots__ = (
+        "_body_hash",
+        "_channel",
+        "_credentials",
+        "_deadline",
+        "_failed",
+        "_finish",
+        "_invocation_id",
+        "_metadata",
+        "_number",
+        "_offset",
+        "_policy",
+        "_repairs",
+        "_request",
+        "_timeouts",
+        "_watch",
+    )
 
     def __init__(
         self,
@@ -136,8 +144,8 @@ class Call(Generic[_T]):
         timeouts: Timeouts,
         policy: RetryPolicy,
         *,
-        failed: Callable[[AiosmrtError], None] | None,
-        watch: CallWatch | None,
+        failed: Callable[[AiosmrtError], None] | None = None,
+        watch: CallWatch | None = None,
     ) -> None:
         self._channel = channel
         self._request = request
@@ -147,6 +155,16 @@ class Call(Generic[_T]):
         self._failed = failed
         self._watch = watch
         self._invocation_id = _random_uuid()
+        self._body_hash = ""
+        self._deadline: float | None = None
+        # The repairs that were made already, each of which is made once.
+        self._repairs: tuple[str, ...] = ()
+        # The attempt under way: its number, the credentials and the clock's offset that its
+        # request was signed with, and the facts of its response's head.
+        self._number = 0
+        self._credentials: Credentials | None = None
+        self._offset = 0.0
+        self._metadata: ResponseMetadata | None = None
 
     async def run(self) -> _T:
         """Makes the call.

@@ -87,8 +87,6 @@ class Client:
     ) -> ResponseStream:
         """Makes a streaming call up to the response's head."""
         # Not at the module's head: a call without a stream needs no codec.
-        from aiosmrt._client.part_reader import PartReader
-        from aiosmrt._client.stream_stats import StreamClock
         from aiosmrt._client.streaming import ResponseStream
 
         started = time.perf_counter()
@@ -97,16 +95,16 @@ class Client:
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> ResponseStream:
             exchange.without_deadline()
-            reader = PartReader(
+            return ResponseStream(
                 exchange,
                 metadata,
                 request.head.endpoint_name,
                 idle=limits.idle,
+                started=started,
+                max_length=self.max_body_length,
                 require_terminal=require_terminal,
                 watch=watch,
-                clock=StreamClock(started),
             )
-            return ResponseStream(reader, metadata, max_length=self.max_body_length, watch=watch)
 
         watch = None if self.watcher is None else self.watcher.begin(request)
         call = Call(self.channel, request, finish, limits, policy, failed=failed, watch=watch)

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from typing import TYPE_CHECKING
 
+from aiosmrt._client.stream_stats import StreamClock
 from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.deserialize import carries_part
 from aiosmrt._protocol.models import PayloadPart
@@ -24,7 +25,7 @@ from aiosmrt.eventstream import EventStreamDecoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from aiosmrt._client.stream_stats import StreamClock, StreamStats
+    from aiosmrt._client.stream_stats import StreamStats
     from aiosmrt._protocol.models import ResponseMetadata
     from aiosmrt._transport import Exchange
     from aiosmrt.eventstream import HeaderValue
@@ -66,25 +67,15 @@ class PartReader:
         metadata: Of the response.
         endpoint_name: The endpoint, for texts.
         idle: Seconds to wait for bytes; None for no limit.
+        started: When the call began, by ``time.perf_counter``.
         require_terminal: Called with the last part; whether a complete answer ends with it.
         watch: Follows the call; None where there is no instrumentation.
-        clock: Measures the stream.
 
     Attributes:
         ready: Parts that wait to be handed out, the last one first.
         is_decoded: Whether the payload is decoded further: then it is complete only when that
             has found it so, and whoever decodes it calls ``report_end``.
     """
-
-    is_decoded = False
-    _state: StreamState | None = None  # until there is anything to close
-    # What is decoded after the parts that are ready.
-    _runs: Iterator[tuple[dict[str, HeaderValue], list[bytes]]] = iter(())
-    _part_headers: dict[str, HeaderValue] | None = None
-    _decoded = 0
-    _last: bytes | None = None
-    # What every further read raises, once the stream has failed or was closed.
-    _reason: AiosmrtError | None = None
 
     def __init__(
         self,
@@ -93,9 +84,9 @@ class PartReader:
         endpoint_name: str,
         *,
         idle: float | None,
+        started: float,
         require_terminal: Callable[[PayloadPart], bool] | None,
         watch: CallWatch | None = None,
-        clock: StreamClock,
     ) -> None:
         self._exchange = exchange
         self._metadata = metadata
@@ -103,11 +94,19 @@ class PartReader:
         self._idle = idle
         self._require_terminal = require_terminal
         self._watch = watch
-        self._clock = clock
+        self._clock = StreamClock(started)
         self._loop = asyncio.get_running_loop()
         self._decoder = EventStreamDecoder(crc32=_crc32)
         # A deque would be in order, but takes 600 bytes when it is empty.
         self.ready: list[PayloadPart] = []
+        self.is_decoded = False
+        # What is decoded after the parts that are ready.
+        self._runs: Iterator[tuple[dict[str, HeaderValue], list[bytes]]] = iter(())
+        self._part_headers: dict[str, HeaderValue] | None = None
+        self._decoded = 0
+        self._last: bytes | None = None
+        # What every further read raises, once the stream has failed or was closed.
+        self._reason: AiosmrtError | None = None
         self._state = _OPEN
 
     def __repr__(self) -> str:
@@ -277,7 +276,7 @@ class PartReader:
         self._exchange.close()
 
     def __del__(self) -> None:
-        if self._state is None:
+        if not hasattr(self, "_state"):
             return
         if self._watch is not None:
             self._watch.abandon(is_complete=self._state is _ENDED, parts=self.parts)

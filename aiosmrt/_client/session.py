@@ -15,7 +15,7 @@ from aiosmrt._aws.chain import choose_provider
 from aiosmrt._aws.config import resolve_config
 from aiosmrt._aws.retries import RetryPolicy
 from aiosmrt._aws.user_agent import build_user_agent
-from aiosmrt._client.body import choose_body, make_request
+from aiosmrt._client.body import choose_body
 from aiosmrt._client.call import Channel
 from aiosmrt._client.client import Client, check_count, check_type
 from aiosmrt._client.lifetime import Lifetime
@@ -243,7 +243,7 @@ class Session:
             TransportError: The answer was not received, or not in time.
             StreamTruncatedError: The answer ended before its announced length.
         """
-        parameters = {
+        parameters: Mapping[str, Any] = {
             "endpoint_name": endpoint_name,
             "content_type": content_type,
             "accept": accept,
@@ -257,7 +257,9 @@ class Session:
             "session_id": session_id,
             "prefix_aware_id": prefix_aware_id,
         }
-        request = await make_request(INVOKE_ENDPOINT, body, json, parameters)
+        if json is not None or body is None:
+            body, parameters = await choose_body(INVOKE_ENDPOINT, body, json, parameters)
+        request = serialize(INVOKE_ENDPOINT, body, parameters)
         return await self._client.invoke(request, parse_invoke_endpoint, timeouts, retries)
 
     def invoke_endpoint_with_response_stream(
@@ -302,7 +304,7 @@ class Session:
         """
         from aiosmrt._client.streaming import ResponseStreamCall
 
-        parameters = {
+        parameters: Mapping[str, Any] = {
             "endpoint_name": endpoint_name,
             "content_type": content_type,
             "accept": accept,
@@ -316,7 +318,10 @@ class Session:
         }
 
         async def open_stream() -> ResponseStream:
-            request = await make_request(INVOKE_STREAM, body, json, parameters)
+            data, given = body, parameters
+            if json is not None or body is None:
+                data, given = await choose_body(INVOKE_STREAM, body, json, parameters)
+            request = serialize(INVOKE_STREAM, data, given)
             return await self._client.open_stream(
                 request, timeouts, retries, require_terminal=require_terminal
             )

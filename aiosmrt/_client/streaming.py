@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiosmrt import framing
 from aiosmrt._client.decoded_stream import TURN_LENGTH, BytesDecoder, DecodedStream
+from aiosmrt._client.part_reader import PartReader
 from aiosmrt._protocol.deserialize import parse_stream_head
 from aiosmrt._protocol.models import PayloadPart
 from aiosmrt.errors import MessageTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from typing_extensions import Self
 
-    from aiosmrt._client.part_reader import PartReader
     from aiosmrt._client.stream_stats import StreamStats
     from aiosmrt._protocol.models import ResponseMetadata
+    from aiosmrt._transport import Exchange
     from aiosmrt.framing._decoder import Decoder
     from aiosmrt.instrumentation._watch import CallWatch
 
@@ -51,14 +52,26 @@ class ResponseStream:
 
     def __init__(
         self,
-        reader: PartReader,
+        exchange: Exchange,
         metadata: ResponseMetadata,
+        endpoint_name: str,
         *,
+        idle: float | None,
+        started: float,
         max_length: int | None,
+        require_terminal: Callable[[PayloadPart], bool] | None,
         watch: CallWatch | None = None,
     ) -> None:
-        self._reader = reader
-        self._ready = reader.ready
+        self._reader = PartReader(
+            exchange,
+            metadata,
+            endpoint_name,
+            idle=idle,
+            started=started,
+            require_terminal=require_terminal,
+            watch=watch,
+        )
+        self._ready = self._reader.ready
         self._max_length = max_length
         self._watch = watch
         self._read_by: str | None = None
