@@ -109,11 +109,7 @@ def as_provider(credentials: Credentials | CredentialsProvider | Any) -> Session
 
 
 class DefaultProvider:
-    """The default chain. It looks anew every time, but for what botocore refreshes itself.
-
-    Args:
-        config: The session's settings.
-    """
+    """The default chain. It looks anew every time, but for what botocore refreshes itself."""
 
     __reduce__ = refuse_pickling
 

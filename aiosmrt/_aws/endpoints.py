@@ -131,9 +131,6 @@ def _match(region: str) -> Partition | None:
 def is_known_region(region: str) -> bool:
     """Tells whether a region has a name of the kind that AWS gives.
 
-    Args:
-        region: Any text.
-
     Returns:
         True when a partition claims it; it need not exist.
     """
@@ -142,9 +139,6 @@ def is_known_region(region: str) -> bool:
 
 def partition_for(region: str) -> Partition:
     """Finds the partition of a region.
-
-    Args:
-        region: The region's name, such as ``eu-west-1``.
 
     Returns:
         Its partition; ``aws`` for a region that no partition claims, as every SDK does, so that
@@ -183,10 +177,6 @@ def resolve_endpoint(region: str, *, use_fips: bool = False, use_dualstack: bool
 def check_endpoint_url(url: str, called: str = "endpoint URL") -> str:
     """Checks an endpoint URL of the user's own.
 
-    Args:
-        url: The URL.
-        called: What it is called in the error.
-
     Returns:
         The URL, without a slash at its end.
 
@@ -223,9 +213,6 @@ def _url_problem(url: str) -> str | None:
 
 def is_private_host(host: str) -> bool:
     """Tells whether a host is this machine or one of a network of its own.
-
-    Args:
-        host: A host's name or address, without brackets.
 
     Returns:
         True for a loopback, private or link-local address, and for a name without a dot or in a

@@ -82,9 +82,6 @@ class AdaptiveLimiter:
 
     ``acquire`` hands no places in a queue: let one caller at a time ask and wait
     (behind a fair lock), so that calls leave in the order they came in, one wait each.
-
-    Args:
-        now: The time.
     """
 
     __slots__ = (
@@ -128,9 +125,6 @@ class AdaptiveLimiter:
     def acquire(self, now: float) -> float:
         """Takes leave to send one request, or tells how long to wait before asking again.
 
-        Args:
-            now: The time.
-
         Returns:
             0.0 when the request may go now, and has been counted; else the seconds
             until it may at the present rate, and nothing has been counted.
@@ -144,12 +138,7 @@ class AdaptiveLimiter:
         return max((1.0 - self._capacity) / self._rate, _SHORTEST_WAIT)
 
     def update(self, *, throttled: bool, now: float) -> None:
-        """Learns from the end of one attempt, whatever its end.
-
-        Args:
-            throttled: Whether the service asked for less.
-            now: The time.
-        """
+        """Learns from the end of one attempt, whatever its end."""
         measured = self._measure(now)
         if throttled:
             rate = min(measured, self._rate) if self._enabled else measured

@@ -19,11 +19,7 @@ __all__ = ["DirectProvider", "EnvironmentProvider", "StaticProvider", "read_envi
 
 
 class StaticProvider:
-    """Always the same credentials.
-
-    Args:
-        credentials: The credentials.
-    """
+    """Always the same credentials."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -45,11 +41,7 @@ class StaticProvider:
 
 
 class DirectProvider:
-    """A provider of the user's own, asked every time and never closed.
-
-    Args:
-        provider: The provider.
-    """
+    """A provider of the user's own, asked every time and never closed."""
 
     def __init__(self, provider: CredentialsProvider) -> None:
         self._provider = provider

@@ -63,9 +63,6 @@ class SharedFile:
     def load(cls, path: str) -> SharedFile:
         """Reads and parses a file.
 
-        Args:
-            path: Its path, expanded.
-
         Returns:
             The file; one without sections when there is none.
 
@@ -206,10 +203,6 @@ class SharedFiles:
     def config_section(self, kind: str, name: str) -> tuple[str, Section] | None:
         """Finds a section of the config file by its kind and name.
 
-        Args:
-            kind: ``profile`` or ``services``.
-            name: The name behind the kind.
-
         Returns:
             The section's name as written and the section; None if there is none. Of two that
             are written differently, ``[default]`` and ``[profile default]``, the later.
@@ -222,9 +215,6 @@ class SharedFiles:
 
     def profile(self, name: str) -> Section | None:
         """Puts a profile together.
-
-        Args:
-            name: The profile's name.
 
         Returns:
             Its keys from both files, the credentials file's first; None if neither has it.
@@ -246,10 +236,6 @@ class SharedFiles:
 
     def place(self, profile: str, key: str) -> tuple[str, str, str]:
         """Says where a key of a profile stands.
-
-        Args:
-            profile: The name of a profile that has the key.
-            key: The key.
 
         Returns:
             The path of the file whose value counts, the section's name as written and the key:

@@ -30,9 +30,6 @@ class AtomicFile:
     one has the old one's permissions; where the path is a symbolic link, it is what that
     leads to.
 
-    Args:
-        path: The file wanted.
-
     Raises:
         OSError: On entering, writing or leaving: it cannot be written, or what is there is
             not a regular file.
@@ -52,11 +49,7 @@ class AtomicFile:
         return self
 
     async def write(self, data: bytes) -> None:
-        """Appends bytes.
-
-        Args:
-            data: The bytes.
-        """
+        """Appends bytes."""
         assert self._file is not None  # noqa: S101 - for the type checker: it was entered
         await _in_thread(self._file.write, data)
 

@@ -21,9 +21,6 @@ class Lifetime:
     Each wait has a future of its own, so that a wait costs the same however many others
     there are.
 
-    Args:
-        host: The service's host, for error texts.
-
     Attributes:
         is_closed: Whether ``close`` was called.
     """

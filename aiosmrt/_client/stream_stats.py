@@ -50,11 +50,7 @@ class StreamClock:
         self._parts = 0
 
     def arrived(self, parts: int) -> None:
-        """Notes that bytes have arrived.
-
-        Args:
-            parts: How many parts all earlier arrivals brought.
-        """
+        """Notes that bytes have arrived."""
         self._settle(parts)
         self._arrival = time.perf_counter()
 
@@ -71,12 +67,7 @@ class StreamClock:
         self._last = self._arrival
 
     def stats(self, *, parts: int, bytes_received: int) -> StreamStats:
-        """The measures so far.
-
-        Args:
-            parts: How many parts were handed out.
-            bytes_received: How many bytes have arrived.
-        """
+        """The measures so far."""
         self._settle(parts)
         first, gaps = self._first, self._gaps
         return StreamStats(

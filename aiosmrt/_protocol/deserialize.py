@@ -165,12 +165,6 @@ def parse_error(
     The code is the header ``x-amzn-errortype``, else the body's ``code``, ``Code``
     or ``__type``, else the status (the AWS JSON protocols; botocore `parsers.py`).
 
-    Args:
-        status_code: The HTTP status.
-        headers: The response's headers, case-insensitive.
-        body: The response's body, of any content.
-        attempts: How many requests were made.
-
     Returns:
         The typed error; UnknownServiceError for a code that is not modelled.
     """

@@ -35,9 +35,6 @@ dump_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=
 def json_pieces(value: Any) -> Iterator[bytes]:
     """Encodes an object, which must stay as it is meanwhile, piece by piece.
 
-    Args:
-        value: What ``json.dumps`` takes.
-
     Yields:
         The next piece of its text in UTF-8.
     """

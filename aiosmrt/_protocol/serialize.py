@@ -88,10 +88,6 @@ def serialize(operation: Operation, body: Any, parameters: Mapping[str, Any]) ->
 def serialize_input(operation: Operation, given: AnyInput) -> SerializedRequest:
     """Does the same with an operation's input.
 
-    Args:
-        operation: The operation.
-        given: The operation's input.
-
     Returns:
         The request.
 
@@ -218,9 +214,6 @@ def body_bytes(body: Any) -> bytes | bytearray | memoryview:
 
 def json_body(value: Any) -> bytes:
     """Serialises a JSON body: compact, UTF-8, no NaN (which JSON does not have).
-
-    Args:
-        value: What ``json.dumps`` takes.
 
     Returns:
         The JSON text as UTF-8.

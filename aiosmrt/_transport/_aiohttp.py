@@ -69,10 +69,6 @@ USED_NAMES = {
 def check_aiohttp(request: ClientRequest, loop: asyncio.AbstractEventLoop) -> None:
     """Makes sure that aiohttp has every name in ``USED_NAMES``.
 
-    Args:
-        request: A request of aiohttp's.
-        loop: The running loop.
-
     Raises:
         ConfigurationError: A name is missing; the text has it and aiohttp's version.
     """

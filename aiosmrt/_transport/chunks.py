@@ -54,10 +54,6 @@ def take_chunks(payload: StreamReader, protocol: ResponseHandler) -> list[bytes]
 async def wait_for_chunks(payload: StreamReader, protocol: ResponseHandler) -> list[bytes]:
     """Takes what arrives next.
 
-    Args:
-        payload: The reader, of which everything was taken.
-        protocol: As of ``take_chunks``.
-
     Returns:
         Some chunks, or none at the body's end.
 

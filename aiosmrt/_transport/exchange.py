@@ -195,9 +195,6 @@ class Exchange:
     async def receive(self, idle: float | None) -> bytes:
         """The next bytes of the body, as many as are there.
 
-        Args:
-            idle: Seconds to wait for them; None for no limit.
-
         Returns:
             Some bytes, ``b""`` at the body's end.
 

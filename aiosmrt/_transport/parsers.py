@@ -43,9 +43,6 @@ class _Response:
     What aiohttp's raises is told to who waits for a head. Who waits for the body would
     wait for ever (aiohttp 3.12 to 3.14, the parser in C); and where the fault came in the
     bytes that held the head too, the head and what stood before the fault would be lost.
-
-    Args:
-        protocol: The connection.
     """
 
     __slots__ = ("_has_begun", "_parser", "_payload", "_protocol")

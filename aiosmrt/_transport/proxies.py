@@ -66,9 +66,6 @@ def environment_proxy(url: str) -> str | None:
 
     On macOS and Windows also the system's settings, as for botocore.
 
-    Args:
-        url: The endpoint's URL.
-
     Returns:
         The proxy's URL, None for none.
 

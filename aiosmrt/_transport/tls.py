@@ -99,9 +99,6 @@ def beside_the_service(tls: Verification, ca_bundle: str | None) -> ssl.SSLConte
 def authorities(tls: ssl.SSLContext | str) -> bytes:
     """The certificates that are trusted, in PEM. Reads the file, if it is one.
 
-    Args:
-        tls: A context, or the path of a CA bundle.
-
     Raises:
         ConfigurationError: The file cannot be read.
     """

@@ -158,12 +158,7 @@ class AdaptiveConcurrency:
         return max(self._resume_at - now, 0.0)
 
     def failed(self, error: AiosmrtError, *, now: float) -> None:
-        """Learns from an attempt that failed, whether or not another follows.
-
-        Args:
-            error: How it ended.
-            now: The time.
-        """
+        """Learns from an attempt that failed, whether or not another follows."""
         if not _is_congestion(error):
             return
         if isinstance(error, ServiceError) and error.is_throttling:

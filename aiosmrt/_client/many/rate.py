@@ -36,9 +36,6 @@ class RateLimit:
     def reserve(self, now: float) -> float:
         """Takes the next place in line.
 
-        Args:
-            now: The time.
-
         Returns:
             Seconds until the call may begin.
         """
@@ -47,9 +44,5 @@ class RateLimit:
         return max(at - now, 0.0)
 
     def charge(self, requests: int) -> None:
-        """Counts requests that were made without a place: a call's retries.
-
-        Args:
-            requests: How many.
-        """
+        """Counts requests that were made without a place: a call's retries."""
         self._next += requests * self._interval
