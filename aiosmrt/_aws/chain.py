@@ -122,9 +122,6 @@ class DefaultProvider:
     async def get_credentials(self) -> Credentials:
         """Goes through the chain.
 
-        Returns:
-            The first credentials found.
-
         Raises:
             CredentialsError: None were found, those found are malformed or half there, or they
                 could not be fetched.
@@ -141,9 +138,6 @@ class DefaultProvider:
 
     async def renew(self) -> Credentials:
         """Goes through the chain again, past whatever botocore has kept.
-
-        Returns:
-            The first credentials found.
 
         Raises:
             AiosmrtError: As `get_credentials`.

@@ -165,9 +165,6 @@ async def ask_provider(provider: CredentialsProvider, *, renew: bool = False) ->
         provider: The provider.
         renew: Whether to ask by its ``renew``, if it has one.
 
-    Returns:
-        Its credentials.
-
     Raises:
         CredentialsError: It raised an error that is not ours, or returned something else.
         AiosmrtError: It raised this error of ours.

@@ -52,9 +52,6 @@ class DirectProvider:
     async def get_credentials(self) -> Credentials:
         """Asks the provider.
 
-        Returns:
-            Its credentials.
-
         Raises:
             CredentialsError: It failed, or returned something else.
         """
@@ -62,9 +59,6 @@ class DirectProvider:
 
     async def refresh(self, stale: Credentials) -> Credentials:  # noqa: ARG002 - it knows what it gave
         """Asks the provider for others, by its ``renew`` if it has one.
-
-        Returns:
-            Its credentials.
 
         Raises:
             CredentialsError: It failed, or returned something else.
@@ -99,9 +93,6 @@ class EnvironmentProvider:
 
     async def get_credentials(self) -> Credentials:
         """Reads the environment.
-
-        Returns:
-            The credentials.
 
         Raises:
             CredentialsError: A variable is missing or malformed; it is named.

@@ -63,9 +63,6 @@ class SharedFile:
     def load(cls, path: str) -> SharedFile:
         """Reads and parses a file.
 
-        Returns:
-            The file; one without sections when there is none.
-
         Raises:
             ConfigurationError: It cannot be read, is not UTF-8, or is no INI file; with file
                 and line, and never with the line's text.
@@ -192,9 +189,6 @@ class SharedFiles:
             config: The path of the config file, expanded.
             credentials: The path of the credentials file, expanded.
 
-        Returns:
-            The two; an absent file has no sections.
-
         Raises:
             ConfigurationError: A file cannot be read or parsed; with file and line.
         """
@@ -226,11 +220,7 @@ class SharedFiles:
         return Section({**(in_config[1] if in_config else {}), **(in_credentials or {})})
 
     def profile_names(self) -> list[str]:
-        """Lists the profiles of both files.
-
-        Returns:
-            Their names, sorted.
-        """
+        """Lists the profiles of both files."""
         names = {_name_of("profile", written) for written in self.config.sections}
         return sorted({name for name in names if name is not None} | {*self.credentials.sections})
 

@@ -305,9 +305,6 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
             aws_secret_access_key: Its secret.
             aws_token: The session token of temporary credentials, else None.
 
-        Returns:
-            The headers to add, as `sign` returns them.
-
         Raises:
             CredentialsError: The signer was made without credentials, or they cannot be sent.
         """

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from aiosmrt._client.atomic_file import AtomicFile
-from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.models import AsyncInferenceResult
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_ASYNC
-from aiosmrt._protocol.serialize import body_bytes, serialize
+from aiosmrt._protocol.serialize import add_call, body_bytes, serialize
 from aiosmrt._s3.object_errors import is_absence, is_passing
 from aiosmrt._s3.object_store import S3Location
 from aiosmrt._s3.upload_parts import read_regular

@@ -20,9 +20,9 @@ import attrs
 from aiosmrt._aws.credentials import CachingProvider
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries
-from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.deserialize import parse_error, request_id
 from aiosmrt._protocol.models import ResponseMetadata
+from aiosmrt._protocol.serialize import add_call
 from aiosmrt._transport import Exchange, StaleConnectionError
 from aiosmrt.errors import (
     AiosmrtError,
@@ -168,9 +168,6 @@ class Call(Generic[_T]):
 
     async def run(self) -> _T:
         """Makes the call.
-
-        Returns:
-            What ``finish`` returned.
 
         Raises:
             AiosmrtError: The last attempt's, with operation, endpoint and attempts.

@@ -9,10 +9,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 from aiosmrt._client.stream_stats import StreamClock
-from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.deserialize import carries_part
 from aiosmrt._protocol.models import PayloadPart
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM
+from aiosmrt._protocol.serialize import add_call
 from aiosmrt.errors import (
     AiosmrtError,
     EventStreamError,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from aiosmrt._protocol.call_facts import add_call
 from aiosmrt._protocol.large_json import dump_json
 from aiosmrt._protocol.models import (
     InvokeEndpointAsyncInput,
@@ -21,10 +20,13 @@ from aiosmrt.errors import ParameterValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiosmrt.errors import AiosmrtError
+
 __all__ = [
     "AnyInput",
     "RequestHead",
     "SerializedRequest",
+    "add_call",
     "body_bytes",
     "check_parameters",
     "json_body",
@@ -88,9 +90,6 @@ def serialize(operation: Operation, body: Any, parameters: Mapping[str, Any]) ->
 def serialize_input(operation: Operation, given: AnyInput) -> SerializedRequest:
     """Does the same with an operation's input.
 
-    Returns:
-        The request.
-
     Raises:
         ParameterValidationError: A parameter breaks its constraint.
     """
@@ -118,6 +117,24 @@ def check_parameters(operation: Operation, given: Mapping[str, Any]) -> dict[str
         parameters[name] = value
     serialize(operation, b"", parameters)
     return parameters
+
+
+def add_call(
+    error: AiosmrtError,
+    operation: str,
+    endpoint_name: str | None,
+    *,
+    attempts: int | None = None,
+    request_id: str | None = None,
+) -> None:
+    """Adds the facts of its call to an error; None leaves what the error has."""
+    error.operation = operation
+    if endpoint_name is not None:
+        error.endpoint_name = endpoint_name
+    if attempts is not None:
+        error.attempts = attempts
+    if request_id is not None:
+        error.request_id = request_id
 
 
 def name_call(error: ParameterValidationError, operation: Operation, endpoint_name: Any) -> None:
@@ -182,9 +199,6 @@ def body_bytes(body: Any) -> bytes | bytearray | memoryview:
 
     Args:
         body: Bytes, a buffer, or text for UTF-8.
-
-    Returns:
-        The bytes.
 
     Raises:
         ParameterValidationError: It is none of these, or has no bytes to read.

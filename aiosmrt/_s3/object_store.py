@@ -108,9 +108,6 @@ class S3Location:
             uri: The URI; what follows the bucket is the key as it is, not percent-encoded.
             parameter: The name that an error gives it.
 
-        Returns:
-            The location.
-
         Raises:
             ParameterValidationError: It is not such a URI, or a key that obstore cannot name.
         """

@@ -256,9 +256,6 @@ class Exchange:
             idle: Seconds between two chunks; None for no limit.
             limit: The most bytes that are taken; None for any number.
 
-        Returns:
-            The body.
-
         Raises:
             MessageTooLargeError: The body is longer than ``limit``.
             AiosmrtError: As ``receive``.

@@ -34,9 +34,6 @@ class Proxy:
             text: The URL; without a scheme it is ``http://``.
             source: Where it was found, for an error's text.
 
-        Returns:
-            The proxy.
-
         Raises:
             ConfigurationError: It is not ``http://`` or ``https://`` with a host. The text
                 shows nothing of it: where the ``@`` is forgotten, the password is the port.

@@ -29,9 +29,6 @@ def choose_tls(given: Any, ca_bundle: str | None) -> Verification:
             a context that was never told to verify.
         ca_bundle: The path of a file of certificates, None for the system's.
 
-    Returns:
-        What the transport takes.
-
     Raises:
         ConfigurationError: ``given`` is nothing of these, or a context that verifies no
             certificate or allows versions before TLS 1.2.
