@@ -59,10 +59,7 @@ class Answer:
     closed_session_id: str | None = None
 
     async def read(self, limit: int) -> bytes:
-        """Reads the whole body, and closes it.
-
-        Args:
-            limit: How many bytes it may have.
+        """Reads the whole body, of at most ``limit`` bytes, and closes it.
 
         Raises:
             ModelFailure: The container broke off, or went past the limit.
@@ -105,10 +102,7 @@ class Backend(Protocol):
     """What stands behind an endpoint: a Python model, or a container."""
 
     async def invoke(self, request: ModelRequest) -> Answer:
-        """Has the model answer.
-
-        Args:
-            request: What the container is sent.
+        """Has the model answer what the container is sent.
 
         Raises:
             ModelFailure: The container answered with an error.

@@ -105,13 +105,6 @@ class AsyncInferences:
     def accept(self, call: Call, deployment: Deployment) -> AsyncInference:
         """Takes an inference into the queue.
 
-        Args:
-            call: What is asked for.
-            deployment: The model that will answer.
-
-        Returns:
-            The inference, with the facts that the caller is told.
-
         Raises:
             Refusal: The queue is full.
         """
@@ -148,11 +141,7 @@ class AsyncInferences:
         return [*self._finished, *self._unfinished.values()]
 
     async def aclose(self, seconds: float) -> None:
-        """Finishes what is under way, or fails it.
-
-        Args:
-            seconds: How long inferences have to finish by themselves.
-        """
+        """Finishes what is under way, or fails what is not done after so many seconds."""
         unfinished = dict(self._unfinished)
         if unfinished and seconds > 0:
             await asyncio.wait(unfinished, timeout=seconds)

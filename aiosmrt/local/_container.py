@@ -40,12 +40,7 @@ _MAX_CONNECTIONS = 100_000
 
 
 class Container:
-    """A container at an address.
-
-    Args:
-        url: Its base URL: ``http://127.0.0.1:8080``.
-        multi_model: Whether it loads models when they are called for.
-    """
+    """A container at a base URL; a multi-model one loads models when they are called for."""
 
     def __init__(self, url: str, *, multi_model: bool = False) -> None:
         self._models = LoadedModels(self._converse) if multi_model else None

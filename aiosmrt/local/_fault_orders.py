@@ -79,12 +79,7 @@ class _Order:
 
 
 class Faults:
-    """The faults that are ordered.
-
-    Args:
-        chance: What decides by probability.
-        obeys_header: Whether requests may order faults for themselves.
-    """
+    """The faults that are ordered: with ``obeys_header`` also by requests for themselves."""
 
     def __init__(self, chance: random.Random, *, obeys_header: bool) -> None:
         self._chance = chance
@@ -101,11 +96,6 @@ class Faults:
         self, operation: str, endpoint_name: str | None, headers: CIMultiDictProxy[str]
     ) -> Fault | None:
         """What goes wrong with a request.
-
-        Args:
-            operation: The operation.
-            endpoint_name: The endpoint that it calls.
-            headers: Its headers.
 
         Raises:
             ConfigurationError: What it orders for itself makes no sense.

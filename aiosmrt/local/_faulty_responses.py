@@ -17,13 +17,7 @@ _DRIPS_A_SECOND = 20
 
 
 class BodyWriter:
-    """Writes a body as a fault bends it.
-
-    Args:
-        fault: The fault.
-        response: Where the body is written.
-        transport: The connection, which a cut closes.
-    """
+    """Writes a body as a fault bends it: a cut closes the transport."""
 
     def __init__(
         self, fault: Fault, response: web.StreamResponse, transport: asyncio.Transport | None
@@ -63,16 +57,7 @@ class BodyWriter:
 async def send_faulty(
     request: web.BaseRequest, response: web.StreamResponse, fault: Fault
 ) -> web.StreamResponse:
-    """Sends a response as a fault wants it.
-
-    Args:
-        request: The request that is answered.
-        response: A whole response, or a stream that has been sent already.
-        fault: The fault.
-
-    Returns:
-        What the server's handler returns.
-    """
+    """Sends a response, or ends a stream that has been sent already, as a fault wants it."""
     if isinstance(response, web.Response):
         if fault.bends_the_body and response.body is not None:
             response = await _send_bent(request, response, fault)

@@ -65,12 +65,7 @@ class _Endpoint:
 
 
 class Hosting:
-    """The endpoints of the account.
-
-    Args:
-        clock: The time, for the expiry of stateful sessions.
-        chance: What splits traffic by weight.
-    """
+    """The endpoints of the account: ``chance`` splits their traffic by weight."""
 
     def __init__(self, clock: Callable[[], datetime], chance: random.Random) -> None:
         self._clock = clock

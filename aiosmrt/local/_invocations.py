@@ -32,15 +32,7 @@ _PART_LENGTH = 1_048_576
 
 
 class Invocations:
-    """Answers calls.
-
-    Args:
-        hosting: The endpoints.
-        async_inferences: The queue of InvokeEndpointAsync.
-        region: Named in errors.
-        model_timeout: Seconds in which a model must answer.
-        stream_timeout: Seconds in which a streamed answer must be at its end.
-    """
+    """Answers calls, within the seconds that a model has for its answer, and for a stream."""
 
     def __init__(
         self,
@@ -60,13 +52,7 @@ class Invocations:
     async def answer(
         self, request: web.BaseRequest, call: Call, headers: dict[str, str], fault: Fault | None
     ) -> web.StreamResponse:
-        """Answers one call.
-
-        Args:
-            request: The HTTP request.
-            call: What it asks for.
-            headers: What every response carries.
-            fault: What goes wrong with a stream, which is sent here.
+        """Answers one call; a stream is sent here, as the fault wants it.
 
         Raises:
             Refusal: The service's error.

@@ -21,13 +21,7 @@ __all__ = ["begin_answer", "whole_answer"]
 async def begin_answer(
     deployment: Deployment, request: ModelRequest, *, seconds: float, region: str
 ) -> Answer:
-    """Calls a model, and waits until its answer begins.
-
-    Args:
-        deployment: The model.
-        request: What it is sent.
-        seconds: How long it may take.
-        region: Named in the error.
+    """Calls a model, and waits so many seconds until its answer begins.
 
     Raises:
         Refusal: ModelError, or what the model's backend refuses with.
@@ -39,17 +33,7 @@ async def begin_answer(
 async def whole_answer(
     deployment: Deployment, request: ModelRequest, *, seconds: float, limit: int, region: str
 ) -> tuple[Answer, bytes]:
-    """Calls a model, and waits until its answer is complete.
-
-    Args:
-        deployment: The model.
-        request: What it is sent.
-        seconds: How long it may take in all.
-        limit: How many bytes the answer may have.
-        region: Named in the error.
-
-    Returns:
-        The answer, and its body.
+    """Calls a model, and waits so many seconds until its answer is complete, with its body.
 
     Raises:
         Refusal: ModelError, or what the model's backend refuses with.

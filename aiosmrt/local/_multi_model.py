@@ -41,10 +41,6 @@ class LoadedModels:
     async def path(self, endpoint_name: str, target_model: str | None) -> str:
         """The path that invokes a model, which is loaded first.
 
-        Args:
-            endpoint_name: Named in refusals.
-            target_model: What the call names.
-
         Raises:
             Refusal: The call names none, or it is still being loaded.
             ModelFailure: The container cannot load it.

@@ -96,12 +96,7 @@ class LocalObjects:
 
 
 class RemoteObjects:
-    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
-
-    Args:
-        region: Its region.
-        endpoint_url: Its URL.
-        credentials: What its requests are signed with; None is the default chain.
+    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``. Without credentials, the default chain's.
 
     Raises:
         ConfigurationError: The URL, or a setting of the environment, is malformed, or the

@@ -44,11 +44,7 @@ class Call:
     parameters: dict[str, str] = attrs.field(repr=False)
 
     def to_container(self, body: bytes) -> ModelRequest:
-        """What the container is sent.
-
-        Args:
-            body: The request's body, or the async input's.
-        """
+        """What the container is sent, with the request's body or the async input's."""
         known = {
             name: value for name, value in self.parameters.items() if name in _CONTAINER_HEADERS
         }
@@ -59,11 +55,7 @@ class Call:
 
 
 def route(method: str, raw_path: str) -> tuple[Operation | None, str] | None:
-    """Which operation a request calls.
-
-    Args:
-        method: The HTTP method.
-        raw_path: The path on the wire, without the query.
+    """Which operation a request calls, by its method and its path without the query.
 
     Returns:
         The operation (None for one that the service does not have) and the endpoint's
@@ -83,12 +75,8 @@ def read_call(
 ) -> Call:
     """Checks every constraint, and reports all that are broken at once.
 
-    Args:
-        operation: What ``route`` found.
-        endpoint_name: What ``route`` found.
-        headers: The request's headers.
-        body: The request's body. The limit of those that accounts can have raised is the
-            reader's; InvokeEndpointAsync has a fixed one of its own.
+    The limit of bodies that accounts can have raised is the reader's to check;
+    InvokeEndpointAsync has a fixed one of its own.
 
     Raises:
         Refusal: The service's ValidationError, or its UnknownOperationException.

@@ -77,9 +77,8 @@ def invalid_request(message: str, error_code: str | None = None) -> Refusal:
 def broken_constraints(problems: list[str]) -> Refusal:
     """Parameters outside their constraints.
 
-    Args:
-        problems: One ``Value at 'member' failed to satisfy constraint: ...`` each.
-            Never with the value: some of them are sensitive.
+    Each problem is ``Value at 'member' failed to satisfy constraint: ...``, never with the
+    value: some of them are sensitive.
     """
     count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected: "
     return Refusal("ValidationError", 400, {"message": count + "; ".join(problems)})
@@ -140,22 +139,12 @@ _NOT_FOUND = {
 
 
 def target_missing(kind: str) -> Refusal:
-    """The endpoint needs a target of a kind that the call names none of.
-
-    Args:
-        kind: The attribute of a Deployment.
-    """
+    """The endpoint needs a target of a kind (an attribute of Deployment) that the call lacks."""
     return invalid_request(_MISSING[kind], _MISSING_CODES.get(kind))
 
 
 def target_not_found(kind: str, name: str, endpoint_name: str) -> Refusal:
-    """The endpoint has no target of that name.
-
-    Args:
-        kind: The attribute of a Deployment.
-        name: What the call named.
-        endpoint_name: The endpoint.
-    """
+    """The endpoint has no target of that kind (an attribute of Deployment) and name."""
     return invalid_request(f"{_NOT_FOUND[kind]} {name} of endpoint {endpoint_name} not found.")
 
 

@@ -85,15 +85,7 @@ class Limits:
 
 
 class LocalServer:
-    """Listens on one port, and answers until it is closed.
-
-    Args:
-        invocations: What answers the service's operations.
-        objects: What answers S3's.
-        signatures: Checks signatures; None takes every request.
-        faults: What goes wrong with requests.
-        clock: The time, for Date headers.
-        limits: Bounds of what is read.
+    """Listens on one port, and answers until it is closed; without signatures, every request.
 
     Attributes:
         received: The last requests that arrived, the newest last.
@@ -131,14 +123,7 @@ class LocalServer:
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
 
     async def start(self, host: str, port: int) -> int:
-        """Begins to listen.
-
-        Args:
-            host: The address.
-            port: The port; 0 takes a free one.
-
-        Returns:
-            The port.
+        """Begins to listen, on a free port where it is 0; gives the port.
 
         Raises:
             OSError: The address cannot be listened on.

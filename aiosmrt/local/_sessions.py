@@ -32,9 +32,6 @@ class StatefulSessions(Generic[_Owner]):
     The model opens and closes them by headers of its answers; here is only what routes.
     Until a model has opened one, session ids are the model's own business and are
     passed on unread; from then on, an id that no model opened is unknown.
-
-    Args:
-        clock: The time.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -43,12 +40,9 @@ class StatefulSessions(Generic[_Owner]):
         self._in_use = False
 
     def note(self, opened: str | None, closed: str | None, owner: _Owner) -> None:
-        """Reads what an answer says of sessions.
+        """Reads what an answer says of sessions; its owner gets their further requests.
 
-        Args:
-            opened: The header of a new one, ``ID; Expires=2026-01-02T03:04:05Z``.
-            closed: The id of the one that it closed.
-            owner: Who gave the answer, and gets the session's further requests.
+        One was opened by ``ID; Expires=2026-01-02T03:04:05Z``, and closed by its id.
         """
         if opened is not None:
             session_id, _, attribute = opened.partition(";")
@@ -60,13 +54,7 @@ class StatefulSessions(Generic[_Owner]):
             self._sessions.pop(closed, None)
 
     def owner(self, session_id: str) -> _Owner | None:
-        """Who gets a session's request.
-
-        Args:
-            session_id: The id that the request names, or ``NEW_SESSION``.
-
-        Returns:
-            The owner; None where any may get it.
+        """Who gets a session's request; None where any may get it, as with ``NEW_SESSION``.
 
         Raises:
             Refusal: It was closed, has expired, or was never opened.

@@ -23,13 +23,7 @@ _HASHED_HERE = 262_144
 
 
 class SignatureCheck:
-    """Checks signatures by the credentials that it is given.
-
-    Args:
-        region: The region that signatures must hold for.
-        clock: The time.
-        credentials: The first that it takes.
-    """
+    """Checks signatures for a region, by the credentials that it is given."""
 
     def __init__(
         self, region: str, clock: Callable[[], datetime], credentials: Credentials
@@ -50,14 +44,7 @@ class SignatureCheck:
         headers: Sequence[tuple[str, str]],
         body: bytes,
     ) -> None:
-        """Checks one request.
-
-        Args:
-            service: The signing name, ``sagemaker`` or ``s3``.
-            method: The HTTP method.
-            target: The path and query as they were on the wire.
-            headers: Every header with its value.
-            body: The body.
+        """Checks one request, its target as on the wire, for ``sagemaker`` or ``s3``.
 
         Raises:
             SignatureRefused: What the service would answer.

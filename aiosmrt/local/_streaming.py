@@ -32,13 +32,7 @@ _PAYLOAD_PART = {
 
 
 class EventStreamResponse:
-    """Writes each part at once, and waits when the client does not read.
-
-    Args:
-        request: The request that is answered.
-        headers: The response's headers but Content-Type.
-        fault: What goes wrong with it, None for nothing.
-    """
+    """Writes each part at once, and waits when the client does not read."""
 
     def __init__(
         self, request: web.BaseRequest, headers: Mapping[str, str], fault: Fault | None
@@ -69,11 +63,7 @@ class EventStreamResponse:
             await asyncio.sleep(0)
 
     async def fail(self, exception_type: str, body: Mapping[str, str]) -> None:
-        """Writes an exception, which ends the stream.
-
-        Args:
-            exception_type: The shape: ``ModelStreamError`` or ``InternalStreamFailure``.
-            body: Its members.
+        """Writes an exception of a shape (``ModelStreamError``), which ends the stream.
 
         Raises:
             ConnectionResetError: The client has gone.

@@ -17,11 +17,7 @@ class _Server(Protocol):
 
 
 class BackgroundThread:
-    """Runs a server in a thread, from ``start`` to ``stop``.
-
-    Args:
-        server: What is started and closed there.
-    """
+    """Runs a server in a thread, from ``start`` to ``stop``."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server

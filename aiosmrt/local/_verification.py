@@ -70,11 +70,7 @@ class ReceivedRequest:
     payload_hash: str
 
     def header(self, name: str) -> str | None:
-        """A header's value, those of a repeated one joined with commas; None without it.
-
-        Args:
-            name: The name in lower case.
-        """
+        """A header's value by its lower-case name, several joined by commas; None without it."""
         values = [value for sent, value in self.headers if sent.lower() == name]
         return ",".join(values) if values else None
 

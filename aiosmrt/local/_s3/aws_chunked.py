@@ -14,12 +14,6 @@ __all__ = ["decode_aws_chunked"]
 def decode_aws_chunked(body: bytes) -> bytes:
     """Takes the chunks out of their frames. Signatures and checksums are not checked.
 
-    Args:
-        body: The whole encoded body.
-
-    Returns:
-        The object's bytes.
-
     Raises:
         ValueError: It is not in this encoding, or is cut off.
     """

@@ -71,13 +71,7 @@ def error_document(code: str, message: str, request_id: str) -> bytes:
 
 
 def list_objects(store: ObjectStore, bucket: str, query: Mapping[str, str]) -> bytes:
-    """One page of ListObjectsV2.
-
-    Args:
-        store: The objects.
-        bucket: The bucket.
-        query: The request's parameters: prefix, delimiter, max-keys, start-after,
-            continuation-token, encoding-type.
+    """One page of ListObjectsV2, as the request's query asks for it.
 
     Raises:
         S3Refusal: A parameter has no meaning.

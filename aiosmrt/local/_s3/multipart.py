@@ -32,12 +32,7 @@ class _Upload:
 
 
 class MultipartUploads:
-    """Uploads that are not complete yet; the object appears when one is completed.
-
-    Args:
-        store: Where they end.
-        clock: The time that objects are written at.
-    """
+    """Uploads that are not complete yet; the object appears when one is completed."""
 
     def __init__(self, store: ObjectStore, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -79,12 +74,7 @@ class MultipartUploads:
     async def complete(
         self, location: Location, upload_id: str, named: list[tuple[int, str]]
     ) -> StoredObject:
-        """Makes the object of its parts.
-
-        Args:
-            location: The object's location.
-            upload_id: The upload.
-            named: The numbers and entity tags of the parts that it is made of.
+        """Makes the object of the parts that are named, by their numbers and entity tags.
 
         Raises:
             S3Refusal: There is no such upload, or the parts are not those uploaded.

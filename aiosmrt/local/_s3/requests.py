@@ -109,14 +109,7 @@ class S3Request:
     def of(
         cls, method: str, raw_path: str, raw_query: str, headers: CIMultiDictProxy[str]
     ) -> S3Request:
-        """Reads a request's head.
-
-        Args:
-            method: The HTTP method.
-            raw_path: The path on the wire, without the query.
-            raw_query: The query on the wire, without the ``?``.
-            headers: The headers.
-        """
+        """Reads a request's head, its path and query as they were on the wire."""
         # What is not UTF-8 becomes U+FFFD, and names an object that is not there.
         bucket, _, key = unquote(raw_path.removeprefix("/")).partition("/")
         query = dict(parse_qsl(raw_query, keep_blank_values=True))
@@ -140,12 +133,7 @@ class S3Request:
 
 
 class ObjectStoreApi:
-    """Answers S3 requests, once their signature has been checked.
-
-    Args:
-        store: The objects.
-        clock: The time that objects are written at.
-    """
+    """Answers S3 requests, once their signature has been checked."""
 
     def __init__(self, store: ObjectStore, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -167,11 +155,7 @@ class ObjectStoreApi:
         }
 
     async def answer(self, request: S3Request, body: bytes) -> web.Response:
-        """Answers one request.
-
-        Args:
-            request: Its head.
-            body: Its body, as it was on the wire.
+        """Answers one request, whose body is as it was on the wire.
 
         Raises:
             S3Refusal: S3's error.

@@ -50,10 +50,7 @@ class Location:
 
     @classmethod
     def parse(cls, uri: str) -> Location:
-        """Reads an S3 URI.
-
-        Args:
-            uri: ``s3://BUCKET/KEY``, or the https form of either style.
+        """Reads an S3 URI: ``s3://BUCKET/KEY``, or the https form of either style.
 
         Raises:
             ValueError: It is neither, or names no bucket or no key.
@@ -146,15 +143,7 @@ class ObjectStore:
         metadata: Mapping[str, str] = _NO_METADATA,
         etag: str | None = None,
     ) -> StoredObject:
-        """Writes an object, over an older one.
-
-        Args:
-            location: Where.
-            body: Its bytes.
-            now: The time that becomes its Last-Modified.
-            content_type: Its MIME type; None is S3's ``binary/octet-stream``.
-            metadata: The metadata to give back with it.
-            etag: Its entity tag, of an object made of parts; None is the body's MD5.
+        """Writes an object, over an older one; an entity tag is given of one made of parts.
 
         Raises:
             StoreFullError: There is no room for it.
