@@ -25,12 +25,7 @@ _decode = json.JSONDecoder().decode
 
 
 def why_not_json(error: ValueError | RecursionError, start: int = 0) -> str:
-    """Says why Python's ``json`` refused a text, without quoting it.
-
-    Args:
-        error: What it raised.
-        start: Where in the text the value began.
-    """
+    """Says why ``json`` refused a value that begins at ``start``, without quoting it."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.rstrip(': ')} at its character {error.pos - start}"
     if isinstance(error, RecursionError):
@@ -39,12 +34,7 @@ def why_not_json(error: ValueError | RecursionError, start: int = 0) -> str:
 
 
 def parse_json(text: str, kind: str, number: int) -> Any:
-    """Parses one whole JSON text.
-
-    Args:
-        text: The text.
-        kind: What it came in, for the error: ``line`` or ``event``.
-        number: Which one of the stream, from 1.
+    """Parses the JSON text of one ``line`` or ``event``, whose number counts from 1.
 
     Raises:
         InvalidMessageError: It is not JSON; the error says where, and quotes nothing.

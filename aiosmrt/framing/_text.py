@@ -38,12 +38,7 @@ MAX_LENGTH = 64 * 1024 * 1024
 
 
 def decode_utf8(data: bytes, kind: str, number: int) -> str:
-    """Decodes one whole line or event.
-
-    Args:
-        data: Its bytes.
-        kind: What it is, for the error: ``line`` or ``event``.
-        number: Which one of the stream, from 1.
+    """Decodes one whole ``line`` or ``event``, whose number counts from 1.
 
     Raises:
         InvalidMessageError: It is not UTF-8; the text says at which of its bytes.
@@ -58,13 +53,7 @@ def decode_utf8(data: bytes, kind: str, number: int) -> str:
 
 
 def unfinished(kind: str, leftover: bytes) -> StreamTruncatedError:
-    """The error for a payload that ended too early.
-
-    Args:
-        kind: What it ended in, with its article: ``an event``.
-        leftover: The bytes that were not handed out. The error holds them as
-            ``leftover``, and prints only their number.
-    """
+    """The error for a payload that ended too early, in ``an event``; it shows no leftover bytes."""
     return StreamTruncatedError(
         f"The payload ended in the middle of {kind}",
         bytes_left=len(leftover),

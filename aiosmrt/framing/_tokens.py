@@ -185,10 +185,7 @@ class TokenDecoder:
 def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
     """Extracts the tokens of one chunk.
 
-    Args:
-        value: The chunk, a JSON value.
-        finish_reason: What the tokens before said, to be repeated where usage comes in
-            a chunk of its own.
+    Where usage comes in a chunk of its own, the finish reason of the tokens before is repeated.
 
     Returns:
         A token for each answer that the chunk adds to; none for a chunk that adds
