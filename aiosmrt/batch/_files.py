@@ -37,11 +37,6 @@ _T = TypeVar("_T")
 class Paths:
     """Where a run reads and writes.
 
-    Args:
-        source: The input.
-        output: The output.
-        report: The report, None for none.
-
     Raises:
         ConfigurationError: Two are one file, a directory does not exist, a format is not
             known, or what it needs is not installed.
@@ -73,11 +68,7 @@ class Paths:
 
 
 class RunFiles:
-    """What a run reads and writes, and the threads in which it does.
-
-    Args:
-        paths: Where.
-    """
+    """What a run reads and writes, and the threads in which it does."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -115,11 +106,8 @@ class RunFiles:
     ) -> None:
         """Locks the output, checks it against the input, and reads what is there.
 
-        Args:
-            records: The input.
-            facts: What a later run must be given again.
-            resume: Whether an output may be there.
-            retry_failed: Whether its lines that tell an error are given up.
+        ``facts`` are what a later run must be given again; ``retry_failed`` gives up the lines
+        that tell an error.
 
         Raises:
             ConfigurationError: They do not go together.
@@ -164,10 +152,7 @@ class RunFiles:
             self._lines.done.add(index)
 
     def append(self, lines: list[bytes]) -> None:
-        """Writes lines: at once where that takes microseconds, else soon, in a thread.
-
-        Args:
-            lines: With their line ends.
+        """Writes whole lines: at once where that takes microseconds, else soon, in a thread.
 
         Raises:
             OutputError: These lines, or some before them, could not be written.
@@ -227,13 +212,6 @@ class RunFiles:
 
     async def finish(self, statistics: Statistics, signal: int | None) -> BatchSummary:
         """Brings the lines onto the disk, and makes of them what is made of them.
-
-        Args:
-            statistics: The run's.
-            signal: What ended it, None for its own end.
-
-        Returns:
-            How it ended.
 
         Raises:
             OutputError: It cannot be written.

@@ -57,11 +57,7 @@ class OutputError(AiosmrtError, OSError):
 
 
 class IndexSet:
-    """A set of the numbers below ``size``, a bit each: a million take 125 KB.
-
-    Args:
-        size: The first number that it cannot hold.
-    """
+    """A set of the numbers below ``size``, a bit each: a million take 125 KB."""
 
     def __init__(self, size: int) -> None:
         self._bits = bytearray(size // 8 + 1)
@@ -82,9 +78,6 @@ class IndexSet:
 
 class RunFile:
     """``OUTPUT.run``: the lock, and the facts that the output's lines rest on.
-
-    Args:
-        output: The output's path.
 
     Raises:
         ConfigurationError: Another run holds the lock.
@@ -186,11 +179,7 @@ class OutputFile:
     _length: int = 0
 
     def open(self, count: int, stopped: Event) -> None:
-        """Reads what is there, cuts off a torn last line, and opens it for more.
-
-        Args:
-            count: How many records the input has.
-            stopped: When it is set, nobody waits for this any more.
+        """Reads what is there until ``stopped``, cuts off a torn last line, and opens it for more.
 
         Raises:
             ConfigurationError: A line is not one of ours, or a record has two.

@@ -78,9 +78,6 @@ class RecordFile(Protocol):
     def survey(self, stopped: Event) -> Survey:
         """Reads it once, until the end or until it is stopped.
 
-        Args:
-            stopped: When it is set, nobody waits for this any more.
-
         Raises:
             ConfigurationError: It is not of this format.
             InterruptedError: It was stopped.
@@ -93,12 +90,7 @@ class RecordFile(Protocol):
 
 
 def open_records(path: Path, key_field: str | None, *, header: bool) -> RecordFile:
-    """Chooses the format by the file's suffix.
-
-    Args:
-        path: ``.jsonl``, ``.ndjson`` or ``.json`` (a value a line), ``.csv``, ``.parquet``.
-        key_field: The field, or column, of the key; None is the index.
-        header: Whether a CSV file's first line names its columns.
+    """Chooses the format by the file's suffix; without a key field, the key is the index.
 
     Raises:
         ConfigurationError: The suffix is another, or the options do not go together.
@@ -299,13 +291,7 @@ def table_rows(table: Any) -> list[dict[str, Any] | None]:
 
 
 def row_record(index: int, row: dict[str, Any] | None, key_field: str | None) -> Record:
-    """A table's row as a record: a JSON object of its columns.
-
-    Args:
-        index: The record's.
-        row: By column, what Arrow gives as Python values; None where it cannot.
-        key_field: The column of the key; None is the index.
-    """
+    """A table's row as a record: a JSON object of its columns."""
     if row is None:
         return Record(index, index, b"", f"row {index} of the input has no form in Python")
     try:

@@ -57,13 +57,7 @@ def require_matplotlib() -> None:
 
 
 def write_report(path: Path, statistics: Statistics, summary: BatchSummary, name: str) -> None:
-    """Writes one HTML page that needs nothing beside it.
-
-    Args:
-        path: Where to.
-        statistics: The run's.
-        summary: The run's.
-        name: Of the input.
+    """Writes one HTML page that needs nothing beside it, with the input's name.
 
     Raises:
         OutputError: It cannot be written.

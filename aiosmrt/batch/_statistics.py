@@ -175,14 +175,7 @@ class BatchSummary:
 
 
 class Statistics:
-    """Counts as records end.
-
-    Args:
-        total: How many records the input has.
-        skipped: How many were done before.
-        failed: How many of these had failed.
-        now: The time in seconds, on a clock that does not run backwards.
-    """
+    """Counts as records end, by the seconds of a clock that does not run backwards."""
 
     def __init__(self, total: int, skipped: int, failed: int, *, now: float) -> None:
         self._total = total
@@ -215,15 +208,7 @@ class Statistics:
         concurrency: int,
         now: float,
     ) -> None:
-        """Counts a request.
-
-        Args:
-            errors: For each of its records the type of its error, None where it has none.
-            attempts: How many requests it took.
-            latency: Its seconds; None where nothing was sent.
-            concurrency: How many requests may be under way.
-            now: The time.
-        """
+        """Counts a request with the errors of its records; without a latency, nothing was sent."""
         interval = self._interval(now)
         interval.concurrency = max(interval.concurrency, concurrency)
         self._requests += attempts

@@ -46,9 +46,6 @@ _CHARACTERS_AT_ONCE = 33_554_432
 def converter(output: Path) -> Callable[[Path], None] | None:
     """Chooses by the output's suffix what turns the journal into it.
 
-    Args:
-        output: ``.jsonl`` or ``.ndjson``, ``.csv``, ``.parquet``.
-
     Returns:
         What is to be called with the journal, and puts the output in its place in one
         step; None for JSON Lines, which are the output.
