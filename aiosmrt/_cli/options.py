@@ -172,10 +172,6 @@ def call_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds ENDPOINT and the options of an operation and of a session to a command.
 
-    Args:
-        operation: The operation.
-        without: Its parameters that are no options.
-
     Returns:
         A decorator, to stand above those of the command's own parameters. The command gets
         a Call, in the place of all that is added here, before its own.

@@ -59,11 +59,6 @@ _MAX_COUNT = (1 << 63) - 1
 class CallWatcher:
     """Begins to follow calls; one for a session.
 
-    Args:
-        makers: What makes the hooks of a call: one function, or several.
-        region: The session's region.
-        endpoint_url: The session's endpoint URL.
-
     Raises:
         ConfigurationError: One of them cannot be called.
     """
@@ -124,12 +119,7 @@ class CallWatcher:
 
 
 class CallWatch:
-    """Follows one call.
-
-    Args:
-        watcher: The session's.
-        hooks: What to tell.
-    """
+    """Follows one call."""
 
     def __init__(self, watcher: CallWatcher, hooks: list[CallHooks]) -> None:
         self._guard = watcher.guard
@@ -255,13 +245,7 @@ class CallWatch:
     def end(
         self, error: BaseException | None, *, is_complete: bool = False, parts: int = 0
     ) -> None:
-        """The call has ended; only the first end counts.
-
-        Args:
-            error: How it failed; None for none.
-            is_complete: Whether the answer was received to its end.
-            parts: How many parts of a stream were handed out.
-        """
+        """The call has ended; only the first end counts."""
         if isinstance(error, GeneratorExit):  # most often by the garbage collector
             self.abandon(is_complete=is_complete, parts=parts)
         elif not self._has_ended:
@@ -305,11 +289,7 @@ class CallWatch:
 
 
 class SeenTokens:
-    """A decoder of tokens that notes what they say of the generation.
-
-    Args:
-        decoder: Decodes them.
-    """
+    """A decoder of tokens that notes what they say of the generation."""
 
     def __init__(self, decoder: Decoder[Token]) -> None:
         self._decoder = decoder
