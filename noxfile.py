@@ -62,8 +62,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """mypy and pyright, both strict, over the package and over code as users write it.
 
-    And how complete the types of the public names are, without the extras and with them:
-    pyright reports it by its exit status, which is 0 for 100 %.
+    pyright also checks that the types of the public names are complete, without the extras and
+    with them; its exit status is 0 for 100 %.
     """
     wheel = build_wheel(session)
     completeness = ("pyright", "--verifytypes", "aiosmrt", "--ignoreexternal")

@@ -159,6 +159,8 @@ class PartReader:
         except BaseException as error:
             if self._state is _OPEN:
                 self.break_off(error)
+            elif self._reason is not None and isinstance(error, TransportError):
+                raise self._refusal() from None  # closed by another task
             raise
         return run
 
@@ -180,7 +182,9 @@ class PartReader:
             while (run := self._next_run()) is not None:
                 payloads += run
         except AiosmrtError as error:
-            self.break_off(error)  # what came before the fault is handed out first
+            # What came before the fault is handed out first; the next read raises it.
+            self._add_facts(error)
+            self._close(_FAILED, error)
         return b"".join(payloads)
 
     def _refusal(self) -> BaseException:
@@ -189,6 +193,7 @@ class PartReader:
             return RuntimeError("This stream is already being read by another task")
         if self._reason is None:
             return StopAsyncIteration()
+        self.report_end(self._reason)
         return self._reason.with_traceback(None)  # else each raise would add to it
 
     def _next_run(self) -> list[bytes] | None:
@@ -218,6 +223,7 @@ class PartReader:
             )
         self._state = _ENDED
         self._exchange.release()
+        del self._exchange  # a stream that is kept would keep the transport, too
         if not self.is_decoded:
             self.report_end()
 
@@ -234,20 +240,14 @@ class PartReader:
     def break_off(self, error: BaseException) -> None:
         """Ends the stream with an error, to which the facts of the stream are added."""
         if isinstance(error, AiosmrtError):
-            self._describe(error)
-        if isinstance(error, EventStreamError) and not self._decoded:
-            error.content_type = self._other_type()
-        if isinstance(error, StreamTruncatedError):
-            error.bytes_received = self._decoder.bytes_received
-            error.parts_received = self.parts
-            error.bytes_left = error.bytes_left or self._decoder.bytes_left
+            self._add_facts(error)
         self.report_end(error)
         if isinstance(error, AiosmrtError):
             self._close(_FAILED, error)
         else:
             self.close()
 
-    def _describe(self, error: AiosmrtError) -> None:
+    def _add_facts(self, error: AiosmrtError) -> None:
         add_call(
             error,
             INVOKE_ENDPOINT_WITH_RESPONSE_STREAM.name,
@@ -255,6 +255,12 @@ class PartReader:
             attempts=self._metadata.attempts,
             request_id=self._metadata.request_id,
         )
+        if isinstance(error, EventStreamError) and not self._decoded:
+            error.content_type = self._other_type()
+        if isinstance(error, StreamTruncatedError):
+            error.bytes_received = self._decoder.bytes_received
+            error.parts_received = self.parts
+            error.bytes_left = error.bytes_left or self._decoder.bytes_left
 
     def close(self) -> None:
         """Closes the connection, unless the stream is over. Idempotent."""
@@ -262,7 +268,7 @@ class PartReader:
         if not self._is_over:
             # To end quietly would make a half-read answer look whole.
             reason = TransportError("The stream was closed before its end: read it first")
-            self._describe(reason)
+            self._add_facts(reason)
             self._close(_CLOSED, reason)
 
     def _close(self, state: StreamState, reason: AiosmrtError) -> None:
@@ -274,6 +280,7 @@ class PartReader:
         self.ready.clear()
         self._runs = iter(())
         self._exchange.close()
+        del self._exchange
 
     def __del__(self) -> None:
         if not hasattr(self, "_state"):

@@ -1,4 +1,6 @@
-"""What goes into the three operations and what comes out: frozen, keyword-only, slotted.
+"""What goes into the three operations and what comes out: keyword-only, slotted, frozen.
+
+PayloadPart alone is not frozen: a stream makes one for each part, and freezing doubles the cost.
 
 What the service model marks as sensitive (Body, CustomAttributes, Bytes), and the
 response headers that repeat it, stay out of ``repr``.

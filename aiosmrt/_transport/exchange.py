@@ -161,6 +161,8 @@ class Exchange:
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
+            if self._reason is not None:  # closed in the turn in which the head came
+                raise self._reason
         except BaseException as error:
             lost = self._lost(error)
             self.close()
@@ -352,6 +354,8 @@ class Exchange:
         """Translates an exception from the connection into an error of ours."""
         if isinstance(error, AiosmrtError) or not isinstance(error, Exception):
             return error
+        if self._reason is not None:
+            return self._reason  # closed meanwhile: that is why
         if self._state is _READING_BODY:
             return self._lost_in_body(error)
         if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):

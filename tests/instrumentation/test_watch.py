@@ -484,6 +484,19 @@ async def test_what_the_tokens_say_of_the_generation(hooks, payload, is_chat, fi
     assert (generation.is_chat, generation.finish_reasons) == (is_chat, finish_reasons)
 
 
+async def test_tokens_that_came_together_with_a_fault_are_part_of_the_generation(hooks):
+    fault = {":message-type": "exception", ":exception-type": "ModelStreamError"}
+    data = part(CHAT) + encode_message(fault, b'{"Message": "gone", "ErrorCode": "StreamBroken"}')
+    async with streaming(hooks, data) as session:
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(aiosmrt.ModelStreamError):
+                async for _ in stream.iter_tokens():
+                    pass
+    end = hooks.made[0].end
+    assert isinstance(end.error, aiosmrt.ModelStreamError)
+    assert end.generation.finish_reasons == ("stop", "length")
+
+
 async def test_tokens_that_tell_nothing_of_the_generation(hooks):
     async with streaming(hooks, part(b'{"token":{"text":"a"}}\n'), part(b""), hold=True) as session:
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:

@@ -1,4 +1,4 @@
-"""Inputs and outputs: frozen, silent about what is sensitive, and read as their types say."""
+"""Inputs and outputs: frozen except for a part, silent about secrets, and typed as they say."""
 
 from __future__ import annotations
 

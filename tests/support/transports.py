@@ -31,7 +31,7 @@ def idle(pool: Session | Transport) -> int:
 
 
 def _usage(pool: Session | Transport) -> tuple[int, int]:
-    found = re.search(r"(\d+) of \d+ connections in use, (\d+) idle", repr(pool))
+    found = re.search(r"(-?\d+) of \d+ connections in use, (\d+) idle", repr(pool))
     assert found, pool
     return int(found[1]), int(found[2])
 

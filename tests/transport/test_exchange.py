@@ -653,3 +653,29 @@ async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
         exchange.close()
         with pytest.raises(TransportError, match="closed"):
             await reading
+
+
+async def test_closing_at_any_turn_gives_every_place_back_once() -> None:
+    """Also in the turn in which the head has come, before its reader goes on."""
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(answer(b"whole"))
+
+    async with RawServer(handler) as server:
+        for turn in range(10_000):
+            transport = Transport(server.url, max_connections=2)
+            fetching = asyncio.ensure_future(fetch(transport))
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            was_done = fetching.done()
+            await transport.aclose()
+            (outcome,) = await asyncio.gather(fetching, return_exceptions=True)
+            assert in_use(transport) == 0
+            assert outcome == b"whole" or (
+                isinstance(outcome, TransportError) and "session" in outcome.message
+            )
+            if was_done:
+                return
+    pytest.fail("the call never ended")

@@ -7,7 +7,7 @@
 - `calls`: one call.
 - `pace`: how many calls at once and how fast.
 - `adaptive`: how many calls at once, found out.
-- `rate`: how many calls a second, told.
+- `rate`: how many calls a second, where that is given.
 """
 
 from __future__ import annotations

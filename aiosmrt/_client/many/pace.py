@@ -1,4 +1,4 @@
-"""How many calls are made at once and how fast, told or found out."""
+"""How many calls are made at once and how fast, as given or as found out."""
 
 from __future__ import annotations
 

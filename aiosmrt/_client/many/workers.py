@@ -30,7 +30,7 @@ from aiosmrt.errors import AiosmrtError, ConfigurationError, ParameterValidation
 __all__ = ["Call", "ManyOptions", "Workers"]
 
 Call: TypeAlias = Callable[[Any, Callable[[AiosmrtError], None]], Awaitable[OutputT]]
-"""Makes one call of a body or an input; the function is told of every failed attempt."""
+"""Makes one call of a body or an input; the function gets the error of every failed attempt."""
 
 
 def _check_count(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -213,7 +213,7 @@ class Workers(Generic[OutputT]):
             self._notify()
 
     def _raise_end(self) -> None:
-        """Raises what the consumer is told when no item can come any more."""
+        """Raises what the consumer gets when no item can come any more."""
         if self._state is _State.CLOSED:
             # To end quietly would make half the items look like all of them.
             raise RuntimeError("the items were closed before their end")
