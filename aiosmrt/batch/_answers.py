@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from aiosmrt.batch._records import decode_json
 from aiosmrt.errors import AiosmrtError
 
 if TYPE_CHECKING:
@@ -155,19 +156,12 @@ _NOT_JSON = object()
 
 def _parse(body: bytes) -> Any:
     try:
-        text = body.decode()  # as UTF-8 alone: json.loads would take UTF-16 too
-        return _DECODER.decode(text)
+        return decode_json(body.decode())  # as UTF-8 alone: json.loads would take UTF-16 too
     except (ValueError, RecursionError):
         return _NOT_JSON
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    """NaN and Infinity, which Python takes and JSON does not have."""
-    raise ValueError(name)
-
-
-# Made once: json.loads and json.dumps make theirs anew for such options.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+# Made once: json.dumps makes its own anew for such options.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 

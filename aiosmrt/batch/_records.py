@@ -21,11 +21,19 @@ from aiosmrt.batch._arrow import load_pyarrow
 from aiosmrt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from threading import Event
 
-__all__ = ["Record", "RecordFile", "Survey", "open_records", "row_record", "table_rows"]
+__all__ = [
+    "Record",
+    "RecordFile",
+    "Survey",
+    "decode_json",
+    "open_records",
+    "row_record",
+    "table_rows",
+]
 
 # Ten times what the service takes. A longer line is a file of another format, read
 # whole into memory.
@@ -121,14 +129,7 @@ class JsonLinesFile:
 
     def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
-        digest = hashlib.blake2b(digest_size=32)
-        size = count = 0
-        for line in _lines(self._path):
-            _check(stopped)
-            digest.update(line)
-            size += len(line)
-            count += not line.isspace()
-        return Survey(digest.hexdigest(), size, count)
+        return _survey(_lines(self._path), stopped)
 
     def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
         """The records whose index is wanted."""
@@ -145,7 +146,7 @@ class JsonLinesFile:
         if number == 1:
             body = body.removeprefix(_BOM)
         try:
-            value = _DECODER.decode(body.decode())
+            value = decode_json(body.decode())
         except (ValueError, RecursionError):
             return Record(index, index, body, f"line {number} of the input is not a JSON value")
         if self._key_field is None or not isinstance(value, dict):
@@ -172,14 +173,8 @@ class CsvFile:
 
     def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
-        digest = hashlib.blake2b(digest_size=32)
-        size = count = 0
-        for _, row in _rows(self._path):
-            _check(stopped)
-            digest.update(row)
-            size += len(row)
-            count += not row.isspace()
-        return Survey(digest.hexdigest(), size, max(count - self._header, 0))
+        survey = _survey((row for _, row in _rows(self._path)), stopped)
+        return attrs.evolve(survey, count=max(survey.count - self._header, 0))
 
     def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
         """The records whose index is wanted."""
@@ -236,13 +231,8 @@ class ParquetFile:
 
     def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
-        digest = hashlib.blake2b(digest_size=32)
-        size = 0
         with self._path.open("rb") as file:
-            for chunk in iter(partial(file.read, _CHUNK), b""):
-                _check(stopped)
-                digest.update(chunk)
-                size += len(chunk)
+            survey = _survey(iter(partial(file.read, _CHUNK), b""), stopped)
         try:
             with self._parquet.ParquetFile(self._path) as file:
                 names, count = file.schema_arrow.names, file.metadata.num_rows
@@ -250,7 +240,7 @@ class ParquetFile:
             raise ConfigurationError(f"{self._path.name} is not a Parquet file") from None
         if self._key_field is not None and self._key_field not in names:
             raise ConfigurationError(f"the Parquet file has no column {self._key_field!r}")
-        return Survey(digest.hexdigest(), size, count)
+        return attrs.evolve(survey, count=count)
 
     def read(self, wanted: Callable[[int], bool]) -> Iterator[Record]:
         """The records whose index is wanted."""
@@ -319,12 +309,21 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Made once: json.loads makes its own anew for such an option.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+"""Parses a text that JSON's standard allows; raises ValueError or RecursionError."""
 
 
-def _check(stopped: Event) -> None:
-    if stopped.is_set():
-        raise InterruptedError
+def _survey(pieces: Iterable[bytes], stopped: Event) -> Survey:
+    """Reads all pieces of a file; counts those that are not blank."""
+    digest = hashlib.blake2b(digest_size=32)
+    size = count = 0
+    for piece in pieces:
+        if stopped.is_set():
+            raise InterruptedError
+        digest.update(piece)
+        size += len(piece)
+        count += not piece.isspace()
+    return Survey(digest.hexdigest(), size, count)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

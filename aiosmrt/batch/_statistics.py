@@ -186,18 +186,13 @@ class Statistics:
         self._requests = 0
         self._errors: Counter[str] = Counter()
         self._messages: dict[str, str] = {}
-        self._latencies = Histogram()
+        self.latencies = Histogram()  # of all requests
         self._recent: deque[float] = deque(maxlen=_RECENT_LATENCIES)
         # (time, records done) of the last ten seconds, for the rate.
         self._marks: deque[tuple[float, int]] = deque([(now, 0)])
         #: Seconds of one interval, and the intervals from the beginning on.
         self.width = 1.0
         self.intervals: list[Interval] = []
-
-    @property
-    def latencies(self) -> Histogram:
-        """Those of all requests."""
-        return self._latencies
 
     def add(
         self,
@@ -213,7 +208,7 @@ class Statistics:
         interval.concurrency = max(interval.concurrency, concurrency)
         self._requests += attempts
         if latency is not None:
-            self._latencies.add(latency)
+            self.latencies.add(latency)
             interval.latencies.add(latency)
             self._recent.append(latency)
         for error in errors:
@@ -275,9 +270,9 @@ class Statistics:
             failed=self._failed_before + failed,
             requests=self._requests,
             elapsed=now - self._began,
-            p50=self._latencies.quantile(0.5),
-            p99=self._latencies.quantile(0.99),
-            largest=self._latencies.largest,
+            p50=self.latencies.quantile(0.5),
+            p99=self.latencies.quantile(0.99),
+            largest=self.latencies.largest,
             errors=dict(self._errors),
             messages=dict(self._messages),
             is_complete=self._skipped + self._succeeded + failed == self._total,
