@@ -112,9 +112,7 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
 
     try:
         asyncio.run(main)
-    except AiosmrtError as error:
-        raise click.ClickException(one_line(str(error))) from error
-    except OSError as error:
+    except (AiosmrtError, OSError) as error:
         raise click.ClickException(one_line(str(error))) from error
     except KeyboardInterrupt:
         raise click.exceptions.Exit(128 + signal.SIGINT) from None
