@@ -7,18 +7,20 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
 from aiohttp import web
 
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC, Operation
+from aiosmrt.local._async_inference import AsyncInferences
+from aiosmrt.local._hosting import Hosting
 from aiosmrt.local._model_calls import begin_answer, whole_answer
 from aiosmrt.local._models import ModelFailure
 from aiosmrt.local._streaming import EventStreamResponse
 
 if TYPE_CHECKING:
     from aiosmrt.local._answers import Answer
-    from aiosmrt.local._async_inference import AsyncInferences
     from aiosmrt.local._faults import Fault
-    from aiosmrt.local._hosting import Deployment, Hosting
+    from aiosmrt.local._hosting import Deployment
     from aiosmrt.local._parameters import Call
 
 __all__ = ["Invocations"]
@@ -31,23 +33,15 @@ _MAX_ANSWER_LENGTH = 268_435_456
 _PART_LENGTH = 1_048_576
 
 
+@attrs.frozen(eq=False)
 class Invocations:
     """Answers calls, within the seconds that a model has for its answer, and for a stream."""
 
-    def __init__(
-        self,
-        hosting: Hosting,
-        async_inferences: AsyncInferences,
-        *,
-        region: str,
-        model_timeout: float,
-        stream_timeout: float,
-    ) -> None:
-        self._hosting = hosting
-        self._async_inferences = async_inferences
-        self._region = region
-        self._model_timeout = model_timeout
-        self._stream_timeout = stream_timeout
+    hosting: Hosting
+    async_inferences: AsyncInferences
+    region: str
+    model_timeout: float
+    stream_timeout: float
 
     async def answer(
         self, request: web.BaseRequest, call: Call, headers: dict[str, str], fault: Fault | None
@@ -57,7 +51,7 @@ class Invocations:
         Raises:
             Refusal: The service's error.
         """
-        deployment = self._hosting.resolve(call)
+        deployment = self.hosting.resolve(call)
         if call.operation is INVOKE_ENDPOINT:
             return await self._plain(call, deployment, headers)
         if call.operation is INVOKE_ENDPOINT_ASYNC:
@@ -70,18 +64,18 @@ class Invocations:
         answer, body = await whole_answer(
             deployment,
             call.to_container(call.body),
-            seconds=self._model_timeout,
+            seconds=self.model_timeout,
             limit=_MAX_ANSWER_LENGTH,
-            region=self._region,
+            region=self.region,
         )
-        self._hosting.note(call, deployment, answer)
+        self.hosting.note(call, deployment, answer)
         headers.update(_outputs(call.operation, answer, deployment))
         return web.Response(body=body, headers=headers)
 
     def _accepted(
         self, call: Call, deployment: Deployment, headers: dict[str, str]
     ) -> web.Response:
-        inference = self._async_inferences.accept(call, deployment)
+        inference = self.async_inferences.accept(call, deployment)
         headers.update(_bound(call.operation, inference))
         return web.json_response(
             {"InferenceId": inference.inference_id},
@@ -100,11 +94,11 @@ class Invocations:
         answer = await begin_answer(
             deployment,
             call.to_container(call.body),
-            seconds=self._model_timeout,
-            region=self._region,
+            seconds=self.model_timeout,
+            region=self.region,
         )
         try:
-            self._hosting.note(call, deployment, answer)
+            self.hosting.note(call, deployment, answer)
             headers.update(_outputs(call.operation, answer, deployment))
             response = EventStreamResponse(request, headers, fault)
             with suppress(ConnectionError):  # the client has gone: there is nobody left to tell
@@ -118,7 +112,7 @@ class Invocations:
     ) -> None:
         await response.begin()
         try:
-            await asyncio.wait_for(_write_parts(answer, response), self._stream_timeout)
+            await asyncio.wait_for(_write_parts(answer, response), self.stream_timeout)
         except asyncio.TimeoutError:
             await response.fail("ModelStreamError", _TOO_LONG)
         except ModelFailure as failure:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
+
 from aiosmrt.local._models import ModelFailure
 
 __all__ = [
@@ -43,6 +45,7 @@ _TIMED_OUT = (
 _MESSAGE_LENGTH = 16_384
 
 
+@attrs.define
 class Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
     """The service answers with an error.
 
@@ -52,11 +55,9 @@ class Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
         body: The JSON body.
     """
 
-    def __init__(self, code: str, status_code: int, body: dict[str, Any]) -> None:
-        super().__init__(code, status_code, body)
-        self.code = code
-        self.status_code = status_code
-        self.body = body
+    code: str
+    status_code: int
+    body: dict[str, Any]
 
     def __str__(self) -> str:
         return str(self.body.get("Message") or self.body.get("message") or self.code)
@@ -86,14 +87,8 @@ def broken_constraints(problems: list[str]) -> Refusal:
 
 def too_long(limit: int) -> Refusal:
     """A body past its limit in bytes."""
-    return broken_constraints(
-        [
-            (
-                "Value at 'body' failed to satisfy constraint: "
-                f"Member must have length less than or equal to {limit}"
-            )
-        ]
-    )
+    rule = f"Member must have length less than or equal to {limit}"
+    return broken_constraints([f"Value at 'body' failed to satisfy constraint: {rule}"])
 
 
 def too_many_requests() -> Refusal:

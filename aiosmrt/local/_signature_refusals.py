@@ -8,9 +8,12 @@ no place in a log.
 
 from __future__ import annotations
 
+import attrs
+
 __all__ = ["SignatureRefused", "refused"]
 
 
+@attrs.define
 class SignatureRefused(Exception):  # noqa: N818 - a verdict on someone else's request
     """A request's signature is refused; what the service would answer.
 
@@ -21,11 +24,9 @@ class SignatureRefused(Exception):  # noqa: N818 - a verdict on someone else's r
         status_code: The HTTP status.
     """
 
-    def __init__(self, code: str, message: str, status_code: int) -> None:
-        super().__init__(code, message, status_code)
-        self.code = code
-        self.message = message
-        self.status_code = status_code
+    code: str
+    message: str
+    status_code: int
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

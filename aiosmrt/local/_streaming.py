@@ -32,23 +32,27 @@ _PAYLOAD_PART = {
 
 
 class EventStreamResponse:
-    """Writes each part at once, and waits when the client does not read."""
+    """Writes each part at once, and waits when the client does not read.
+
+    Attributes:
+        response: What the server's handler returns.
+    """
 
     def __init__(
         self, request: web.BaseRequest, headers: Mapping[str, str], fault: Fault | None
     ) -> None:
         self._request = request
-        self._response = web.StreamResponse(headers=headers)
-        self._response.content_type = "application/vnd.amazon.eventstream"
+        self.response = web.StreamResponse(headers=headers)
+        self.response.content_type = "application/vnd.amazon.eventstream"
         self._written = 0
         self._corrupt_frame = None if fault is None else fault.corrupt_frame
-        self._write: Callable[[bytes], Awaitable[None]] = self._response.write
+        self._write: Callable[[bytes], Awaitable[None]] = self.response.write
         if fault is not None and fault.bends_the_body:
-            self._write = BodyWriter(fault, self._response, request.transport).write
+            self._write = BodyWriter(fault, self.response, request.transport).write
 
     async def begin(self) -> None:
         """Writes the head."""
-        await self._response.prepare(self._request)
+        await self.response.prepare(self._request)
 
     async def write(self, part: bytes) -> None:
         """Writes one PayloadPart; one longer than 16 MiB becomes several.
@@ -88,9 +92,4 @@ class EventStreamResponse:
         Raises:
             ConnectionResetError: The client has gone.
         """
-        await self._response.write_eof()
-
-    @property
-    def response(self) -> web.StreamResponse:
-        """What the server's handler returns."""
-        return self._response
+        await self.response.write_eof()

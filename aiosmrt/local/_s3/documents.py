@@ -9,6 +9,8 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+import attrs
+
 from aiosmrt.local._s3.store import Location, ObjectStore, StoredObject
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
 _MAX_KEYS = 1000
 
 
+@attrs.define
 class S3Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
     """S3 answers with an error.
 
@@ -38,11 +41,9 @@ class S3Refusal(Exception):  # noqa: N818 - a verdict on someone else's request
         status_code: The HTTP status.
     """
 
-    def __init__(self, code: str, message: str, status_code: int) -> None:
-        super().__init__(code, message, status_code)
-        self.code = code
-        self.message = message
-        self.status_code = status_code
+    code: str
+    message: str
+    status_code: int
 
 
 def slow_down() -> S3Refusal:
