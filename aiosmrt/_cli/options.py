@@ -132,12 +132,7 @@ verbose_option: _Decorator = click.option(
 class Call:
     """What the command line says of a call: the endpoint, the parameters, the session.
 
-    Attributes:
-        operation: The operation.
-        endpoint_name: The endpoint.
-        parameters: The operation's other parameters that were given, but the body.
-        settings: The keywords of Session that were given.
-        verbose: Whether what came beside the output is printed.
+    The body is none of the parameters, and the settings are keywords of Session.
     """
 
     operation: Operation

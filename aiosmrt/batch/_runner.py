@@ -164,12 +164,7 @@ async def run(
 
 @attrs.frozen
 class _Form:
-    """How records become requests.
-
-    Attributes:
-        records: The input.
-        size: How many records one request carries.
-    """
+    """How records become requests, so many in each."""
 
     records: RecordFile
     size: int

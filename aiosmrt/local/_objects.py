@@ -52,12 +52,7 @@ class Objects(Protocol):
 
 @attrs.frozen
 class LocalObjects:
-    """The local endpoint's own store.
-
-    Attributes:
-        store: The objects.
-        clock: The time that results are written at.
-    """
+    """The local endpoint's own store; the clock dates what is written."""
 
     store: ObjectStore
     clock: Callable[[], datetime]
@@ -96,7 +91,9 @@ class LocalObjects:
 
 
 class RemoteObjects:
-    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``. Without credentials, the default chain's.
+    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
+
+    Without credentials it takes those of the default chain.
 
     Raises:
         ConfigurationError: The URL, or a setting of the environment, is malformed, or the

@@ -31,11 +31,8 @@ _CONTAINER_HEADERS = {binding.parameter: binding.header for binding in INVOKE_EN
 class Call:
     """One call of an operation, its constraints checked.
 
-    Attributes:
-        operation: Which operation.
-        endpoint_name: The endpoint.
-        body: The body; empty where an async inference has its input in S3.
-        parameters: The header parameters that were sent, by their names here.
+    The body is empty where an async inference has its input in S3; the parameters are those
+    of headers that were sent, by their names here.
     """
 
     operation: Operation

@@ -26,9 +26,6 @@ _FAILURE_LENGTH = 1_048_576
 class PythonModel:
     """Turns what a handler gives or raises into an Answer or a ModelFailure.
 
-    Attributes:
-        handler: The user's function.
-
     Raises:
         TypeError: The handler is neither a coroutine function nor an async generator
             function, nor an object whose ``__call__`` is one.

@@ -85,7 +85,9 @@ class Limits:
 
 
 class LocalServer:
-    """Listens on one port, and answers until it is closed; without signatures, every request.
+    """Listens on one port, and answers until it is closed.
+
+    Without a signature check it takes every request.
 
     Attributes:
         received: The last requests that arrived, the newest last.
@@ -123,7 +125,7 @@ class LocalServer:
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
 
     async def start(self, host: str, port: int) -> int:
-        """Begins to listen, on a free port where it is 0; gives the port.
+        """Begins to listen, and returns the port; port 0 takes a free one.
 
         Raises:
             OSError: The address cannot be listened on.

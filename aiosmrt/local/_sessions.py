@@ -40,9 +40,9 @@ class StatefulSessions(Generic[_Owner]):
         self._in_use = False
 
     def note(self, opened: str | None, closed: str | None, owner: _Owner) -> None:
-        """Reads what an answer says of sessions; its owner gets their further requests.
+        """Reads what an answer says of sessions; the owner, who gave it, gets further requests.
 
-        One was opened by ``ID; Expires=2026-01-02T03:04:05Z``, and closed by its id.
+        A header opens a session, ``ID; Expires=2026-01-02T03:04:05Z``, and its id closes it.
         """
         if opened is not None:
             session_id, _, attribute = opened.partition(";")

@@ -38,12 +38,7 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 @attrs.frozen
 class Location:
-    """Where an object lies.
-
-    Attributes:
-        bucket: The bucket's name.
-        key: The object's key; any text.
-    """
+    """Where an object lies: its bucket, and its key, which may be any text."""
 
     bucket: str
     key: str
@@ -117,11 +112,7 @@ class StoreFullError(Exception):
 
 
 class ObjectStore:
-    """Objects by location, up to a number of bytes; buckets need no creation. Thread-safe.
-
-    Attributes:
-        capacity: How many bytes all objects together may have.
-    """
+    """Objects by location, up to a number of bytes; buckets need no creation. Thread-safe."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -143,7 +134,7 @@ class ObjectStore:
         metadata: Mapping[str, str] = _NO_METADATA,
         etag: str | None = None,
     ) -> StoredObject:
-        """Writes an object, over an older one; an entity tag is given of one made of parts.
+        """Writes an object, over an older one; without an entity tag it gets its MD5 as one.
 
         Raises:
             StoreFullError: There is no room for it.
