@@ -312,6 +312,8 @@ class Call(Generic[_T]):
         """Awaits one step of an attempt, no longer than the call may last."""
         try:
             return await self._channel.lifetime.wait_for(waiting, self.remaining)
+        except AiosmrtError:
+            raise  # a ReadTimeoutError of the provider's is a TimeoutError too
         except asyncio.TimeoutError:
             text = f"{what} until Timeouts.total ran out"
             raise DeadlineExceededError(text, host=self._channel.transport.host) from None

@@ -466,3 +466,18 @@ async def test_a_connection_that_cannot_be_made_counts_as_an_attempt() -> None:
         with pytest.raises(aiosmrt.ConnectError) as caught:
             await session.invoke_endpoint("e", b"x", retries=RetryPolicy(max_attempts=2))
         assert caught.value.attempts == 2
+
+
+async def test_a_timeout_inside_of_the_provider_is_not_the_calls() -> None:
+    class Provider:
+        async def get_credentials(self) -> Credentials:
+            raise aiosmrt.ReadTimeoutError("The metadata service did not answer")
+
+    async with (
+        serve(answer()) as server,
+        open_session(server.url, credentials=Provider()) as session,
+    ):
+        with pytest.raises(aiosmrt.ReadTimeoutError, match="metadata service") as caught:
+            await session.invoke_endpoint("e", b"x")
+        assert (caught.value.attempts, caught.value.endpoint_name) == (0, "e")
+        assert not server.requests
