@@ -109,7 +109,7 @@ def as_provider(credentials: Credentials | CredentialsProvider | Any) -> Session
 
 
 class DefaultProvider:
-    """The default chain. It looks anew every time, but for what botocore refreshes itself."""
+    """The default chain. It looks anew each time, except where botocore refreshes."""
 
     __reduce__ = refuse_pickling
 

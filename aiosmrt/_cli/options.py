@@ -132,7 +132,7 @@ verbose_option: _Decorator = click.option(
 class Call:
     """What the command line says of a call: the endpoint, the parameters, the session.
 
-    The body is none of the parameters, and the settings are keywords of Session.
+    The body is not among the parameters, and the settings are keywords of Session.
     """
 
     operation: Operation

@@ -64,7 +64,7 @@ class PartReader:
 
     Args:
         exchange: The connection, with the body unread.
-        metadata: Of the response.
+        metadata: The facts of the response's head.
         endpoint_name: The endpoint, for texts.
         idle: Seconds to wait for bytes; None for no limit.
         started: When the call began, by ``time.perf_counter``.

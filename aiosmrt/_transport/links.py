@@ -47,7 +47,7 @@ class Link:
         reused: Whether the connection has carried a request before.
 
     Attributes:
-        state: Who has it.
+        state: Whether an exchange uses it, it is idle, or it is gone.
         connection: As given.
         loop: As given.
         protocol: The connection's protocol.
