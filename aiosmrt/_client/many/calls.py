@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiosmrt._client.many.items import CollectedStream
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._client.client import Client
     from aiosmrt._protocol.models import InvokeEndpointOutput, PayloadPart, Timeouts
+    from aiosmrt._protocol.operations import Operation
+    from aiosmrt._protocol.serialize import AnyInput, SerializedRequest
     from aiosmrt.errors import AiosmrtError
 
 __all__ = ["InvokeCall", "StreamCall"]
 
 
-class InvokeCall:
-    """Invokes an endpoint and waits for the whole answer.
+class _Call:
+    """What the calls of one operation have in common.
 
     Args:
         client: Makes the call.
@@ -37,6 +39,9 @@ class InvokeCall:
         TypeError: The operation has no such parameter.
     """
 
+    _operation: ClassVar[Operation]
+    _input: ClassVar[type[AnyInput]]
+
     def __init__(
         self,
         client: Client,
@@ -45,37 +50,45 @@ class InvokeCall:
         retries: RetryPolicy | None,
     ) -> None:
         self._client = client
-        self._parameters = check_parameters(INVOKE_ENDPOINT, parameters)
+        self._parameters = check_parameters(self._operation, parameters)
         self._timeouts = timeouts
         self._retries = retries
+
+    def _serialize(self, request: Any) -> SerializedRequest:
+        """Makes the request of an input, or of a bare body."""
+        if isinstance(request, self._input):
+            return serialize_input(self._operation, request)
+        return serialize(self._operation, request, self._parameters)
+
+
+class InvokeCall(_Call):
+    """Invokes an endpoint and waits for the whole answer."""
+
+    _operation = INVOKE_ENDPOINT
+    _input = InvokeEndpointInput
 
     async def __call__(
         self, request: Any, failed: Callable[[AiosmrtError], None]
     ) -> InvokeEndpointOutput:
-        """Makes one call; ``failed`` is told of every attempt that fails."""
-        if isinstance(request, InvokeEndpointInput):
-            serialized = serialize_input(INVOKE_ENDPOINT, request)
-        else:
-            serialized = serialize(INVOKE_ENDPOINT, request, self._parameters)
+        """Makes one call; ``failed`` gets the error of every attempt that fails."""
         return await self._client.invoke(
-            serialized, parse_invoke_endpoint, self._timeouts, self._retries, failed=failed
+            self._serialize(request),
+            parse_invoke_endpoint,
+            self._timeouts,
+            self._retries,
+            failed=failed,
         )
 
 
-class StreamCall:
+class StreamCall(_Call):
     """Invokes an endpoint and collects the parts of its answer.
 
-    Args:
-        client: Makes the call.
-        parameters: The parameters of bare bodies, the endpoint's name included.
-        timeouts: In place of the session's.
-        retries: In place of the session's.
+    Args: As for any call, and
         require_terminal: As for ``invoke_endpoint_with_response_stream``.
-
-    Raises:
-        ParameterValidationError: A parameter breaks its constraint.
-        TypeError: The operation has no such parameter.
     """
+
+    _operation = INVOKE_STREAM
+    _input = InvokeEndpointWithResponseStreamInput
 
     def __init__(
         self,
@@ -85,22 +98,15 @@ class StreamCall:
         retries: RetryPolicy | None,
         require_terminal: Callable[[PayloadPart], bool] | None,
     ) -> None:
-        self._client = client
-        self._parameters = check_parameters(INVOKE_STREAM, parameters)
-        self._timeouts = timeouts
-        self._retries = retries
+        super().__init__(client, parameters, timeouts, retries)
         self._require_terminal = require_terminal
 
     async def __call__(
         self, request: Any, failed: Callable[[AiosmrtError], None]
     ) -> CollectedStream:
-        """Makes one call; ``failed`` is told of every attempt that fails."""
-        if isinstance(request, InvokeEndpointWithResponseStreamInput):
-            serialized = serialize_input(INVOKE_STREAM, request)
-        else:
-            serialized = serialize(INVOKE_STREAM, request, self._parameters)
+        """Makes one call; ``failed`` gets the error of every attempt that fails."""
         stream = await self._client.open_stream(
-            serialized,
+            self._serialize(request),
             self._timeouts,
             self._retries,
             require_terminal=self._require_terminal,
