@@ -1,0 +1,429 @@
+"""HTTP/1.1 responses, read without I/O.
+
+    reader = ResponseReader()
+    reader.expect_response()             # a request is about to be written
+    reader.receive_data(data)            # as bytes arrive, any split
+    reader.status_code, reader.headers   # once `has_head`
+    reader.take()                        # the pieces of the body so far
+    reader.is_complete                   # the response has ended
+    reader.receive_eof()                 # the peer has closed
+
+The form is h11's. A fault in the bytes is never raised: it becomes `fault`, behind every
+piece that stood before it, and the bytes after it are dropped.
+
+The reader is strict wherever two readers could disagree on where a response ends (RFC
+9112, 6.3 and 11.2): it refuses two lengths, a length beside chunks, any transfer coding
+but ``chunked``, folded lines, and a line that does not end with CRLF. Everything that
+must be kept until it is whole has a limit.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["IncompleteResponseError", "RemoteProtocolError", "ResponseReader"]
+
+# The most bytes of a response's heads: the final one and all the interim ones before it.
+MAX_HEAD_LENGTH = 65_536
+# The most bytes of a chunk's size with its extensions.
+MAX_SIZE_LINE_LENGTH = 4_096
+MAX_TRAILERS_LENGTH = 16_384
+# Below it, on average, pieces are joined: a copy costs less than handling each.
+_SMALL_PIECE = 4_096
+# Sizes of chunks repeat. The limit keeps a server from filling memory with them.
+_MAX_KNOWN_SIZES = 1_024
+# Such a line with its line end: up to 1 MiB, without extensions.
+_MAX_KNOWN_LINE = 7
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
+_FIELDS = rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*"
+# RFC 9112: 4 status-line, 5 field-line, 7.1 chunk, 7.1.2 trailer-section.
+_head = re.compile(
+    rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + _TEXT + rb")?\r\n(" + _FIELDS + rb")\r\n"
+).match
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;" + _TEXT + rb")?\r\n").match
+_size_line_begins = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;" + _TEXT + rb")?\r?").fullmatch
+_trailers = re.compile(_FIELDS + rb"\r\n").fullmatch
+_is_length = re.compile(r"[0-9]{1,18}").fullmatch
+_bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
+_CRLF = b"\r\n"
+_HEAD_START = b"HTTP/1."
+
+# The line between two chunks, with the line end of the one before, to the size in it.
+_known_sizes: dict[bytes, int] = {}
+
+
+class RemoteProtocolError(Exception):
+    """The peer sent what is not HTTP/1.1, or what this reader refuses."""
+
+
+class IncompleteResponseError(RemoteProtocolError):
+    """The peer closed before the response was complete."""
+
+
+class ReaderState(enum.Enum):
+    """What the next byte belongs to."""
+
+    IDLE = "idle"  # nothing: no response is expected
+    HEAD = "head"
+    LENGTH = "length"  # a body of an announced length
+    UNTIL_EOF = "until eof"  # a body that ends with the connection
+    SIZE = "size"  # the line before a chunk
+    CHUNK = "chunk"
+    CHUNK_END = "chunk end"  # the line end behind a chunk
+    TRAILERS = "trailers"
+    FAILED = "failed"
+
+
+# To look a member up in its class costs as much as a call of a function.
+(
+    _IDLE,
+    _HEAD,
+    _LENGTH,
+    _UNTIL_EOF,
+    _SIZE,
+    _CHUNK,
+    _CHUNK_END,
+    _TRAILERS,
+    _FAILED,
+) = ReaderState
+
+
+class ResponseReader:
+    """Reads the responses of one connection, one after the other.
+
+    Attributes:
+        status_code: The final response's status; 0 until its head is whole.
+        headers: Its headers, case-insensitive, in the order of the wire.
+        is_complete: Whether the response has ended.
+        should_close: Whether the connection cannot carry another request.
+        has_begun: Whether any byte of a response has come.
+        fault: What is wrong with the bytes; None while nothing is.
+        buffered: How many bytes of the body wait to be taken.
+    """
+
+    __slots__ = (
+        "_head_length",
+        "_left",
+        "_partial",
+        "_pieces",
+        "_state",
+        "buffered",
+        "fault",
+        "has_begun",
+        "headers",
+        "is_complete",
+        "should_close",
+        "status_code",
+    )
+
+    def __init__(self) -> None:
+        self._state = _IDLE
+        self._partial = bytearray()  # of a head, a size line or trailers
+        self._pieces: list[bytes] = []
+        self._left = 0  # of the body or chunk
+        self._head_length = 0
+        self.status_code = 0
+        self.headers: Mapping[str, str] = _NO_HEADERS
+        self.is_complete = False
+        self.should_close = False
+        self.has_begun = False
+        self.fault: RemoteProtocolError | None = None
+        self.buffered = 0
+
+    def expect_response(self) -> None:
+        """What comes next is a response. The one before must be complete and taken."""
+        self._state = _HEAD
+        self._head_length = 0
+        self.status_code = 0
+        self.headers = _NO_HEADERS
+        self.is_complete = self.has_begun = False
+
+    def take(self) -> list[bytes]:
+        """Takes the pieces of the body that have come; small ones are joined.
+
+        Returns:
+            Some pieces, none of them empty, or none.
+        """
+        pieces = self._pieces
+        if not pieces:
+            return []
+        self._pieces = []
+        if len(pieces) > 1 and self.buffered < _SMALL_PIECE * len(pieces):
+            pieces = [b"".join(pieces)]
+        self.buffered = 0
+        return pieces
+
+    def receive_data(self, data: bytes | memoryview) -> None:
+        """Takes the next bytes. A memoryview's memory can be used again at once.
+
+        Args:
+            data: At least one byte.
+        """
+        state = self._state
+        if state is _FAILED:
+            return
+        try:
+            if state is _HEAD:
+                self._receive_head(data)
+            elif state is _LENGTH:
+                self._receive_body(data, 0)
+            elif state is _UNTIL_EOF:
+                self._add(bytes(data))
+            elif state is _IDLE:
+                raise RemoteProtocolError("Bytes came that belong to no response")
+            else:
+                self._receive_chunks(data, 0)
+        except RemoteProtocolError as fault:
+            self._fail(fault)
+
+    def receive_eof(self) -> None:
+        """Notes that the peer has closed."""
+        self.should_close = True
+        if self._state is _UNTIL_EOF:
+            self._end(b"", 0)
+        elif self._state is not _IDLE and self._state is not _FAILED:
+            self._fail(IncompleteResponseError("The connection ended within a response"))
+
+    def _fail(self, fault: RemoteProtocolError) -> None:
+        self._state = _FAILED
+        self._partial.clear()
+        self.should_close = True
+        # Its traceback would hold the frames, and with them the bytes.
+        self.fault = fault.with_traceback(None)
+
+    def _add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.buffered += len(piece)
+
+    def _receive_head(self, data: bytes | memoryview) -> None:
+        self.has_begun = True
+        found = None if self._partial else _head(data)
+        if found is None:
+            found, data = self._gather_head(data)
+        while found is not None:
+            end = found.end()
+            self._head_length += end
+            if self._head_length > MAX_HEAD_LENGTH:
+                raise _too_long("head", MAX_HEAD_LENGTH)
+            if found[2] >= b"200":
+                self._begin_body(found, data, end)
+                return
+            # Interim responses come before the final one (RFC 9110, 15.2).
+            if found[2] == b"101":
+                raise RemoteProtocolError("The protocol was switched, which nobody asked for")
+            data = data[end:]
+            found = _head(data)
+            if found is None and data:
+                found, data = self._gather_head(data)
+
+    def _gather_head(
+        self, data: bytes | memoryview
+    ) -> tuple[re.Match[bytes] | None, bytes | memoryview]:
+        """Keeps the beginning of a head until its end has come.
+
+        Returns:
+            The head, and the bytes that begin with it; None, and the bytes, before its end.
+        """
+        block = self._gather(data, MAX_HEAD_LENGTH, "head")
+        begins = self._partial if block is None else block
+        if not begins.startswith(_HEAD_START[: len(begins)]):
+            raise RemoteProtocolError("The bytes do not begin as a response does")
+        if block is None:
+            return None, data
+        found = _head(block)
+        if found is None:
+            raise RemoteProtocolError("The response's head is malformed")
+        return found, block
+
+    def _gather(self, data: bytes | memoryview, limit: int, what: str) -> bytes | None:
+        """Keeps lines until an empty one has ended them.
+
+        Returns:
+            All that was kept and has come, once the empty line is there; None before.
+        """
+        partial = self._partial
+        searched = max(len(partial) - 3, 0)
+        partial += data
+        end = partial.find(b"\r\n\r\n", searched)
+        length = end if end >= 0 else len(partial)
+        if length > limit:
+            raise _too_long(what, limit)
+        if _bare_line_end(partial, searched, length):
+            raise RemoteProtocolError(f"A line of the {what} does not end with CRLF")
+        if end < 0:
+            return None
+        block = bytes(partial)
+        partial.clear()
+        return block
+
+    def _begin_body(self, found: re.Match[bytes], data: bytes | memoryview, end: int) -> None:
+        version, code, fields = found.groups()
+        # What is not UTF-8 is kept: encoding it the same way gives the bytes back (PEP 383).
+        lines = str(fields, "utf-8", "surrogateescape").split("\r\n")
+        lines.pop()
+        parted = [line.partition(":") for line in lines]
+        headers = CIMultiDict([(name, value.strip(" \t")) for name, _, value in parted])
+        get = headers.get
+        coding, length = get("Transfer-Encoding"), get("Content-Length")
+        if coding is not None or length is not None:
+            _check_framing(headers, version)
+        if version == b"0" or "Connection" in headers:
+            self.should_close = not _is_kept(headers, version)
+        self.headers = headers
+        self.status_code = int(code)
+        if code in (b"204", b"304"):
+            # They have no body, whatever their headers say (RFC 9112, 6.3).
+            coding, length = None, "0"
+        if coding is not None:
+            self._state = _SIZE
+            self._receive_chunks(data, end)
+        elif length is not None:
+            self._state = _LENGTH
+            self._left = int(length)
+            self._receive_body(data, end)
+        else:
+            self._state = _UNTIL_EOF
+            self.should_close = True
+            if end < len(data):
+                self._add(bytes(data[end:]))
+
+    def _receive_body(self, data: bytes | memoryview, at: int) -> None:
+        left = self._left
+        end = at + left
+        if end > len(data):
+            if at < len(data):
+                self._add(bytes(data[at:]))
+                self._left = end - len(data)
+        else:
+            if left:
+                self._add(bytes(data[at:end]))
+            self._end(data, end)
+
+    def _receive_chunks(self, data: bytes | memoryview, at: int) -> None:
+        if self._partial and self._state is not _TRAILERS:
+            data = b"".join((self._partial, data))
+            self._partial.clear()
+        stop = len(data)
+        while at < stop:
+            state = self._state
+            if state is _CHUNK:
+                end = min(at + self._left, stop)
+                self._add(bytes(data[at:end]))
+                self._left -= end - at
+                at = end
+                if not self._left:
+                    self._state = _CHUNK_END
+            elif state is _CHUNK_END:
+                if type(data) is bytes:
+                    at = self._take_known_chunks(data, at)
+                line_end = data[at : at + 2]
+                if line_end == _CRLF:
+                    self._state = _SIZE
+                elif line_end != b"\r":
+                    raise RemoteProtocolError("A chunk is longer than its size")
+                else:
+                    self._partial += line_end
+                at += 2
+            elif state is _SIZE:
+                found = _size_line(data, at)
+                if found is None:
+                    self._keep_size_line(data, at)
+                    return
+                at = found.end()
+                self._begin_chunk(found)
+                if self._left < _SMALL_PIECE < stop - at:
+                    data = bytes(data)  # of many chunks: their lines are looked up as bytes
+            else:
+                self._receive_trailers(data[at:])
+                return
+
+    def _begin_chunk(self, found: re.Match[bytes]) -> None:
+        line = found[0]
+        if len(line) > MAX_SIZE_LINE_LENGTH:
+            raise _too_long("chunk's size", MAX_SIZE_LINE_LENGTH)
+        self._left = size = int(found[1], 16)
+        if not size:
+            self._state = _TRAILERS
+            self._partial += _CRLF  # of this line: trailers end with an empty line
+            return
+        self._state = _CHUNK
+        if len(line) <= _MAX_KNOWN_LINE and len(_known_sizes) < _MAX_KNOWN_SIZES:
+            _known_sizes[_CRLF + line] = size
+
+    def _take_known_chunks(self, data: bytes, at: int) -> int:
+        """Takes whole chunks for as long as the line before each is known.
+
+        Args:
+            data: The bytes.
+            at: Where the last chunk has ended, before its line end.
+
+        Returns:
+            Where the last one that was taken has ended.
+        """
+        find, known, add = data.find, _known_sizes.get, self._pieces.append
+        stop = len(data) - 2
+        while True:
+            start = find(_CRLF, at + 2, at + _MAX_KNOWN_LINE + 2) + 2
+            size = known(data[at:start]) if start > at else None
+            if size is None or start + size > stop:
+                return at
+            at = start + size
+            add(data[start:at])
+            self.buffered += size
+
+    def _keep_size_line(self, data: bytes | memoryview, at: int) -> None:
+        line = bytes(data[at : at + MAX_SIZE_LINE_LENGTH + 1])
+        if not _size_line_begins(line):
+            raise RemoteProtocolError("A chunk does not begin with its size")
+        if len(line) > MAX_SIZE_LINE_LENGTH:
+            raise _too_long("chunk's size", MAX_SIZE_LINE_LENGTH)
+        self._partial += line
+
+    def _receive_trailers(self, data: bytes | memoryview) -> None:
+        block = self._gather(data, MAX_TRAILERS_LENGTH, "trailers")
+        if block is not None:
+            end = block.index(b"\r\n\r\n") + 4
+            if not _trailers(block, len(_CRLF), end):
+                raise RemoteProtocolError("The trailers are malformed")
+            self._end(block, end)
+
+    def _end(self, data: bytes | memoryview, at: int) -> None:
+        """Ends the response; bytes behind it belong to none (RFC 9112, 9.2)."""
+        self._state = _IDLE
+        self.is_complete = True
+        if at < len(data):
+            self._fail(RemoteProtocolError("Bytes came behind the response's end"))
+
+
+def _check_framing(headers: CIMultiDict[str], version: bytes) -> None:
+    """Refuses what does not say in one way where the body ends."""
+    codings = headers.getall("Transfer-Encoding", [])
+    lengths = headers.getall("Content-Length", [])
+    if len(codings) + len(lengths) > 1:
+        raise RemoteProtocolError("The response has two lengths, or a transfer coding beside one")
+    if codings and (codings[0].lower() != "chunked" or version == b"0"):
+        raise RemoteProtocolError("The transfer coding is not chunked, or stands in HTTP/1.0")
+    if lengths and not _is_length(lengths[0]):
+        raise RemoteProtocolError("The response's length is not a number")
+
+
+def _is_kept(headers: CIMultiDict[str], version: bytes) -> bool:
+    """Whether the connection stays open (RFC 9112, 9.3)."""
+    given = ",".join(headers.getall("Connection", [])).lower().split(",")
+    options = {option.strip(" \t") for option in given}
+    return "close" not in options and (version == b"1" or "keep-alive" in options)
+
+
+def _too_long(what: str, limit: int) -> RemoteProtocolError:
+    return RemoteProtocolError(f"The response's {what} is longer than {limit} bytes")
