@@ -107,7 +107,7 @@ class ResponseReader:
         headers: Its headers, case-insensitive, in the order of the wire.
         is_complete: Whether the response has ended.
         should_close: Whether the connection cannot carry another request.
-        has_begun: Whether any byte of a response has come.
+        has_begun: Whether some of a response has come, and not all.
         fault: What is wrong with the bytes; None while nothing is.
         buffered: How many bytes of the body wait to be taken.
     """
@@ -142,7 +142,7 @@ class ResponseReader:
         self.buffered = 0
 
     def expect_response(self) -> None:
-        """What comes next is a response. The one before must be complete and taken."""
+        """Notes that what comes next is a response. The one before is complete and taken."""
         self._state = _HEAD
         self._head_length = 0
         self.status_code = 0
@@ -402,6 +402,7 @@ class ResponseReader:
         """Ends the response; bytes behind it belong to none (RFC 9112, 9.2)."""
         self._state = _IDLE
         self.is_complete = True
+        self.has_begun = False
         if at < len(data):
             self._fail(RemoteProtocolError("Bytes came behind the response's end"))
 

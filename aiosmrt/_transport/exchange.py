@@ -6,12 +6,7 @@ import enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import aiohttp
-from multidict import CIMultiDict
-
-from aiosmrt._transport._aiohttp import HttpProcessingError
-from aiosmrt._transport.chunks import take_chunks, wait_for_chunks
-from aiosmrt._transport.parsers import expect_response
+from aiosmrt._transport._http1 import IncompleteResponseError
 from aiosmrt.errors import (
     AiosmrtError,
     ConnectionLostError,
@@ -82,8 +77,7 @@ class Exchange:
         "_host",
         "_limit",
         "_link",
-        "_payload",
-        "_protocol",
+        "_reader",
         "_reason",
         "_sent",
         "_state",
@@ -108,8 +102,7 @@ class Exchange:
         self._host = host
         self._deadline = deadline
         self._ended = ended
-        self._protocol = link.protocol
-        self._payload: aiohttp.StreamReader | None = None
+        self._reader = link.reader
         self._limit: float | None = None
         self._sent = 0
         self._written_at = 0.0
@@ -141,16 +134,16 @@ class Exchange:
         """
         if self._reason is not None:
             raise self._reason  # closed while credentials were waited for
-        protocol, link = self._protocol, self._link
-        transport = protocol.transport
+        link, reader = self._link, self._reader
+        transport = link.transport
         self._state = _AWAITING_HEAD
         self._sent = len(body)
         self._written_at = link.loop.time()
         try:
             # The connection may have ended since it was taken.
-            if transport is None or transport.is_closing():
-                raise aiohttp.ServerDisconnectedError
-            expect_response(protocol)
+            if transport is None or not link.is_clean:
+                raise self._lost()
+            reader.expect_response()
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
                 transport.write(b"".join((head, body)))
@@ -158,40 +151,28 @@ class Exchange:
                 transport.write(head)
                 self._upload = link.loop.create_task(self._write(transport, memoryview(body)))
             del head  # a log of the traceback's locals would show the session token
-            message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:
-                message, payload = await protocol.read()
-            if self._reason is not None:  # closed in the turn in which the head came
-                raise self._reason
-        except BaseException as error:
-            lost = self._lost(error)
+            while not reader.status_code:
+                await self._wait()
+        except BaseException:
             self.close()
-            if lost is error:
-                raise
-            cause = _cause(error)
-        else:
-            link.due = None
-            self._state = _READING_BODY
-            self._payload = payload
-            self.status_code = message.code
-            self.headers = CIMultiDict(message.headers)
-            return
-        raise lost from cause
+            raise
+        link.due = None
+        self._state = _READING_BODY
+        self.status_code = reader.status_code
+        self.headers = reader.headers
 
     async def _write(self, transport: asyncio.Transport, body: memoryview) -> None:
         """Writes a large body as fast as it leaves; a lost connection is the reader's to report."""
-        protocol = self._protocol
-        # What StreamWriter.drain() awaits; it wants a StreamWriter and its head for it.
-        drain = protocol._drain_helper  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        link = self._link
         try:
             for start in range(0, len(body), _SLICE):
                 transport.write(body[start : start + _SLICE])
-                await drain()
-                self._written_at = self._link.loop.time()
-                if self._link.due is not None:
+                await link.drain()
+                self._written_at = link.loop.time()
+                if link.due is not None:
                     # Whoever waits for the answer waits from the last byte written.
                     self._wait_at_most(self._limit)
-        except (OSError, aiohttp.ClientError):
+        except OSError:
             pass
 
     async def receive(self, idle: float | None) -> bytes:
@@ -221,33 +202,22 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: The body's framing is not HTTP.
         """
-        payload = self._payload
-        if payload is None:
+        if self._state is not _READING_BODY:
             if self._reason is not None:
                 raise self._reason
             return []
-        if payload.at_eof():
-            return []
-        lost = cause = None
-        chunks = take_chunks(payload, self._protocol)
-        if not chunks:
+        link, reader = self._link, self._reader
+        chunks = link.take()
+        if not chunks and not reader.is_complete:
             try:
-                if not payload.is_eof():
-                    self._wait_at_most(idle)
-                chunks = await wait_for_chunks(payload, self._protocol)
-            except BaseException as error:
-                # What had arrived before it comes first.
-                if isinstance(error, Exception):
-                    chunks = take_chunks(payload, self._protocol)
-                if not chunks:
-                    lost = self._lost(error)
-                    self.close()
-                    if lost is error:
-                        raise
-                    cause = _cause(error)
-        if lost is not None:
-            raise lost from cause
-        self._link.due = None
+                self._wait_at_most(idle)
+                while not chunks and not reader.is_complete:
+                    await self._wait()
+                    chunks = link.take()
+            except BaseException:
+                self.close()
+                raise
+            link.due = None
         self.bytes_received += sum(map(len, chunks))
         return chunks
 
@@ -284,14 +254,19 @@ class Exchange:
         """Gives the connection back to the pool, if the response is complete. Idempotent."""
         if self._state is _RELEASED or self._state is _CLOSED:
             return
-        transport = self._protocol.transport
+        link = self._link
+        transport = link.transport
         uploading = self._upload is not None and not self._upload.done()
-        if uploading or (transport is not None and transport.get_write_buffer_size()):
+        if uploading or not self._reader.is_complete:
+            self.close()
+            return
+        if transport is not None and transport.get_write_buffer_size():
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
+        link.take()
         self._end(_RELEASED)
-        self._ended(self, self._link)
+        self._ended(self, link)
 
     def close(self, reason: TransportError | None = None) -> None:
         """Drops the connection at once. Idempotent.
@@ -301,23 +276,18 @@ class Exchange:
         """
         if self._state is _RELEASED or self._state is _CLOSED:
             return
-        protocol, payload = self._protocol, self._payload
+        link = self._link
         self._reason = reason or TransportError("The connection was closed", host=self._host)
         self._end(_CLOSED)
-        transport = protocol.transport
-        if transport is not None:
+        if link.transport is not None:
             # close() would first wait to write what is buffered, to a peer that may not read.
-            transport.abort()
-        self._link.close()
-        # The protocol has forgotten its payload: nothing else would wake whoever waits for it.
-        protocol.set_exception(self._reason)
-        if payload is not None:
-            payload.set_exception(self._reason)
+            link.transport.abort()
+        link.close()
+        link.wake()
         self._ended(self, None)
 
     def _end(self, state: ExchangeState) -> None:
         self._state = state
-        self._payload = None
         self._link.due = self._link.expired = None
         if self._upload is not None:
             self._upload.cancel()
@@ -331,53 +301,50 @@ class Exchange:
             due = self._deadline
         link.wait_until(due)
 
+    async def _wait(self) -> None:
+        """Waits until the reader has something new.
+
+        Raises:
+            AiosmrtError: Nothing more can come, or the exchange was closed.
+        """
+        link = self._link
+        if link.failure is not None or self._reader.fault is not None:
+            raise self._lost() from _cause(link.failure)
+        waiter = link.waiter = link.loop.create_future()
+        await waiter
+        if self._reason is not None:
+            raise self._reason
+
     def _expired(self) -> None:
         """Nothing came in time."""
-        payload = self._payload
-        if payload is not None and (payload.is_eof() or payload.total_bytes > self.bytes_received):
+        reader, is_body = self._reader, self._state is _READING_BODY
+        if reader.is_complete or reader.buffered or (reader.status_code and not is_body):
             return  # the loop was busy: it has come, and whoever waits is about to take it
         error: TransportError
         if self._deadline is not None and self._link.loop.time() >= self._deadline:
-            what = "head was waited for" if payload is None else "body was read"
+            what = "body was read" if is_body else "head was waited for"
             text = f"Timeouts.total ran out while the response's {what}"
             error = DeadlineExceededError(text, host=self._host)
         else:
             text = "No byte of the response's head came within Timeouts.read"
-            if payload is not None:
+            if is_body:
                 text = "No further byte of the response came within Timeouts.idle"
             error = ReadTimeoutError(f"{text}={self._limit} s", host=self._host)
-        self._protocol.set_exception(error)
-        if payload is not None:
-            payload.set_exception(error)
+        self._link.fail(error)
 
-    def _lost(self, error: BaseException) -> BaseException:
-        """Translates an exception from the connection into an error of ours."""
-        if isinstance(error, AiosmrtError) or not isinstance(error, Exception):
-            return error
-        if self._reason is not None:
-            return self._reason  # closed meanwhile: that is why
+    def _lost(self) -> AiosmrtError:
+        """Returns the error for what has ended the response."""
+        failure, fault = self._link.failure, self._reader.fault
+        if isinstance(failure, AiosmrtError):
+            return failure
+        is_cut = fault is None or isinstance(fault, IncompleteResponseError)
         if self._state is _READING_BODY:
-            return self._lost_in_body(error)
-        if isinstance(error, (aiohttp.ServerDisconnectedError, OSError)):
-            # A message beside the disconnection is a head of which some bytes had come.
-            partial = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
-                error.message, str
-            )
-            crossed = self._link.loop.time() - self._written_at < _CROSSING_SECONDS
-            stale = self.reused and crossed and not partial
-            cls = StaleConnectionError if stale else ConnectionLostError
-            text = "The connection was closed before the response's head was complete"
-            return cls(text, host=self._host, bytes_sent=self._sent)
-        text = (
-            f"What came back is not an HTTP response ({type(error).__name__}): check that endpoint "
-            "URL and proxy lead to the service"
-        )
-        return TransportError(text, host=self._host)
-
-    def _lost_in_body(self, error: Exception) -> AiosmrtError:
-        # aiohttp reports both a reset and an early end on the payload; the reason of
-        # the connection's end is with the protocol.
-        if isinstance(self._protocol.exception(), OSError):
+            if not is_cut:
+                return TransportError("The body's framing is not HTTP", host=self._host)
+            if failure is None:
+                return StreamTruncatedError(
+                    "The response ended before it was complete", bytes_received=self.bytes_received
+                )
             return ConnectionLostError(
                 "The connection was reset in the middle of the response",
                 host=self._host,
@@ -385,17 +352,19 @@ class Exchange:
                 bytes_received=self.bytes_received,
                 head_received=True,
             )
-        if isinstance(error, HttpProcessingError):
-            return TransportError("The body's framing is not HTTP", host=self._host)
-        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
-            return StreamTruncatedError(
-                "The response ended before it was complete", bytes_received=self.bytes_received
-            )
-        return TransportError(
-            f"The response could not be read ({type(error).__name__})", host=self._host
+        if is_cut or (self.reused and not self._reader.has_begun):
+            crossed = self._link.loop.time() - self._written_at < _CROSSING_SECONDS
+            stale = self.reused and crossed and not self._reader.has_begun
+            cls = StaleConnectionError if stale else ConnectionLostError
+            text = "The connection was closed before the response's head was complete"
+            return cls(text, host=self._host, bytes_sent=self._sent)
+        text = (
+            f"What came back is not an HTTP response ({fault}): check that endpoint URL and proxy "
+            "lead to the service"
         )
+        return TransportError(text, host=self._host)
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    """What may stand behind an error of ours: aiohttp's own errors quote what was received."""
+def _cause(error: BaseException | None) -> BaseException | None:
+    """What may stand behind an error of ours."""
     return error if isinstance(error, OSError) else None

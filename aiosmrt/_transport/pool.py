@@ -15,7 +15,7 @@ from yarl import URL
 
 from aiosmrt._transport._aiohttp import ClientRequest, Trace, check_aiohttp
 from aiosmrt._transport.exchange import Exchange
-from aiosmrt._transport.links import IdleLinks, Link
+from aiosmrt._transport.links import IdleLinks, Link, open_link
 from aiosmrt._transport.proxies import Proxy
 from aiosmrt._transport.slots import Slots
 from aiosmrt._transport.tls import trust
@@ -139,7 +139,7 @@ class Transport:
                 # The slots bound the connections: a second limit would be a second queue.
                 connector = self._connector = aiohttp.TCPConnector(limit=0)
             template = self._make_template(loop, tls=self._tls)
-            check_aiohttp(template, loop)
+            check_aiohttp(template)
             self._opened = connector, template
         elif self._opened[1].loop is not loop:
             text = "The session belongs to another event loop: open one in each"
@@ -213,7 +213,7 @@ class Transport:
             link = self._idle.take(loop)
             while link is None:
                 connection, reused = await self._connect(*opened, deadline, connect)
-                link = Link(connection, loop, reused=reused)
+                link = open_link(connection, loop, reused=reused)
                 if self._closed:
                     link.close()
                     self._check_open()
@@ -294,7 +294,7 @@ class Transport:
         if not self._owns_connector:
             # An idle connection here would count against the limits that others share.
             link.release()
-        elif self._closed or link.protocol.should_close:
+        elif self._closed or not link.is_clean:
             link.close()
         else:
             self._idle.put(link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 import socket
 import subprocess
@@ -641,18 +642,91 @@ def test_every_name_of_aiohttps_has_its_test() -> None:
 
 
 async def test_a_body_cut_by_a_close_is_never_taken_for_a_whole_one() -> None:
-    async with (
-        serve(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n") as server,
-        open_transport(server) as transport,
-    ):
+    """Also where some of it has come, and its reader is about to wake."""
+    go_on = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        await go_on.wait()
+        await connection.send(b"abc")
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        for turn in range(12):
+            go_on.clear()
+            exchange = await begin(transport)
+            reading = asyncio.create_task(exchange.read(20.0, None))
+            await asyncio.sleep(0)
+            go_on.set()
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            exchange.close()
+            with pytest.raises(TransportError, match="closed"):
+                await reading
+
+
+async def test_a_body_in_chunks_of_every_size_is_read_whole() -> None:
+    """Nobody takes the first of them until the connection is not read further."""
+    rng = random.Random(7)
+    body = rng.randbytes(3_000_000)
+    was_full = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(CHUNKED_HEAD)
+        raw = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        start = 0
+        while start < len(body):
+            stop = start + rng.choice([1, 7, 100, 5_000, 70_000])
+            chunk = b"%x\r\n%b\r\n" % (len(body[start:stop]), body[start:stop])
+            connection.writer.write(chunk)
+            if connection.writer.transport.get_write_buffer_size() > 200_000:
+                was_full.set()
+                await connection.writer.drain()
+            start = stop
+        await connection.send(b"0\r\n\r\n")
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await begin(transport)
-        reading = asyncio.create_task(exchange.read(20.0, None))
-        await asyncio.sleep(0)
-        # The bytes are there and the reader is to wake; before it does, the connection goes.
-        exchange._payload.feed_data(b"abc")
-        exchange.close()
-        with pytest.raises(TransportError, match="closed"):
-            await reading
+        await was_full.wait()
+        received = bytearray()
+        while chunks := await exchange.receive_chunks(5.0):
+            assert all(chunks)
+            received += b"".join(chunks)
+        assert received == body
+        assert exchange.bytes_received == len(body)
+        exchange.release()
+        assert idle(transport) == 1
+
+
+async def test_what_came_before_the_request_is_not_its_answer() -> None:
+    """Neither what came while connecting nor what came after it."""
+    for pause in (0, 3):
+
+        async def handler(connection: Connection) -> None:
+            for _ in range(pause):  # noqa: B023 - the loop waits for its end
+                await asyncio.sleep(0)
+            await connection.send(answer(b"unasked"))
+            await connection.request()
+            await connection.gone()
+
+        async with RawServer(handler) as server, open_transport(server) as transport:
+            exchange = await transport.acquire(deadline=None, connect=5.0)
+            await turns()
+            head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+            with pytest.raises(TransportError):
+                await exchange.send(head, b"", read=5.0)
+
+
+async def test_the_connector_learns_that_a_connection_was_lost() -> None:
+    """Closing the connector waits for the end of each of its connections."""
+    async with serve(answer()) as server, open_transport(server) as transport:
+        for exchange in [await begin(transport) for _ in range(3)]:
+            await exchange.read(5.0, None)
+        await asyncio.wait_for(transport.aclose(), 10)
+        await until(lambda: not server.open)
 
 
 async def test_closing_at_any_turn_gives_every_place_back_once() -> None:
