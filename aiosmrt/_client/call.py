@@ -167,44 +167,43 @@ class Call(Generic[_T]):
         self._metadata: ResponseMetadata | None = None
 
     async def run(self) -> _T:
-        """Makes the call.
+        """Makes the call: an attempt, and further ones for as long as the policy grants them.
 
         Raises:
             AiosmrtError: The last attempt's, with operation, endpoint and attempts.
         """
-        channel, policy = self._channel, self._policy
-        watch = self._watch
-        loop = asyncio.get_running_loop()
-        if self._timeouts.total is not None:
-            self._deadline = loop.time() + self._timeouts.total
-        body = self._request.body
+        body, total = self._request.body, self._timeouts.total
+        if total is not None:
+            self._deadline = asyncio.get_running_loop().time() + total
         if len(body) < _HASH_OFF_LOOP:
             self._body_hash = hashlib.sha256(body).hexdigest()
         else:
-            self._body_hash = await loop.run_in_executor(None, _hash, body)
-        retries = CallRetries(policy, channel.quota, channel.limiter)
+            self._body_hash = await asyncio.get_running_loop().run_in_executor(None, _hash, body)
+        retries = CallRetries(self._policy, self._channel.quota, self._channel.limiter)
         while True:
-            self._number += 1
-            self._credentials = self._metadata = None
             try:
-                if retries.limiter is not None and retries.limiter.enabled:
-                    await self._within(channel.pace(), "Adaptive retries held the request back")
-                if watch is not None:
-                    watch.attempt(self._number)
-                output = await self._attempt()
+                output = await self._attempt(retries.limiter)
             except AiosmrtError as error:
-                self.describe(error)
-                if watch is not None:
-                    watch.failed(error)
-                if self._failed is not None:
-                    self._failed(error)
-                delay = await self._next_delay(error, retries)
-                if watch is not None:
-                    watch.retry(delay)
-                await channel.lifetime.sleep(delay)
+                await self._prepare_next(error, retries)
             else:
                 retries.succeeded(now=time.monotonic())
                 return output
+
+    async def _prepare_next(self, error: AiosmrtError, retries: CallRetries) -> None:
+        """Tells of a failed attempt, and waits until the next one may begin.
+
+        Raises:
+            AiosmrtError: The same error, where there is no further attempt.
+        """
+        self.describe(error)
+        if self._watch is not None:
+            self._watch.failed(error)
+        if self._failed is not None:
+            self._failed(error)
+        delay = await self._next_delay(error, retries)
+        if self._watch is not None:
+            self._watch.retry(delay)
+        await self._channel.lifetime.sleep(delay)
 
     @property
     def remaining(self) -> float | None:
@@ -230,18 +229,34 @@ class Call(Generic[_T]):
         if isinstance(error, (DeadlineExceededError, PoolTimeoutError)):
             error.total = self._timeouts.total
 
-    async def _attempt(self) -> _T:
+    async def _attempt(self, limiter: AdaptiveLimiter | None) -> _T:
+        """Makes one attempt: on a connection and with credentials that are there, if they are."""
+        self._number += 1
+        self._credentials = self._metadata = None
         started = time.perf_counter()
+        channel, watch = self._channel, self._watch
+        if limiter is not None and limiter.enabled:
+            await self._within(channel.pace(), "Adaptive retries held the request back")
+        if watch is not None:
+            watch.attempt(self._number)
         exchange = None
         try:
+            credentials = channel.provider.current()
+            if credentials is not None:
+                exchange = channel.transport.take(self._deadline)
+            if exchange is None or credentials is None:
+                exchange, credentials = await self._connect(fresh=False)
+            body, read = self._request.body, self._timeouts.read
             try:
-                exchange = await self._open(fresh=False)
+                # The date of the signature is that of the writing: nothing waits in between.
+                await exchange.send(self._head(credentials), body, read=read)
             except StaleConnectionError:
                 # The service closes idle connections without notice, and the request crossed
                 # that closing on its way: this is not a further attempt.
-                exchange = await self._open(fresh=True)
-            if self._watch is not None:
-                self._watch.responded(exchange)
+                exchange, credentials = await self._connect(fresh=True)
+                await exchange.send(self._head(credentials), body, read=read)
+            if watch is not None:
+                watch.responded(exchange)
             headers = exchange.headers
             self._metadata = metadata = ResponseMetadata(
                 request_id=request_id(headers),
@@ -250,8 +265,8 @@ class Call(Generic[_T]):
                 attempts=self._number,
             )
             if not 200 <= exchange.status_code < 300:
-                body = await _error_body(exchange, self._timeouts.idle)
-                raise parse_error(exchange.status_code, headers, body, attempts=self._number)
+                told = await _error_body(exchange, self._timeouts.idle)
+                raise parse_error(exchange.status_code, headers, told, attempts=self._number)
             output = await self._finish(exchange, metadata)
         except BaseException as error:
             if exchange is not None:
@@ -263,16 +278,16 @@ class Call(Generic[_T]):
             self._log(started, "ok")
         return output
 
-    async def _open(self, *, fresh: bool) -> Exchange:
-        """Returns a connection on which the request was sent and the response's head has come."""
-        channel, timeouts = self._channel, self._timeouts
+    async def _connect(self, *, fresh: bool) -> tuple[Exchange, Credentials]:
+        """Waits for a connection and for credentials."""
+        channel = self._channel
         provider = channel.provider
         if isinstance(provider, CachingProvider) and provider.current() is None:
             # A connection that is taken first would age while credentials are fetched.
             await self._fetch_credentials()
         exchange = await channel.transport.acquire(
             deadline=self._deadline,
-            connect=timeouts.connect,
+            connect=self._timeouts.connect,
             fresh=fresh,
             waited=None if self._watch is None else self._watch.waited,
         )
@@ -280,12 +295,10 @@ class Call(Generic[_T]):
             credentials = provider.current()
             if credentials is None:
                 credentials = await self._fetch_credentials()
-            # The date of the signature is that of the writing: nothing waits in between.
-            await exchange.send(self._head(credentials), self._request.body, read=timeouts.read)
         except BaseException:
             exchange.close()
             raise
-        return exchange
+        return exchange, credentials
 
     def _head(self, credentials: Credentials) -> bytes:
         """Writes the request's head, signed now."""

@@ -44,6 +44,9 @@ _logger = logging.getLogger("aiosmrt")
 # A message that is not JSON may be a proxy's whole error page: enough to know it by.
 _SHORTENED = 500
 
+# Read off the table once, since each call reads them.
+_INVOKE_ENDPOINT_HEADERS = tuple([(b.parameter, b.header) for b in INVOKE_ENDPOINT.outputs])
+
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Returns the response's request id, None where it has none."""
@@ -57,7 +60,7 @@ def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndp
     return InvokeEndpointOutput(
         body=body,
         metadata=metadata,
-        **{b.parameter: get(b.header) for b in INVOKE_ENDPOINT.outputs},
+        **{parameter: get(header) for parameter, header in _INVOKE_ENDPOINT_HEADERS},
     )
 
 

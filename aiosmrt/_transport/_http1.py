@@ -59,7 +59,7 @@ _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 _CRLF = b"\r\n"
 _HEAD_START = b"HTTP/1."
 
-# The line between two chunks, with the line end of the one before, to the size in it.
+# The line before a chunk to the size in it.
 _known_sizes: dict[bytes, int] = {}
 
 
@@ -311,76 +311,92 @@ class ResponseReader:
             self._end(data, end)
 
     def _receive_chunks(self, data: bytes | memoryview, at: int) -> None:
-        if self._partial and self._state is not _TRAILERS:
+        if self._state is not _SIZE:
+            if self._state is _TRAILERS:
+                self._receive_trailers(data)
+                return
+            at = self._finish_chunk(data, at)
+        elif self._partial:
             data = b"".join((self._partial, data))
             self._partial.clear()
         stop = len(data)
         while at < stop:
-            state = self._state
-            if state is _CHUNK:
-                end = min(at + self._left, stop)
+            found = _size_line(data, at)
+            if found is None:
+                self._keep_size_line(data, at)
+                return
+            start = found.end()
+            if start - at > MAX_SIZE_LINE_LENGTH:
+                raise _too_long("chunk's size", MAX_SIZE_LINE_LENGTH)
+            size = int(found[1], 16)
+            end = start + size
+            if not size:
+                self._state = _TRAILERS
+                self._partial += _CRLF  # of this line: trailers end with an empty line
+                self._receive_trailers(data[start:])
+                return
+            if data[end : end + 2] != _CRLF:
+                self._state = _CHUNK
+                self._left = size
+                at = self._finish_chunk(data, start)
+                continue
+            # The whole chunk has come: what a stream's events mostly do.
+            self._add(bytes(data[start:end]))
+            at = end + 2
+            if at < stop and size < _SMALL_PIECE:
+                data = bytes(data)  # of many chunks: their lines are looked up as bytes
+                at = self._take_known_chunks(data, at, found[0], size)
+
+    def _finish_chunk(self, data: bytes | memoryview, at: int) -> int:
+        """Takes what has come of a chunk that was cut, and of the line end behind it."""
+        if self._state is _CHUNK:
+            end = min(at + self._left, len(data))
+            if at < end:
                 self._add(bytes(data[at:end]))
                 self._left -= end - at
                 at = end
-                if not self._left:
-                    self._state = _CHUNK_END
-            elif state is _CHUNK_END:
-                if type(data) is bytes:
-                    at = self._take_known_chunks(data, at)
-                line_end = data[at : at + 2]
-                if line_end == _CRLF:
-                    self._state = _SIZE
-                elif line_end != b"\r":
-                    raise RemoteProtocolError("A chunk is longer than its size")
-                else:
-                    self._partial += line_end
-                at += 2
-            elif state is _SIZE:
-                found = _size_line(data, at)
-                if found is None:
-                    self._keep_size_line(data, at)
-                    return
-                at = found.end()
-                self._begin_chunk(found)
-                if self._left < _SMALL_PIECE < stop - at:
-                    data = bytes(data)  # of many chunks: their lines are looked up as bytes
-            else:
-                self._receive_trailers(data[at:])
-                return
+            if self._left:
+                return at
+            self._state = _CHUNK_END
+        line_end = self._partial + data[at : at + 2 - len(self._partial)]
+        if not _CRLF.startswith(line_end):
+            raise RemoteProtocolError("A chunk is longer than its size")
+        at += len(line_end) - len(self._partial)
+        self._partial[:] = line_end
+        if line_end == _CRLF:
+            self._partial.clear()
+            self._state = _SIZE
+        return at
 
-    def _begin_chunk(self, found: re.Match[bytes]) -> None:
-        line = found[0]
-        if len(line) > MAX_SIZE_LINE_LENGTH:
-            raise _too_long("chunk's size", MAX_SIZE_LINE_LENGTH)
-        self._left = size = int(found[1], 16)
-        if not size:
-            self._state = _TRAILERS
-            self._partial += _CRLF  # of this line: trailers end with an empty line
-            return
-        self._state = _CHUNK
-        if len(line) <= _MAX_KNOWN_LINE and len(_known_sizes) < _MAX_KNOWN_SIZES:
-            _known_sizes[_CRLF + line] = size
-
-    def _take_known_chunks(self, data: bytes, at: int) -> int:
-        """Takes whole chunks for as long as the line before each is known.
+    def _take_known_chunks(self, data: bytes, at: int, line: bytes, size: int) -> int:
+        """Takes whole chunks for as long as their size lines are known.
 
         Args:
             data: The bytes.
-            at: Where the last chunk has ended, before its line end.
+            at: Where the next chunk's size line begins.
+            line: The line before the last chunk, to be known from now on.
+            size: The size that it told.
 
         Returns:
-            Where the last one that was taken has ended.
+            Where the size line begins of the first chunk that was not taken.
         """
+        if len(line) <= _MAX_KNOWN_LINE and len(_known_sizes) < _MAX_KNOWN_SIZES:
+            _known_sizes[line] = size
         find, known, add = data.find, _known_sizes.get, self._pieces.append
-        stop = len(data) - 2
+        taken = 0
         while True:
-            start = find(_CRLF, at + 2, at + _MAX_KNOWN_LINE + 2) + 2
-            size = known(data[at:start]) if start > at else None
-            if size is None or start + size > stop:
-                return at
-            at = start + size
-            add(data[start:at])
-            self.buffered += size
+            start = find(_CRLF, at, at + _MAX_KNOWN_LINE) + 2
+            found = known(data[at:start])
+            if found is None:
+                break
+            end = start + found
+            if data[end : end + 2] != _CRLF:
+                break
+            add(data[start:end])
+            taken += found
+            at = end + 2
+        self.buffered += taken
+        return at
 
     def _keep_size_line(self, data: bytes | memoryview, at: int) -> None:
         line = bytes(data[at : at + MAX_SIZE_LINE_LENGTH + 1])

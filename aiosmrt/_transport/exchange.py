@@ -132,8 +132,7 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: What came is not HTTP.
         """
-        if self._reason is not None:
-            raise self._reason  # closed while credentials were waited for
+        self._check_open()  # it may have been closed while credentials were waited for
         link, reader = self._link, self._reader
         transport = link.transport
         self._state = _AWAITING_HEAD
@@ -152,7 +151,8 @@ class Exchange:
                 self._upload = link.loop.create_task(self._write(transport, memoryview(body)))
             del head  # a log of the traceback's locals would show the session token
             while not reader.status_code:
-                await self._wait()
+                await self._news()
+                self._check_open()
         except BaseException:
             self.close()
             raise
@@ -202,24 +202,31 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: The body's framing is not HTTP.
         """
+        self._check_open()
         if self._state is not _READING_BODY:
-            if self._reason is not None:
-                raise self._reason
             return []
-        link, reader = self._link, self._reader
-        chunks = link.take()
-        if not chunks and not reader.is_complete:
-            try:
-                self._wait_at_most(idle)
-                while not chunks and not reader.is_complete:
-                    await self._wait()
-                    chunks = link.take()
-            except BaseException:
-                self.close()
-                raise
-            link.due = None
-        self.bytes_received += sum(map(len, chunks))
+        chunks = self._take()
+        if chunks or self._reader.is_complete:
+            return chunks
+        try:
+            self._wait_at_most(idle)
+            while not chunks and not self._reader.is_complete:
+                await self._news()
+                self._check_open()
+                chunks = self._take()
+        except BaseException:
+            self.close()
+            raise
+        self._link.due = None
         return chunks
+
+    def _check_open(self) -> None:
+        if self._reason is not None:
+            raise self._reason
+
+    def _take(self) -> list[bytes]:
+        self.bytes_received += self._reader.buffered
+        return self._link.take()
 
     async def read(self, idle: float | None, limit: int | None) -> bytes:
         """The whole body; the exchange is released, or closed on an error.
@@ -237,12 +244,12 @@ class Exchange:
             if announced.isdecimal() and int(announced) > limit:
                 self.close()
                 raise MessageTooLargeError("a body", length=int(announced), limit=limit)
-        chunks: list[bytes] = []
-        while received := await self.receive_chunks(idle):
-            chunks += received
-            if limit is not None and self.bytes_received > limit:
-                self.close()
-                raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
+        chunks = self._take()
+        while not self._reader.is_complete and (limit is None or self.bytes_received <= limit):
+            chunks += await self.receive_chunks(idle)
+        if limit is not None and self.bytes_received > limit:
+            self.close()
+            raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
         self.release()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -264,7 +271,8 @@ class Exchange:
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
-        link.take()
+        if self._reader.buffered:
+            link.take()
         self._end(_RELEASED)
         self._ended(self, link)
 
@@ -301,19 +309,17 @@ class Exchange:
             due = self._deadline
         link.wait_until(due)
 
-    async def _wait(self) -> None:
-        """Waits until the reader has something new.
+    def _news(self) -> asyncio.Future[None]:
+        """Returns what to await until the reader has something new, or the exchange is closed.
 
         Raises:
-            AiosmrtError: Nothing more can come, or the exchange was closed.
+            AiosmrtError: Nothing more can come.
         """
         link = self._link
         if link.failure is not None or self._reader.fault is not None:
             raise self._lost() from _cause(link.failure)
         waiter = link.waiter = link.loop.create_future()
-        await waiter
-        if self._reason is not None:
-            raise self._reason
+        return waiter
 
     def _expired(self) -> None:
         """Nothing came in time."""

@@ -123,23 +123,18 @@ class Link(asyncio.BaseProtocol):
             transport.set_protocol(self)
 
     @property
-    def is_open(self) -> bool:
-        """Whether bytes can be written to it."""
-        return not self.is_lost and self.transport is not None and not self.transport.is_closing()
-
-    @property
     def is_clean(self) -> bool:
         """Whether it is open, and what comes next on it is the next request's answer."""
-        return self.is_open and not self.reader.should_close
+        transport = self.transport
+        return not (self.reader.should_close or transport is None or transport.is_closing())
 
     # -- what an exchange does with it
 
     def take(self) -> list[bytes]:
         """Takes the pieces of a body that have come; the transport goes on reading."""
         pieces = self.reader.take()
-        if self._is_paused and self.is_open:
+        if self._is_paused and self.transport is not None and not self.is_lost:
             self._is_paused = False
-            assert self.transport is not None  # noqa: S101 - for the type checker
             self.transport.resume_reading()
         return pieces
 
@@ -318,12 +313,16 @@ class IdleLinks:
         if self._timer is None:
             self._expire_at(link.idle_since + KEEPALIVE_SECONDS, link.loop)
 
-    def take(self, loop: asyncio.AbstractEventLoop) -> Link | None:
-        """Returns a connection that is still good, None where there is none."""
+    def take(self, now: float) -> Link | None:
+        """Returns a connection that is still good, None where there is none.
+
+        Args:
+            now: The time, by the loop's clock.
+        """
         links = self._links
         while links:
             link = links.pop()
-            if loop.time() - link.idle_since < KEEPALIVE_SECONDS and link.is_clean:
+            if now - link.idle_since < KEEPALIVE_SECONDS and link.is_clean:
                 link.state = _IN_USE
                 return link
             link.close()

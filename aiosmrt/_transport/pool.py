@@ -166,6 +166,28 @@ class Transport:
             "POST", self._url, loop=loop, ssl=tls, proxy=proxy.url, proxy_headers=headers
         )
 
+    def take(self, deadline: float | None) -> Exchange | None:
+        """Takes a slot and a connection that are free now.
+
+        Args:
+            deadline: As for ``acquire``.
+
+        Returns:
+            The exchange, to be released or closed; None where ``acquire`` has to be awaited.
+        """
+        opened, idle = self._opened, self._idle
+        if opened is None or self._closed or not idle:
+            return None
+        loop = opened[1].loop
+        if loop is not asyncio.get_running_loop() or not self._slots.take_nowait():
+            return None
+        now = loop.time()
+        link = idle.take(now) if deadline is None or now < deadline else None
+        if link is None:
+            self._slots.give()
+            return None
+        return self._exchange(link, deadline)
+
     async def acquire(
         self,
         *,
@@ -210,7 +232,7 @@ class Transport:
                 self._idle.clear()
             elif deadline is not None:
                 self._remaining(deadline)
-            link = self._idle.take(loop)
+            link = self._idle.take(loop.time())
             while link is None:
                 connection, reused = await self._connect(*opened, deadline, connect)
                 link = open_link(connection, loop, reused=reused)
@@ -220,10 +242,13 @@ class Transport:
                 if reused and (fresh or not link.is_clean):
                     link.close()
                     link = None
-            exchange = Exchange(link, host=self.host, deadline=deadline, ended=self._take_back)
         except BaseException:
             self._slots.give()
             raise
+        return self._exchange(link, deadline)
+
+    def _exchange(self, link: Link, deadline: float | None) -> Exchange:
+        exchange = Exchange(link, host=self.host, deadline=deadline, ended=self._take_back)
         self._exchanges.add(exchange)
         return exchange
 
