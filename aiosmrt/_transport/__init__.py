@@ -2,8 +2,8 @@
 
 The only module that sees aiohttp's client or catches its exceptions. It takes
 connections from aiohttp's TCPConnector, which brings TLS, proxies, happy eyeballs and
-the DNS cache, keeps those that are idle (a connector of the user's keeps its own), and
-reads through aiohttp's parser; the request head is written here. So a request is signed
+the DNS cache, and keeps those that are idle (a connector of the user's keeps its own).
+The request head is written here, and the response read by `_http1`. So a request is signed
 when its connection is there and it is about to be written, never while it waits in a
 queue, and nothing follows redirects, keeps cookies, adds headers or decompresses.
 

@@ -72,7 +72,6 @@ class Link(asyncio.BaseProtocol):
         expired: Called when that time has come.
         waiter: Resolved when the reader has something new, None where nobody waits.
         failure: Why nothing more comes: the connection's error, or what `fail` was told.
-        is_lost: Whether the connection has ended.
     """
 
     __slots__ = (
@@ -80,13 +79,13 @@ class Link(asyncio.BaseProtocol):
         "_drained",
         "_fires_at",
         "_handler",
+        "_is_lost",
         "_is_paused",
         "_timer",
         "due",
         "expired",
         "failure",
         "idle_since",
-        "is_lost",
         "loop",
         "reader",
         "reused",
@@ -116,7 +115,7 @@ class Link(asyncio.BaseProtocol):
         self.expired: Callable[[], None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.failure: BaseException | None = None
-        self.is_lost: bool = transport is None
+        self._is_lost = transport is None
         # What had come before belongs to no response.
         self.reader.should_close = handler.should_close
         if transport is not None:
@@ -133,9 +132,10 @@ class Link(asyncio.BaseProtocol):
     def take(self) -> list[bytes]:
         """Takes the pieces of a body that have come; the transport goes on reading."""
         pieces = self.reader.take()
-        if self._is_paused and self.transport is not None and not self.is_lost:
+        transport = self.transport
+        if self._is_paused and transport is not None and not transport.is_closing():
             self._is_paused = False
-            self.transport.resume_reading()
+            transport.resume_reading()
         return pieces
 
     async def drain(self) -> None:
@@ -144,7 +144,7 @@ class Link(asyncio.BaseProtocol):
         Raises:
             ConnectionError: The connection was lost.
         """
-        if self.is_lost:
+        if self._is_lost:
             raise ConnectionResetError
         if self._drained is not None:
             await self._drained
@@ -204,7 +204,7 @@ class Link(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notes the connection's end, whose reason is an OSError or None."""
-        self.is_lost = True
+        self._is_lost = True
         if exc is None:
             self.reader.receive_eof()
         else:
@@ -275,7 +275,11 @@ class _BufferedLink(Link, asyncio.BufferedProtocol):
 
 
 class _PlainLink(Link, asyncio.Protocol):
-    """A link whose transport reads into memory of its own, as uvloop's does without waste."""
+    """A link whose transport reads into memory of its own, and hands over what has come.
+
+    uvloop wastes nothing on that, and Windows' proactor loop begins to read before it knows
+    what it is handed: there each connection needs a buffer of its own.
+    """
 
     __slots__ = ()
 
@@ -286,8 +290,8 @@ class _PlainLink(Link, asyncio.Protocol):
 
 def open_link(connection: Connection, loop: asyncio.AbstractEventLoop, *, reused: bool) -> Link:
     """Takes a connection over, in the way that its loop reads best. See `Link`."""
-    is_selector = isinstance(loop, asyncio.SelectorEventLoop)
-    return (_BufferedLink if is_selector else _PlainLink)(connection, loop, reused=reused)
+    cls = _BufferedLink if isinstance(loop, asyncio.SelectorEventLoop) else _PlainLink
+    return cls(connection, loop, reused=reused)
 
 
 class IdleLinks:
