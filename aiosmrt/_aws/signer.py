@@ -4,9 +4,8 @@ The one module that imports ``aws_requests_auth``. That imports ``requests``, 0.
 start-up, so this module is imported when a session is made, and not by `import aiosmrt`.
 
 The parent signs host, date and token only, derives its key anew for every request and
-reads its own clock. Here one method signs, `SigV4Signer.sign_form`, and what does not
-change from one request to the next is kept: the key, the second's timestamp, and the
-`RequestForm`, a canonical request with gaps for what does.
+reads its own clock. Here the parts that several signatures share are kept: the day's key,
+the second's `SigningMoment`, and the `RequestForm`, a canonical request with gaps.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ from aiosmrt._aws.canonical import (
     canonical_query,
     canonical_request,
     folded,
+    octets,
 )
 from aiosmrt._aws.credentials import Credentials
 from aiosmrt._aws.sigv4 import (
+    KeyedMac,
     authorization,
+    claimed_credential,
     credential_scope,
     keyed_mac,
+    opening,
     signature,
-    string_to_sign,
 )
 
 if TYPE_CHECKING:
-    import hmac
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["PreparedRequest", "RequestForm", "SigV4Signer"]
+__all__ = ["PreparedRequest", "RequestForm", "SigV4Signer", "SigningMoment"]
 
 # One signer serves one session: its present credentials, those just before a refresh,
 # and both of them on the two sides of midnight.
 _KEPT_KEYS = 8
-# The present second, of every signer: few, and so is what it costs to make one anew.
-_KEPT_MOMENTS = 16
 # Targets times the combinations of header names that a program uses.
 _KEPT_FORMS = 1024
 
@@ -68,38 +67,50 @@ class PreparedRequest(Protocol):
     body: str | bytes | None
 
 
-@attrs.frozen
-class _Moment:
-    """A second, as signatures write it."""
+@attrs.frozen(eq=False)
+class SigningMoment:
+    """A second, in which signatures with the same credentials differ only by the request.
 
-    timestamp: str
-    date: str
+    Attributes:
+        second: The second, since the epoch.
+        credentials: The credentials.
+        scope: The scope of the signatures.
+        own: The headers that the signer adds to every request, except ``Authorization``: the
+            date, and the session token if there is one.
+        lines: These headers as they are written.
+        signed: These headers as they are signed, from the date's value to that of the last.
+        credential: What `claimed_credential` returned.
+        mac: The key, which has taken the beginning of the string to sign.
+    """
+
+    second: int
+    credentials: Credentials
     scope: str
+    own: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    lines: str = attrs.field(repr=False)
+    signed: str = attrs.field(repr=False)
+    credential: str
+    mac: KeyedMac = attrs.field(repr=False)
 
-
-@lru_cache(_KEPT_MOMENTS)
-def _moment(second: int, region: str, service: str) -> _Moment:
-    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-    date = timestamp[:8]
-    return _Moment(timestamp, date, credential_scope(date, region, service))
+    def signature(self, canonical: str) -> str:
+        """The signature of a canonical request, in hex."""
+        return signature(self.mac, sha256(octets(canonical)).hexdigest())
 
 
 @attrs.frozen(eq=False)
 class RequestForm:
-    """What of the signing of many requests is the same: all but values and the body's hash.
+    """The part of a signature that many requests share: all except values and payload hash.
 
     Attributes:
         canonical: The canonical request, ``%s`` in place of each value and of the
             payload's hash.
         positions: Where among all the headers, the signer's own last, those values are.
         signed_headers: As in HeaderPlan.
-        own_names: The headers that the signer adds, but for ``Authorization``.
     """
 
     canonical: str
     positions: tuple[int, ...]
     signed_headers: str
-    own_names: tuple[str, ...]
 
     @classmethod
     def of(
@@ -144,8 +155,16 @@ class RequestForm:
             canonical=canonical_request(method, path, query, plan.template, signed_headers, "%s"),
             positions=plan.positions,
             signed_headers=plan.signed_headers,
-            own_names=tuple(own),
         )
+
+    def fill(self, values: Sequence[str], payload_hash: str) -> str:
+        """Returns the canonical request with these values in it.
+
+        Args:
+            values: The values of all the headers, `folded`, the signer's own last.
+            payload_hash: The payload's hash.
+        """
+        return self.canonical % (*[values[at] for at in self.positions], payload_hash)
 
 
 _kept_form = lru_cache(_KEPT_FORMS)(RequestForm.of)
@@ -155,8 +174,9 @@ def _is_signed(name: str) -> bool:
     return name in _SIGNED_NAMES or name.startswith(_SIGNED_PREFIXES)
 
 
-def _derive(secret_access_key: str, date: str, region: str, service: str) -> hmac.HMAC:
-    return keyed_mac(getSignatureKey(secret_access_key, date, region, service))
+def _derive(secret_access_key: str, date: str, region: str, service: str) -> bytes:
+    key: bytes = getSignatureKey(secret_access_key, date, region, service)
+    return key
 
 
 class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no types
@@ -209,7 +229,8 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
         self.offset_seconds = 0.0
         self._clock = clock
         # The signer's own, so that the keys go when it does.
-        self._keyed = lru_cache(_KEPT_KEYS)(_derive)
+        self._key = lru_cache(_KEPT_KEYS)(_derive)
+        self._moment: SigningMoment | None = None
 
     def __repr__(self) -> str:
         return f"SigV4Signer(region={self.aws_region!r}, service={self.service!r})"
@@ -242,13 +263,19 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
         """
         names = tuple([name for name, _ in headers])
         form = self.form(method, target, names, with_token=bool(credentials.session_token))
-        values = [folded(value) for _, value in headers]
-        return self.sign_form(form, values, payload_hash, credentials)
+        moment = self.moment(credentials)
+        own = moment.own
+        if self.service == "s3":
+            own = (*own, ("X-Amz-Content-SHA256", payload_hash))
+        values = [folded(value) for _, value in (*headers, *own)]
+        signed = moment.signature(form.fill(values, payload_hash))
+        value = authorization(credentials.access_key_id, moment.scope, form.signed_headers, signed)
+        return (*own, ("Authorization", value))
 
     def form(
         self, method: str, target: str, names: tuple[str, ...], *, with_token: bool
     ) -> RequestForm:
-        """The form of requests, for `sign_form`; kept, and the same for every signer.
+        """The form of requests; kept, and the same for every signer.
 
         Args:
             method: As for `sign`.
@@ -258,37 +285,37 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
         """
         return _kept_form(method, target, names, self.service, with_token=with_token)
 
-    def sign_form(
-        self,
-        form: RequestForm,
-        values: Sequence[str],
-        payload_hash: str,
-        credentials: Credentials,
-    ) -> tuple[tuple[str, str], ...]:
-        """As `sign`, of which it is the greater part, for a request whose form is known.
+    def moment(self, credentials: Credentials) -> SigningMoment:
+        """The present second, for signatures with these credentials.
 
         Args:
-            form: The request's form, for credentials with a token or without as these are.
-            values: The headers' values, `folded`.
-            payload_hash: As for `sign`.
             credentials: What to sign with.
-
-        Returns:
-            As `sign`.
         """
-        region, service = self.aws_region, self.service
-        moment = _moment(int(self._clock() + self.offset_seconds), region, service)
-        own = [moment.timestamp]
-        if credentials.session_token:
-            own.append(credentials.session_token)
-        if service == "s3":
-            own.append(payload_hash)
-        given = [*values, *own]
-        canonical = form.canonical % (*[given[at] for at in form.positions], payload_hash)
-        mac = self._keyed(credentials.secret_access_key, moment.date, region, service)
-        signed = signature(mac, string_to_sign(moment.timestamp, moment.scope, canonical))
-        value = authorization(credentials.access_key_id, moment.scope, form.signed_headers, signed)
-        return (*zip(form.own_names, own, strict=True), ("Authorization", value))
+        second = int(self._clock() + self.offset_seconds)
+        moment = self._moment
+        if moment is None or moment.second != second or moment.credentials is not credentials:
+            moment = self._moment = self._make_moment(second, credentials)
+        return moment
+
+    def _make_moment(self, second: int, credentials: Credentials) -> SigningMoment:
+        timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        date = timestamp[:8]
+        region, service, token = self.aws_region, self.service, credentials.session_token
+        scope = credential_scope(date, region, service)
+        key = self._key(credentials.secret_access_key, date, region, service)
+        own = [("X-Amz-Date", timestamp)]
+        if token:
+            own.append(("X-Amz-Security-Token", token))
+        return SigningMoment(
+            second=second,
+            credentials=credentials,
+            scope=scope,
+            own=tuple(own),
+            lines="".join([f"{name}: {value}\r\n" for name, value in own]),
+            signed=f"{timestamp}\nx-amz-security-token:{token}" if token else timestamp,
+            credential=claimed_credential(credentials.access_key_id, scope),
+            mac=keyed_mac(key, opening(timestamp, scope)),
+        )
 
     def get_aws_request_headers(
         self,

@@ -1,8 +1,9 @@
 """The heads of requests as they are written: request line, headers, signature.
 
-What is the same for every request of one `RequestHead` is put together once: the lines of
-its headers, and their values as they are signed. The form of its signature is that of all
-heads with the same path and header names: many programs give each call an id of its own.
+The requests of one `RequestHead` differ in a few values only. So what stands between these
+is put together once, for the head as it is written and for the canonical request that is
+signed. The form of the signature is that of all heads with the same path and header names:
+many programs give each call an id of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiosmrt._aws.canonical import folded
-from aiosmrt._aws.signer import RequestForm
+from aiosmrt._aws.sigv4 import claimed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,15 +29,24 @@ __all__ = ["HeadWriter"]
 _KEPT = 512
 _INVOCATION_ID = "amz-sdk-invocation-id"
 _REQUEST = "amz-sdk-request"
+# Stands in a canonical request for what each request has of its own: no header holds one.
+_GAP = "\0"
 
 
 @attrs.frozen(eq=False)
 class _Form:
-    """What the requests of one `RequestHead` have in common."""
+    """What the requests of one `RequestHead` have in common.
+
+    Attributes:
+        start: The head up to the headers that change.
+        signed_headers: What `claimed_headers` returned.
+        canonical: The canonical request before, between and after invocation id, attempt,
+            date (with the token, if there is one) and the body's hash.
+    """
 
     start: str = attrs.field(repr=False)
-    values: tuple[str, ...] = attrs.field(repr=False)
-    signing: RequestForm
+    signed_headers: str
+    canonical: tuple[str, str, str, str] = attrs.field(repr=False)
 
 
 class HeadWriter:
@@ -100,12 +110,16 @@ class HeadWriter:
         Returns:
             The request line and all headers, with the empty line.
         """
-        form = self._form(head, bool(credentials.session_token))
-        values = (*form.values, invocation_id, request)
-        signature = self.signer.sign_form(form.signing, values, body_hash, credentials)
+        form = self._form(head, credentials.session_token is not None)
+        moment = self.signer.moment(credentials)
+        opening, between, middle, closing = form.canonical
+        signature = moment.signature(
+            f"{opening}{invocation_id}{between}{request}{middle}{moment.signed}{closing}{body_hash}"
+        )
         return (
             f"{form.start}{_INVOCATION_ID}: {invocation_id}\r\n{_REQUEST}: {request}\r\n"
-            f"{_lines(signature)}{more}Content-Length: {body_length}\r\n\r\n"
+            f"{moment.lines}Authorization: {moment.credential}{form.signed_headers}{signature}\r\n"
+            f"{more}Content-Length: {body_length}\r\n\r\n"
         ).encode()
 
 
@@ -122,13 +136,14 @@ def _make_form(
     path = path_prefix + head.path
     signed = [("Host", host), *head.headers]
     names = (*[name for name, _ in signed], _INVOCATION_ID, _REQUEST)
-    lines = _lines([*signed[:1], *unsigned, *signed[1:]])
+    form = signer.form("POST", path, names, with_token=with_token)
+    gaps = [_GAP] * (4 if with_token else 3)
+    canonical = form.fill([*[folded(value) for _, value in signed], *gaps], payload_hash="")
+    # The date and the token follow each other, and `SigningMoment.signed` has both.
+    opening, between, middle, *_, closing = canonical.split(_GAP)
+    start = [f"{name}: {value}\r\n" for name, value in (*signed[:1], *unsigned, *signed[1:])]
     return _Form(
-        f"POST {target_prefix}{path} HTTP/1.1\r\n{lines}",
-        tuple([folded(value) for _, value in signed]),
-        signer.form("POST", path, names, with_token=with_token),
+        f"POST {target_prefix}{path} HTTP/1.1\r\n{''.join(start)}",
+        claimed_headers(form.signed_headers),
+        (opening, between, middle, closing),
     )
-
-
-def _lines(headers: Iterable[tuple[str, str]]) -> str:
-    return "".join([f"{name}: {value}\r\n" for name, value in headers])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.sigv4_vectors import CASES
 
 from aiosmrt._aws.sigv4 import (
@@ -34,3 +38,10 @@ def test_aws_suite_signed_request(case):
     signed_headers = case.canonical_request.splitlines()[-2]
     value = authorization(case.access_key_id, scope, signed_headers, case.signature)
     assert case.signed_request is None or f"\nAuthorization:{value}\n" in case.signed_request
+
+
+@given(st.binary(max_size=64), st.text(), st.text())
+def test_a_signature_is_the_hmac_of_the_whole_text(key, begins, rest):
+    """The beginning may have been taken before, as it is for all requests of a second."""
+    expected = hmac.digest(key, (begins + rest).encode(), "sha256").hex()
+    assert signature(keyed_mac(key, begins), rest) == expected

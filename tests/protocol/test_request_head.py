@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from support.sessions import KEYS
 
 from aiosmrt._aws.credentials import Credentials
-from aiosmrt._aws.signer import SigV4Signer
+from aiosmrt._aws.signer import RequestForm, SigV4Signer
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.request_head import HeadWriter
 from aiosmrt._protocol.serialize import RequestHead
@@ -107,8 +108,17 @@ def test_the_credentials_of_each_attempt_are_its_own() -> None:
 
 def test_heads_that_differ_in_values_share_a_form() -> None:
     """Many programs give each call an id of its own."""
-    writer = HeadWriter(SigV4Signer(None, None, HOST, "us-east-1", "sagemaker"), host=HOST)
-    forms = [writer._form(head(Id=text), False).signing for text in ("1", "2")]
+    forms: list[RequestForm] = []
+
+    class Noting(SigV4Signer):
+        def form(self, *args: Any, **options: Any) -> RequestForm:
+            forms.append(super().form(*args, **options))
+            return forms[-1]
+
+    writer = HeadWriter(Noting(None, None, HOST, "us-east-1", "sagemaker"), host=HOST)
+    for text in ("1", "2"):
+        write(writer, head(Id=text), KEYS)
+    assert len(forms) == 2
     assert forms[0] is forms[1]
 
 
