@@ -1,7 +1,7 @@
 """The signer: aws-requests-auth's class, made to sign all that the service is sent.
 
-The one module that imports ``aws_requests_auth``. That imports ``requests``, 0.1 s of
-start-up, so this module is imported when a session is made, and not by `import aiosmrt`.
+The one module that imports ``aws_requests_auth``. That imports ``requests``, which takes
+longer than all of our own modules, so a session imports this module when it first signs.
 
 The parent signs host, date and token only, derives its key anew for every request and
 reads its own clock. Here the parts that several signatures share are kept: the day's key,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from aiosmrt._aws.credentials import Credentials, SessionProvider
     from aiosmrt._aws.retries import RetryPolicy
+    from aiosmrt._client.late_heads import LateHeads
     from aiosmrt._client.lifetime import Lifetime
     from aiosmrt._protocol.models import Timeouts
     from aiosmrt._protocol.request_head import HeadWriter
@@ -80,7 +81,7 @@ class Channel:
 
     Attributes:
         transport: The connections.
-        heads: Writes and signs the head of each attempt.
+        heads: Where the writer comes from that writes and signs the head of each attempt.
         provider: Gives the credentials of each attempt.
         lifetime: Ends waits with the session.
         quota: The tokens that retries take.
@@ -88,7 +89,7 @@ class Channel:
     """
 
     transport: Transport
-    heads: HeadWriter
+    heads: LateHeads
     provider: SessionProvider
     lifetime: Lifetime
     quota: RetryQuota = attrs.field(factory=RetryQuota, init=False)
@@ -241,20 +242,20 @@ class Call(Generic[_T]):
             watch.attempt(self._number)
         exchange = None
         try:
-            credentials = channel.provider.current()
-            if credentials is not None:
+            heads, credentials = channel.heads.writer, channel.provider.current()
+            if heads is not None and credentials is not None:
                 exchange = channel.transport.take(self._deadline)
-            if exchange is None or credentials is None:
-                exchange, credentials = await self._connect(fresh=False)
+            if exchange is None or heads is None or credentials is None:
+                exchange, heads, credentials = await self._connect(fresh=False)
             body, read = self._request.body, self._timeouts.read
             try:
                 # The date of the signature is that of the writing: nothing waits in between.
-                await exchange.send(self._head(credentials), body, read=read)
+                await exchange.send(self._head(heads, credentials), body, read=read)
             except StaleConnectionError:
                 # The service closes idle connections without notice, and the request crossed
                 # that closing on its way: this is not a further attempt.
-                exchange, credentials = await self._connect(fresh=True)
-                await exchange.send(self._head(credentials), body, read=read)
+                exchange, heads, credentials = await self._connect(fresh=True)
+                await exchange.send(self._head(heads, credentials), body, read=read)
             if watch is not None:
                 watch.responded(exchange)
             headers = exchange.headers
@@ -278,10 +279,13 @@ class Call(Generic[_T]):
             self._log(started, "ok")
         return output
 
-    async def _connect(self, *, fresh: bool) -> tuple[Exchange, Credentials]:
-        """Waits for a connection and for credentials."""
+    async def _connect(self, *, fresh: bool) -> tuple[Exchange, HeadWriter, Credentials]:
+        """Waits for a connection, and for what signs the request on it."""
         channel = self._channel
         provider = channel.provider
+        heads: HeadWriter | None = channel.heads.writer
+        if heads is None:
+            channel.heads.begin()
         if isinstance(provider, CachingProvider) and provider.current() is None:
             # A connection that is taken first would age while credentials are fetched.
             await self._fetch_credentials()
@@ -292,17 +296,21 @@ class Call(Generic[_T]):
             waited=None if self._watch is None else self._watch.waited,
         )
         try:
+            if heads is None:
+                heads = await self._within(
+                    channel.heads.get(), "The signer's import was waited for"
+                )
             credentials = provider.current()
             if credentials is None:
                 credentials = await self._fetch_credentials()
         except BaseException:
             exchange.close()
             raise
-        return exchange, credentials
+        return exchange, heads, credentials
 
-    def _head(self, credentials: Credentials) -> bytes:
+    def _head(self, heads: HeadWriter, credentials: Credentials) -> bytes:
         """Writes the request's head, signed now."""
-        heads, request = self._channel.heads, self._request
+        request = self._request
         self._credentials = credentials
         self._offset = heads.signer.offset_seconds
         # A cold model is asked for longer than the attempts go.
@@ -388,8 +396,8 @@ class Call(Generic[_T]):
 
     def _learn_clock(self) -> bool:
         """Takes the service's clock for ours if the two differ enough to be the cause."""
-        date = self._refusal_header("Date")
-        if date is None:
+        date, heads = self._refusal_header("Date"), self._channel.heads.writer
+        if date is None or heads is None:
             return False
         try:
             theirs = parsedate_to_datetime(date).timestamp()
@@ -399,7 +407,7 @@ class Call(Generic[_T]):
         # Compared with the offset of this request: another call may have learnt it meanwhile.
         if abs(offset - self._offset) < _SKEW_SECONDS:
             return False
-        signer = self._channel.heads.signer
+        signer = heads.signer
         if abs(offset - signer.offset_seconds) >= _SKEW_SECONDS:
             _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
             signer.offset_seconds = offset

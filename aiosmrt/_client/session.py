@@ -18,6 +18,7 @@ from aiosmrt._aws.user_agent import build_user_agent
 from aiosmrt._client.body import choose_body
 from aiosmrt._client.call import Channel
 from aiosmrt._client.client import Client, check_count, check_type
+from aiosmrt._client.late_heads import LateHeads
 from aiosmrt._client.lifetime import Lifetime
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
 from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
@@ -140,7 +141,7 @@ class Session:
         self._user_agent = build_user_agent(
             __version__, app_id=config.user_agent_app_id, extra=user_agent_extra
         )
-        heads = _make_head_writer(self._transport, config.region, self._user_agent)
+        heads = _late_heads(self._transport, config.region, self._user_agent)
         self._lifetime = Lifetime(self._transport.host)
         self._client = Client(
             channel=Channel(self._transport, heads, self._provider, self._lifetime),
@@ -579,18 +580,20 @@ class Session:
         )
 
 
-def _make_head_writer(transport: Transport, region: str, user_agent: str) -> HeadWriter:
-    # Not at the module's head: they bring `requests`, which those who only import need not.
-    from aiosmrt._aws.signer import SigV4Signer
-    from aiosmrt._protocol.request_head import HeadWriter
+def _late_heads(transport: Transport, region: str, user_agent: str) -> LateHeads:
+    def make() -> HeadWriter:
+        from aiosmrt._aws.signer import SigV4Signer
+        from aiosmrt._protocol.request_head import HeadWriter
 
-    return HeadWriter(
-        SigV4Signer(None, None, transport.host, region, "sagemaker"),
-        host=transport.host,
-        path_prefix=transport.path_prefix,
-        target_prefix=transport.target_prefix,
-        unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
-    )
+        return HeadWriter(
+            SigV4Signer(None, None, transport.host, region, "sagemaker"),
+            host=transport.host,
+            path_prefix=transport.path_prefix,
+            target_prefix=transport.target_prefix,
+            unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
+        )
+
+    return LateHeads(make)
 
 
 def _make_watcher(
