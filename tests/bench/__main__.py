@@ -47,6 +47,8 @@ IMPORTS = {
 RECORD = {"endpoint": "bytes-1000", "body": 1000}
 SMALL = {"operation": "invoke", **RECORD}
 LARGE = {"operation": "invoke", "endpoint": "bytes-1000", "body": 6 * 2**20}
+FIRST_CALL = "first call of a fresh process"
+FAR_CALL = "first call of a fresh process, TLS 20 ms away"
 # What the run that shows the slope is told in.
 BLOCKS = 20
 # What another version of the package is called in the table.
@@ -178,8 +180,8 @@ class Bench:
                     figures[side].append(measure(turn, turns) / turns / units)
             self.add(Row(where="alone", name=name, unit=f"µs CPU a {unit}", figures=figures))
 
-    def start_up(self, where: list[str]) -> None:
-        """Fresh processes: to the import's end, and to the first call's."""
+    def start_up(self, where: list[str], far: list[str]) -> None:
+        """Fresh processes: to the import's end, and to the first call's, near and far."""
         if self.wants("import"):
             clients = [name for name in IMPORTS if name.partition(",")[0] in self.clients]
             for name in clients:
@@ -189,27 +191,38 @@ class Bench:
                 for name in clients:
                     figures[name].append(self._import(name))
             self.add(Row(where="start", name="import", unit="ms CPU", figures=figures, scale=1e3))
-        if self.wants("first call"):
-            first: dict[str, list[float]] = {client: [] for client in self.clients}
-            wall: dict[str, list[float]] = {client: [] for client in self.clients}
-            for _ in range(self.rounds):
-                for client in self.clients:
-                    started = time.perf_counter()
-                    worker = self.worker(client, "asyncio", where)
-                    found = worker.ask("rounds", **SMALL, count=1, flight=1, warm=0)
-                    wall[client].append(1 / (time.perf_counter() - started))
-                    first[client].append(found["process_cpu"])
-                    worker.stop()
+        if self.wants(FIRST_CALL):
+            cpu, wall = self._first_calls(where)
+            rates = {client: [1 / seconds for seconds in found] for client, found in wall.items()}
             self.add(
                 Row(
                     where="start",
-                    name="first call of a fresh process",
+                    name=FIRST_CALL,
                     unit="ms CPU",
-                    figures=first,
+                    figures=cpu,
                     scale=1e3,
-                    rates=wall,
+                    rates=rates,
                 )
             )
+        if self.wants(FAR_CALL):
+            _, wall = self._first_calls(far)
+            self.add(Row(where="start", name=FAR_CALL, unit="ms wall", figures=wall, scale=1e3))
+
+    def _first_calls(
+        self, where: list[str]
+    ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        """The CPU and the wall-clock seconds from a process's start to its first answer."""
+        cpu: dict[str, list[float]] = {client: [] for client in self.clients}
+        wall: dict[str, list[float]] = {client: [] for client in self.clients}
+        for _ in range(self.rounds):
+            for client in self.clients:
+                started = time.perf_counter()
+                worker = self.worker(client, "asyncio", where)
+                found = worker.ask("rounds", **SMALL, count=1, flight=1, warm=0)
+                wall[client].append(time.perf_counter() - started)
+                cpu[client].append(found["process_cpu"])
+                worker.stop()
+        return cpu, wall
 
     @staticmethod
     def _import(name: str) -> float:
@@ -320,9 +333,13 @@ def main() -> None:
         plain, encrypted = Process("server.py"), Process("server.py", served)
         stack.callback(plain.stop)
         stack.callback(encrypted.stop)
+        port = encrypted.read().strip()
+        far = Process("far.py", port)
+        stack.callback(far.stop)
         where = {
             "http": [f"http://127.0.0.1:{plain.read().strip()}"],
-            "tls": [f"https://127.0.0.1:{encrypted.read().strip()}", trusted],
+            "tls": [f"https://127.0.0.1:{port}", trusted],
+            "far": [f"https://127.0.0.1:{far.read().strip()}", trusted],
         }
         for loop, scheme in (
             ("asyncio", "http"),
@@ -334,7 +351,7 @@ def main() -> None:
             bench.calls(loop, scheme, where[scheme], [w for w in WORKLOADS if every or w.also])
         bench.many(where["http"])
         bench.alone()
-        bench.start_up(where["http"])
+        bench.start_up(where["http"], where["far"])
         bench.fresh(where["http"], int(1000 * given.scale))
         blocks = bench.slope(where["http"], given.slope) if given.slope else []
         records = bench.records(where["http"], given.records) if given.records else {}
