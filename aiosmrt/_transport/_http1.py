@@ -3,7 +3,7 @@
     reader = ResponseReader()
     reader.expect_response()             # a request is about to be written
     reader.receive_data(data)            # as bytes arrive, any split
-    reader.status_code, reader.headers   # once `has_head`
+    reader.status_code, reader.headers   # once its head is whole
     reader.take()                        # the pieces of the body so far
     reader.is_complete                   # the response has ended
     reader.receive_eof()                 # the peer has closed
@@ -13,8 +13,9 @@ piece that stood before it, and the bytes after it are dropped.
 
 The reader is strict wherever two readers could disagree on where a response ends (RFC
 9112, 6.3 and 11.2): it refuses two lengths, a length beside chunks, any transfer coding
-but ``chunked``, folded lines, and a line that does not end with CRLF. Everything that
-must be kept until it is whole has a limit.
+except ``chunked``, folded lines, and a line that does not end with CRLF. What llhttp in
+its strict mode or h11 refuses, it refuses; tests/transport/test_http1.py lists the
+exceptions. Everything that must be kept until it is whole has a limit.
 """
 
 from __future__ import annotations
@@ -33,11 +34,17 @@ __all__ = ["IncompleteResponseError", "RemoteProtocolError", "ResponseReader"]
 
 # The most bytes of a response's heads: the final one and all the interim ones before it.
 MAX_HEAD_LENGTH = 65_536
-# The most bytes of a chunk's size with its extensions.
-MAX_SIZE_LINE_LENGTH = 4_096
+# The most bytes of a chunk's size with its extensions. Each read of a part of the line
+# looks through the whole line again.
+MAX_SIZE_LINE_LENGTH = 1_024
+# The most bytes of a trailer section, with the line end before it.
 MAX_TRAILERS_LENGTH = 16_384
 # Below it, on average, pieces are joined: a copy costs less than handling each.
 _SMALL_PIECE = 4_096
+# So many are joined before they are taken: a piece of two bytes takes 56 of memory.
+_MANY_PIECES = 512
+# So many chunks are taken at once, before it is looked whether their pieces are many.
+_MAX_RUN = 4_096
 # Sizes of chunks repeat. The limit keeps a server from filling memory with them.
 _MAX_KNOWN_SIZES = 1_024
 # Such a line with its line end: up to 1 MiB, without extensions.
@@ -46,14 +53,24 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
-_FIELDS = rb"(?:" + _TOKEN + rb":" + _TEXT + rb"\r\n)*"
+_FIELD = _TOKEN + rb":" + _TEXT + rb"\r\n"
+# llhttp in aiohttp has the same limit, for headers and trailers together.
+_FIELDS = rb"(?:" + _FIELD + rb"){0,128}"
+# Trailers are dropped; one that would change where the body ends is refused (RFC 9110, 6.5.1).
+_TRAILER_FIELDS = rb"(?:(?!(?i:content-length|transfer-encoding):)" + _FIELD + rb"){0,128}"
+# No part of these can match the same bytes in two ways, so that a mismatch is found in linear
+# time. What repeats in a group has a limit, since each round takes memory.
+_IN_QUOTES = rb"[\t\x20!\x23-\x5b\x5d-\x7e\x80-\xff]*"
+_QUOTED = rb'"' + _IN_QUOTES + rb"(?:\\[\t\x20-\x7e\x80-\xff]" + _IN_QUOTES + rb'){0,64}"'
+_EXTENSIONS = rb"(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?){0,64}"
 # RFC 9112: 4 status-line, 5 field-line, 7.1 chunk, 7.1.2 trailer-section.
 _head = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + _TEXT + rb")?\r\n(" + _FIELDS + rb")\r\n"
 ).match
-_size_line = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;" + _TEXT + rb")?\r\n").match
-_size_line_begins = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;" + _TEXT + rb")?\r?").fullmatch
-_trailers = re.compile(_FIELDS + rb"\r\n").fullmatch
+# Some servers pad sizes with blanks.
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*|" + _EXTENSIONS + rb")\r\n").match
+_size_line_begins = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*|;" + _TEXT + rb")\r?").fullmatch
+_trailers = re.compile(_TRAILER_FIELDS + rb"\r\n").fullmatch
 _is_length = re.compile(r"[0-9]{1,18}").fullmatch
 _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 _CRLF = b"\r\n"
@@ -142,8 +159,12 @@ class ResponseReader:
         self.buffered = 0
 
     def expect_response(self) -> None:
-        """Notes that what comes next is a response. The one before is complete and taken."""
-        self._state = _HEAD
+        """Notes that what comes next is a response. The one before is complete and taken.
+
+        A reader that has found a fault keeps it, and reads no further response.
+        """
+        if self._state is not _FAILED:
+            self._state = _HEAD
         self._head_length = 0
         self.status_code = 0
         self.headers = _NO_HEADERS
@@ -158,9 +179,9 @@ class ResponseReader:
         pieces = self._pieces
         if not pieces:
             return []
+        if len(pieces) > 1:
+            pieces = self._join_small()
         self._pieces = []
-        if len(pieces) > 1 and self.buffered < _SMALL_PIECE * len(pieces):
-            pieces = [b"".join(pieces)]
         self.buffered = 0
         return pieces
 
@@ -181,7 +202,7 @@ class ResponseReader:
             elif state is _UNTIL_EOF:
                 self._add(bytes(data))
             elif state is _IDLE:
-                raise RemoteProtocolError("Bytes came that belong to no response")
+                raise _belong_to_none()
             else:
                 self._receive_chunks(data, 0)
         except RemoteProtocolError as fault:
@@ -203,29 +224,42 @@ class ResponseReader:
         self.fault = fault.with_traceback(None)
 
     def _add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
+        pieces = self._pieces
+        pieces.append(piece)
         self.buffered += len(piece)
+        if len(pieces) >= _MANY_PIECES:
+            self._join_small()
+
+    def _join_small(self) -> list[bytes]:
+        """Joins the pieces that wait if they are small. No piece is copied often.
+
+        Between two copies of so many bytes, a piece has come for each 4 KiB of them.
+        """
+        pieces = self._pieces
+        if self.buffered < _SMALL_PIECE * len(pieces):
+            self._pieces = pieces = [b"".join(pieces)]
+        return pieces
 
     def _receive_head(self, data: bytes | memoryview) -> None:
         self.has_begun = True
+        at = 0
         found = None if self._partial else _head(data)
         if found is None:
             found, data = self._gather_head(data)
         while found is not None:
             end = found.end()
-            self._head_length += end
+            self._head_length += end - at
             if self._head_length > MAX_HEAD_LENGTH:
                 raise _too_long("head", MAX_HEAD_LENGTH)
             if found[2] >= b"200":
                 self._begin_body(found, data, end)
                 return
-            # Interim responses come before the final one (RFC 9110, 15.2).
-            if found[2] == b"101":
-                raise RemoteProtocolError("The protocol was switched, which nobody asked for")
-            data = data[end:]
-            found = _head(data)
-            if found is None and data:
-                found, data = self._gather_head(data)
+            _check_interim(found)
+            at = end
+            found = _head(data, at)
+            if found is None and at < len(data):
+                found, data = self._gather_head(memoryview(data)[at:])
+                at = 0
 
     def _gather_head(
         self, data: bytes | memoryview
@@ -235,10 +269,10 @@ class ResponseReader:
         Returns:
             The head, and the bytes that begin with it; None, and the bytes, before its end.
         """
-        block = self._gather(data, MAX_HEAD_LENGTH, "head")
-        begins = self._partial if block is None else block
-        if not begins.startswith(_HEAD_START[: len(begins)]):
+        begins = bytes(self._partial[: len(_HEAD_START)]) + bytes(data[: len(_HEAD_START)])
+        if begins[: len(_HEAD_START)] != _HEAD_START[: len(begins)]:
             raise RemoteProtocolError("The bytes do not begin as a response does")
+        block = self._gather(data, MAX_HEAD_LENGTH, "head")
         if block is None:
             return None, data
         found = _head(block)
@@ -256,11 +290,11 @@ class ResponseReader:
         searched = max(len(partial) - 3, 0)
         partial += data
         end = partial.find(b"\r\n\r\n", searched)
-        length = end if end >= 0 else len(partial)
+        length = end + 4 if end >= 0 else len(partial)
+        if _bare_line_end(partial, searched, min(length, limit)):
+            raise RemoteProtocolError(f"A line of the {what} does not end with CRLF")
         if length > limit:
             raise _too_long(what, limit)
-        if _bare_line_end(partial, searched, length):
-            raise RemoteProtocolError(f"A line of the {what} does not end with CRLF")
         if end < 0:
             return None
         block = bytes(partial)
@@ -269,15 +303,11 @@ class ResponseReader:
 
     def _begin_body(self, found: re.Match[bytes], data: bytes | memoryview, end: int) -> None:
         version, code, fields = found.groups()
-        # What is not UTF-8 is kept: encoding it the same way gives the bytes back (PEP 383).
-        lines = str(fields, "utf-8", "surrogateescape").split("\r\n")
-        lines.pop()
-        parted = [line.partition(":") for line in lines]
-        headers = CIMultiDict([(name, value.strip(" \t")) for name, _, value in parted])
+        headers = _parse_fields(fields)
         get = headers.get
         coding, length = get("Transfer-Encoding"), get("Content-Length")
         if coding is not None or length is not None:
-            _check_framing(headers, version)
+            _check_framing(headers, version, fields)
         if version == b"0" or "Connection" in headers:
             self.should_close = not _is_kept(headers, version)
         self.headers = headers
@@ -333,7 +363,7 @@ class ResponseReader:
             if not size:
                 self._state = _TRAILERS
                 self._partial += _CRLF  # of this line: trailers end with an empty line
-                self._receive_trailers(data[start:])
+                self._receive_trailers(memoryview(data)[start:])
                 return
             if data[end : end + 2] != _CRLF:
                 self._state = _CHUNK
@@ -369,7 +399,7 @@ class ResponseReader:
         return at
 
     def _take_known_chunks(self, data: bytes, at: int, line: bytes, size: int) -> int:
-        """Takes whole chunks for as long as their size lines are known.
+        """Takes some whole chunks, for as long as their size lines are known.
 
         Args:
             data: The bytes.
@@ -380,11 +410,13 @@ class ResponseReader:
         Returns:
             Where the size line begins of the first chunk that was not taken.
         """
-        if len(line) <= _MAX_KNOWN_LINE and len(_known_sizes) < _MAX_KNOWN_SIZES:
+        if len(line) <= _MAX_KNOWN_LINE:
+            if len(_known_sizes) >= _MAX_KNOWN_SIZES:
+                _known_sizes.clear()  # so that no server can keep it full of its own
             _known_sizes[line] = size
         find, known, add = data.find, _known_sizes.get, self._pieces.append
         taken = 0
-        while True:
+        for _ in range(_MAX_RUN):
             start = find(_CRLF, at, at + _MAX_KNOWN_LINE) + 2
             found = known(data[at:start])
             if found is None:
@@ -407,7 +439,7 @@ class ResponseReader:
         self._partial += line
 
     def _receive_trailers(self, data: bytes | memoryview) -> None:
-        block = self._gather(data, MAX_TRAILERS_LENGTH, "trailers")
+        block = self._gather(data, MAX_TRAILERS_LENGTH, "trailer section")
         if block is not None:
             end = block.index(b"\r\n\r\n") + 4
             if not _trailers(block, len(_CRLF), end):
@@ -420,26 +452,63 @@ class ResponseReader:
         self.is_complete = True
         self.has_begun = False
         if at < len(data):
-            self._fail(RemoteProtocolError("Bytes came behind the response's end"))
+            self._fail(_belong_to_none())
 
 
-def _check_framing(headers: CIMultiDict[str], version: bytes) -> None:
+def _parse_fields(fields: bytes) -> CIMultiDict[str]:
+    # What is not UTF-8 is kept: encoding it the same way gives the bytes back (PEP 383).
+    lines = str(fields, "utf-8", "surrogateescape").split("\r\n")
+    lines.pop()
+    parted = [line.partition(":") for line in lines]
+    return CIMultiDict([(name, value.strip(" \t")) for name, _, value in parted])
+
+
+def _check_interim(found: re.Match[bytes]) -> None:
+    """Refuses an interim response after which readers could disagree on what follows.
+
+    Interim responses come before the final one (RFC 9110, 15.2), and not in HTTP/1.0. They
+    have no body; a reader may believe a header that announces one.
+    """
+    version, code, fields = found.groups()
+    if code == b"101":
+        raise RemoteProtocolError("The protocol was switched, which nobody asked for")
+    headers = _parse_fields(fields)
+    _check_framing(headers, version, fields)
+    if "Transfer-Encoding" in headers or int(headers.get("Content-Length", 0)):
+        raise RemoteProtocolError("An interim response announces a body")
+    if version == b"0" or not _is_kept(headers, version):
+        raise RemoteProtocolError("An interim response says that no other follows it")
+
+
+def _check_framing(headers: CIMultiDict[str], version: bytes, fields: bytes) -> None:
     """Refuses what does not say in one way where the body ends."""
     codings = headers.getall("Transfer-Encoding", [])
     lengths = headers.getall("Content-Length", [])
     if len(codings) + len(lengths) > 1:
         raise RemoteProtocolError("The response has two lengths, or a transfer coding beside one")
-    if codings and (codings[0].lower() != "chunked" or version == b"0"):
+    if codings and (_lowered(codings[0]) != "chunked" or version == b"0"):
         raise RemoteProtocolError("The transfer coding is not chunked, or stands in HTTP/1.0")
+    if codings and b"\t\r\n" in fields:
+        # llhttp does not know ``chunked`` with a tab after it, and reads until the end.
+        raise RemoteProtocolError("A tab ends a header line beside a transfer coding")
     if lengths and not _is_length(lengths[0]):
         raise RemoteProtocolError("The response's length is not a number")
 
 
 def _is_kept(headers: CIMultiDict[str], version: bytes) -> bool:
     """Whether the connection stays open (RFC 9112, 9.3)."""
-    given = ",".join(headers.getall("Connection", [])).lower().split(",")
+    given = _lowered(",".join(headers.getall("Connection", []))).split(",")
     options = {option.strip(" \t") for option in given}
     return "close" not in options and (version == b"1" or "keep-alive" in options)
+
+
+def _lowered(value: str) -> str:
+    """A header in lower case. To `str.lower` the Kelvin sign is a "K"; to others it is not."""
+    return value.lower() if value.isascii() else value.replace("\u212a", "?").lower()
+
+
+def _belong_to_none() -> RemoteProtocolError:
+    return RemoteProtocolError("Bytes came that belong to no response")
 
 
 def _too_long(what: str, limit: int) -> RemoteProtocolError:
