@@ -8,6 +8,8 @@ moment. A figure is the client process's CPU time. Nothing here fails for being 
 
     git worktree add ../before REVISION
     nox -s bench -- --before ../before
+
+`--clients` adds others to the comparison.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from alone import ALONE, measure
 from clients import CLIENTS
-from report import OURS, Row, readme_table, table
-from workloads import WORKLOADS, Workload
+from report import OURS, PACED, Paced, Row, factors, paced_table, readme_table, table
+from workloads import FLOWS, READERS, WORKLOADS, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +52,9 @@ SMALL = {"operation": "invoke", **RECORD}
 LARGE = {"operation": "invoke", "endpoint": "bytes-1000", "body": 6 * 2**20}
 FIRST_CALL = "first call of a fresh process"
 FAR_CALL = "first call of a fresh process, TLS 20 ms away"
+# The stream of 64 KiB parts for fresh processes, and the peers that read it there.
+PARTS = {"operation": "stream", "body": 1000, "count": 1, "flight": 1, "warm": 0}
+PART_PEERS = ("aiohttp", "aiobotocore")
 # What the run that shows the slope is told in.
 BLOCKS = 20
 # What another version of the package is called in the table.
@@ -121,6 +127,8 @@ class Bench:
         self.only = given.only
         self.before = given.before
         self.rows: list[Row] = []
+        # The rows of which each client's own figures are printed too.
+        self.apart: list[Row] = []
 
     def wants(self, name: str) -> bool:
         return self.only in name
@@ -132,6 +140,10 @@ class Bench:
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
+        self.dot()
+
+    @staticmethod
+    def dot() -> None:
         sys.stderr.write(".")
         sys.stderr.flush()
 
@@ -269,6 +281,69 @@ class Bench:
                     worker.stop()
             self.add(Row(where="http, asyncio", name=name, unit=unit, figures=figures, scale=scale))
 
+    def parts_afresh(self, where: list[str], processes: int) -> None:
+        """Shows how far apart fresh processes are that do the same: their heaps differ."""
+        name = f"64 MiB in 64 KiB parts, {processes} fresh processes"
+        if not self.wants(name):
+            return
+        clients = [client for client in self.clients if client in (OURS, BEFORE, *PART_PEERS)]
+        cpu: dict[str, list[float]] = {client: [] for client in clients}
+        wall: dict[str, list[float]] = {client: [] for client in clients}
+
+        def read(client: str) -> dict[str, float]:
+            worker = self.worker(client, "asyncio", where)
+            # Imports and the like fall to a stream that is not measured.
+            worker.ask("rounds", **PARTS, endpoint="parts-1")
+            found = worker.ask("rounds", **PARTS, endpoint="parts-1024")
+            worker.stop()
+            return found
+
+        read(OURS)  # the server builds its answer
+        for _ in range(processes):
+            for client in clients:
+                found = read(client)
+                cpu[client].append(found["cpu"])
+                wall[client].append(found["wall"])
+        for what, unit, figures in ((name, "ms", wall), (f"{name}: CPU", "ms CPU", cpu)):
+            self.add(Row(where="start", name=what, unit=unit, figures=figures, scale=1e3))
+            self.apart.append(self.rows[-1])
+
+    def paced(self, rounds: int, *, full: bool) -> list[Paced]:
+        """Measures streams whose events come one by one, each round in a fresh process."""
+        if not self.wants(PACED):
+            return []
+        server = Process("paced_server.py")
+        where = [f"http://127.0.0.1:{server.read().strip()}"]
+        flows = [flow.scaled(self.scale) for flow in FLOWS]
+        found = []
+        for flow in flows:
+            readers = {
+                reader: method
+                for reader, (client, method) in READERS.items()
+                if client in self.clients and (full or method == "follow" or not flow.plain)
+            }
+            found.append(
+                Paced(
+                    where=f"http, {flow.loop}",
+                    name=f"{PACED}, {flow.streams:,} streams of {flow.rate}/s",
+                    reports={reader: [] for reader in readers},
+                    plain=[reader for reader, method in readers.items() if method == "follow"],
+                )
+            )
+        for _ in range(rounds):
+            for flow, paced in zip(flows, found, strict=True):
+                for reader, reports in paced.reports.items():
+                    client, method = READERS[reader]
+                    order = {"streams": flow.streams, "rate": flow.rate, "events": flow.events}
+                    worker = self.worker(client, flow.loop, where)
+                    report = worker.ask("follow", reader=method, **order)
+                    reports.append(report | server.ask("late"))
+                    worker.stop()
+                    self.dot()
+        server.stop()
+        self.rows += [row for paced in found for row in paced.rows()]
+        return found
+
     def many(self, where: list[str]) -> None:
         """What `invoke_many` takes for a request, beside the bare calls that it makes."""
         name = "invoke_many, 64 in flight"
@@ -313,7 +388,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="every combination, more rounds")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
-    parser.add_argument("--clients", default=",".join(CLIENTS), help="comma-separated")
+    parser.add_argument("--clients", help=f"comma-separated; by default {', '.join(CLIENTS)}")
     parser.add_argument("--before", type=Path, help="a folder with another version of aiosmrt/")
     parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--rounds", type=int, help="rounds of each kind of work")
@@ -325,7 +400,13 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    chosen = [OURS, BEFORE] if given.before else given.clients.split(",")
+    chosen = list(CLIENTS)
+    if given.clients:
+        chosen = given.clients.split(",")
+    elif given.before:
+        chosen = [OURS]
+    if given.before:
+        chosen.append(BEFORE)
     rounds = given.rounds or (9 if given.full else 3)
     bench = Bench(chosen, given, rounds)
     with contextlib.ExitStack() as stack:
@@ -353,6 +434,9 @@ def main() -> None:
         bench.alone()
         bench.start_up(where["http"], where["far"])
         bench.fresh(where["http"], int(1000 * given.scale))
+        bench.parts_afresh(where["http"], max(round(10 * min(given.scale, 1)), 2))
+        paced_rounds = max(rounds * 2 // 3, 1)
+        paced = bench.paced(paced_rounds, full=given.full)
         blocks = bench.slope(where["http"], given.slope) if given.slope else []
         records = bench.records(where["http"], given.records) if given.records else {}
     sys.stderr.write("\n")
@@ -364,8 +448,17 @@ def main() -> None:
         "versions": {name: version(name) for name in DISTRIBUTIONS if _installed(name)},
     }
     print(readme_table(bench.rows) if given.markdown else table(bench.rows))
-    what = "median" if given.markdown else "median (least–most)"
+    what = (
+        "median, with least–most where they lie apart," if given.markdown else "median (least–most)"
+    )
     print(f"\nOurs, and a peer's as a multiple of it: {what} of {rounds} alternating rounds.")
+    for row in bench.apart:
+        print(factors(row))
+    if paced:
+        print(f"\n{paced_table(paced)}\n")
+        print(
+            f"Medians of {paced_rounds} alternating rounds, with least–most where they lie apart."
+        )
     print(", ".join(f"{name} {value}" for name, value in facts["versions"].items()))
     print(f"{facts['date']}, Python {facts['python']}, {facts['machine']}")
     for block in blocks:
@@ -375,6 +468,7 @@ def main() -> None:
             print(f"{done:>9,} records by {name}: {mib:.1f} MiB")
     if given.json:
         facts["rows"] = [row.as_json() for row in bench.rows]
+        facts["paced"] = [attrs.asdict(each) for each in paced]
         facts["slope"] = blocks
         facts["records"] = records
         given.json.write_text(json.dumps(facts, indent=1), encoding="utf-8")

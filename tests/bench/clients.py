@@ -3,14 +3,23 @@
 ``invoke`` returns the length of the answer, and so does ``invoke_json`` of a client that
 takes an object for its body; ``stream`` reads a stream to its end and
 returns the number of its events, None for a client that does not decode them; ``hold``
-reads the first bytes of a stream and returns what keeps it open. Each has as many
-connections as it wants, and no library is imported before its client is opened.
+reads the first bytes of a stream and returns what keeps it open. A client that reads paced
+streams has ``begin``, which returns a stream before its first event, and ``follow``, which
+reads it to its end and notes each event's stamp; ``follow_tokens`` and ``follow_sse`` do so
+as a user of tokens or of server-sent events does. Each has as many connections as it wants,
+and no library is imported before its client is opened.
 """
 
 from __future__ import annotations
 
+import json
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from stamps import find_stamps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CLIENTS", "CONNECTIONS", "CONTENT_TYPE"]
 
@@ -60,6 +69,22 @@ class Aiosmrt:
     async def drop(self, held: Any) -> None:
         await held.aclose()
 
+    async def begin(self, endpoint: str, body: bytes) -> Any:
+        call = self.session.invoke_endpoint_with_response_stream
+        return await call(endpoint, body, content_type=CONTENT_TYPE)
+
+    async def follow(self, stream: Any, note: Callable[[bytes], None]) -> None:
+        async for part in stream:
+            find_stamps(part.bytes, note)
+
+    async def follow_tokens(self, stream: Any, note: Callable[[str], None]) -> None:
+        async for token in stream.iter_tokens():
+            note(token.text)
+
+    async def follow_sse(self, stream: Any, note: Callable[[str], None]) -> None:
+        async for event in stream.iter_sse():
+            note(event.data.partition('"text":"')[2].partition('"')[0])
+
 
 class Aiohttp:
     """Unsigned, unchecked, undecoded: the limit that the others are held to."""
@@ -97,6 +122,12 @@ class Aiohttp:
 
     async def drop(self, held: Any) -> None:
         held.close()
+
+    begin = hold
+
+    async def follow(self, stream: Any, note: Callable[[bytes], None]) -> None:
+        async for chunk in stream.content.iter_any():
+            find_stamps(chunk, note)
 
 
 class Aiobotocore:
@@ -144,6 +175,22 @@ class Aiobotocore:
 
     async def drop(self, held: Any) -> None:
         held[0].close()
+
+    async def begin(self, endpoint: str, body: bytes) -> Any:
+        response = await self.client.invoke_endpoint_with_response_stream(
+            EndpointName=endpoint, Body=body, ContentType=CONTENT_TYPE
+        )
+        return response["Body"]
+
+    async def follow(self, stream: Any, note: Callable[[bytes], None]) -> None:
+        async for event in stream:
+            find_stamps(event["PayloadPart"]["Bytes"], note)
+
+    async def follow_tokens(self, stream: Any, note: Callable[[str], None]) -> None:
+        """By hand, as its users do, and in trust that each event is a whole one."""
+        async for event in stream:
+            data = event["PayloadPart"]["Bytes"].removeprefix(b"data:")
+            note(json.loads(data)["token"]["text"])
 
 
 class Capo:

@@ -21,12 +21,12 @@ import uvloop
 
 from aiosmrt.eventstream import encode_message
 
-_HEADERS = {
+PART_HEADERS = {
     ":message-type": "event",
     ":event-type": "PayloadPart",
     ":content-type": "application/octet-stream",
 }
-_HEAD = (
+HEAD = (
     b"HTTP/1.1 200 OK\r\n"
     b"x-amzn-RequestId: 0f1c1a6e-7b5d-4c1e-9f0a-1234567890ab\r\n"
     b"x-Amzn-Invoked-Production-Variant: AllTraffic\r\n"
@@ -37,13 +37,11 @@ _HEAD = (
 def token_event(seed: int) -> bytes:
     """An event as a language model's server flushes it."""
     text = b'data: {"token":{"id":%d,"text":" word"}}\n\n' % random.Random(seed).randrange(100_000)
-    return encode_message(_HEADERS, text)
+    return encode_message(PART_HEADERS, text)
 
 
 def _stream(chunks: list[bytes], *, ends: bool = True) -> bytes:
-    head = (
-        _HEAD + b"X-Amzn-SageMaker-Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    head = HEAD + b"X-Amzn-SageMaker-Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     body = b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks])
     return head + body + (b"0\r\n\r\n" if ends else b"")
 
@@ -55,12 +53,12 @@ def answer(endpoint: str) -> bytes:
     if kind == "bytes":
         length = int(number)
         return (
-            _HEAD
+            HEAD
             + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length
             + b"x" * length
         )
     if kind == "parts":
-        part = encode_message(_HEADERS, random.Random(1).randbytes(65_536))
+        part = encode_message(PART_HEADERS, random.Random(1).randbytes(65_536))
         return _stream([part] * int(number))
     if kind == "idle":
         return _stream([token_event(0)], ends=False)

@@ -4,9 +4,9 @@
 
 A line is a JSON object: ``do`` is ``rounds`` (make ``count`` calls, ``flight`` at a
 time), ``many`` and ``run`` (make them by `invoke_many` and `aiosmrt.batch.run`),
-``memory`` (hold ``count`` streams open), ``stall`` (make a call while a ticker measures
-how long the loop was kept busy) or ``end``. What is measured is this process's own CPU
-time, so that a busy machine, or the server, changes little of it.
+``memory`` (hold ``count`` streams open), ``follow`` (read paced streams), ``stall`` (make
+a call while a ticker measures how long the loop was kept busy) or ``end``. What is measured
+is this process's own CPU time, so that a busy machine, or the server, changes little of it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from clients import CLIENTS, CONNECTIONS, CONTENT_TYPE
+from follower import follow, resident
 
 
 def expect(endpoint: str, found: int | None) -> None:
@@ -103,7 +104,7 @@ class Worker:
             expect(endpoint, len(item.output.body))
             done += 1
             if done * blocks // count > len(mib):
-                mib.append((done, _resident() / 2**20))
+                mib.append((done, resident() / 2**20))
         spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         return {**spent, "blocks": mib}
 
@@ -117,7 +118,7 @@ class Worker:
 
         def watch(progress: batch.Progress) -> None:
             if progress.done * blocks // count > len(mib):
-                mib.append((progress.done, _resident() / 2**20))
+                mib.append((progress.done, resident() / 2**20))
 
         with tempfile.TemporaryDirectory() as folder:
             source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
@@ -142,14 +143,18 @@ class Worker:
         """Holds streams open: what each adds to the process."""
         held = [await self.client.hold(endpoint, b"x")]
         gc.collect()
-        before = _resident()
+        before = resident()
         for _ in range(count):
             held.append(await self.client.hold(endpoint, b"x"))  # noqa: PERF401 - one by one
         gc.collect()
-        grown = _resident() - before
+        grown = resident() - before
         for stream in held:
             await self.client.drop(stream)
         return {"bytes": grown / count}
+
+    async def follow(self, **order: Any) -> dict[str, float]:
+        """Reads many paced streams at once; see `follower`."""
+        return await follow(self.client, **order)
 
     async def stall(
         self, operation: str, endpoint: str, body: int, *, as_json: bool = False
@@ -173,15 +178,6 @@ class Worker:
         return {"seconds": longest}
 
 
-def _resident() -> int:
-    """This process's memory now, of which Linux alone tells; elsewhere its peak."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return pages * resource.getpagesize()
-
-
 async def main(name: str, url: str, ca: str | None = None) -> None:
     client = CLIENTS[name]()
     await client.open(url, ca)
@@ -194,7 +190,7 @@ async def main(name: str, url: str, ca: str | None = None) -> None:
         report = await getattr(worker, do)(**order)
         # Since the process began: of the first order, what a fresh process's first call takes.
         report["process_cpu"] = time.process_time()
-        report["mib"] = _resident() / 2**20
+        report["mib"] = resident() / 2**20
         sys.stdout.write(json.dumps(report) + "\n")
         sys.stdout.flush()
     worker.threads.shutdown()

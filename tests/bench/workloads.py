@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["WORKLOADS", "Workload"]
+__all__ = ["FLOWS", "READERS", "WORKLOADS", "Flow", "Workload"]
 
 _SMALL = 1_000
 _LARGE = 5_000_000
@@ -89,3 +89,52 @@ WORKLOADS = [
         unit=("stream", 1),
     ),
 ]
+
+
+@attrs.frozen
+class Flow:
+    """Paced streams that one process reads at once.
+
+    Attributes:
+        loop: The client's event loop.
+        streams: How many.
+        rate: Events a second of each, every one in a TCP segment of its own.
+        seconds: How long they go on.
+        plain: Whether clients hand out payloads alone when not everything is measured.
+    """
+
+    loop: str
+    streams: int
+    rate: int
+    seconds: float = 3
+    plain: bool = False
+
+    def scaled(self, scale: float) -> Flow:
+        """The same with fewer streams, for a shorter time."""
+        if scale >= 1:
+            return self
+        streams = max(round(self.streams * scale), 1)
+        return attrs.evolve(self, streams=streams, seconds=max(self.seconds * scale, 0.1))
+
+    @property
+    def events(self) -> int:
+        """Of each stream."""
+        return max(round(self.rate * self.seconds), 1)
+
+
+FLOWS = [
+    Flow("asyncio", 200, 50),
+    Flow("uvloop", 200, 50),
+    Flow("asyncio", 1000, 30, plain=True),
+]
+# Who reads paced streams, by the name in the table: the client, and its method.
+READERS = {
+    "aiosmrt": ("aiosmrt", "follow"),
+    "aiosmrt tokens": ("aiosmrt", "follow_tokens"),
+    "aiosmrt sse": ("aiosmrt", "follow_sse"),
+    "before": ("before", "follow"),
+    "before tokens": ("before", "follow_tokens"),
+    "aiohttp": ("aiohttp", "follow"),
+    "aiobotocore": ("aiobotocore", "follow"),
+    "aiobotocore tokens": ("aiobotocore", "follow_tokens"),
+}
