@@ -103,10 +103,14 @@ _README = [
     (
         "http, asyncio",
         f"{PACED}, 1,000 streams of 30/s, added at p99",
-        "what that adds to an event at p99",
+        "latency added to an event there, at p99",
     ),
     ("http, asyncio", "stream of 64 KiB parts", "64 KiB parts"),
-    ("start", "64 MiB in 64 KiB parts, 10 fresh processes", "64 MiB of them, ten fresh processes"),
+    (
+        "start",
+        "64 MiB in 64 KiB parts, 10 fresh processes",
+        "64 MiB of them in fresh processes, wall time",
+    ),
     ("http, asyncio", "short streams, 64 in flight", "streams of 16 events, 64 in flight"),
     ("http, asyncio", "5 MB sent", "5 MB sent"),
     ("start", "import", "`import`"),
