@@ -235,7 +235,8 @@ class Call(Generic[_T]):
         self._number += 1
         self._credentials = self._metadata = None
         started = time.perf_counter()
-        channel, watch = self._channel, self._watch
+        channel = self._channel
+        watch = self._watch
         if limiter is not None and limiter.enabled:
             await self._within(channel.pace(), "Adaptive retries held the request back")
         if watch is not None:
