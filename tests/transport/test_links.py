@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import threading
+import tracemalloc
 from typing import Any
 
 import aiohttp
@@ -161,3 +164,87 @@ def test_a_session_is_closed_after_its_loop() -> None:
     assert idle(transport) == 1
     asyncio.run(transport.aclose())
     assert idle(transport) == 0
+
+
+async def test_a_connector_of_the_users_shares_its_connections_with_aiohttp() -> None:
+    """aiohttp's own handler is back in its place when the connector has the connection."""
+    connector = aiohttp.TCPConnector()
+    async with (
+        serve(answer(b"whole")) as server,
+        aiohttp.ClientSession(connector=connector) as others,
+        open_transport(server, connector=connector) as transport,
+    ):
+        for _ in range(3):
+            exchange = await begin(transport)
+            assert await exchange.read(5.0, None) == b"whole"
+            async with others.post(server.url, data=b"theirs") as response:
+                assert await response.read() == b"whole"
+        assert server.connections == 1
+
+
+async def test_connections_that_wait_hold_no_memory_to_read_into() -> None:
+    async with serve(answer()) as server, open_transport(server, 100) as transport:
+        await (await begin(transport)).read(5.0, None)
+        tracemalloc.start()
+        try:
+            exchanges = [await begin(transport) for _ in range(100)]
+            await asyncio.gather(*[exchange.read(5.0, None) for exchange in exchanges])
+            gc.collect()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert idle(transport) == 100
+        # The server's ends, which live in this process too, have 64 KiB at most each.
+        assert held < 100 * 128 * 1024
+
+
+def test_two_loops_never_read_into_the_same_memory() -> None:
+    """A read drops the interpreter's lock, so that the other thread's may come in between."""
+    failures: list[BaseException] = []
+
+    async def fetch(fill: bytes) -> None:
+        body = fill * 3_000_000
+        async with serve(answer(body)) as server, open_transport(server) as transport:
+            for _ in range(10):
+                exchange = await begin(transport)
+                assert await exchange.read(30.0, None) == body
+
+    def run(fill: bytes) -> None:
+        try:
+            asyncio.run(fetch(fill))
+        except BaseException as error:  # noqa: BLE001 - for the test to raise
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(fill,)) for fill in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+
+
+async def test_a_body_that_nobody_takes_is_not_read_further() -> None:
+    sent = 0
+
+    async def handler(connection: Connection) -> None:
+        nonlocal sent
+        await connection.request()
+        raw = connection.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while True:
+            await connection.send(bytes(65_536))
+            sent += 65_536
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        exchange = await begin(transport)
+        before = -1
+        while before != sent:  # until the server can send no more
+            before = sent
+            for _ in range(20):
+                await turns()
+        received = len(await exchange.receive(5.0))
+        assert received < 1 << 20
+        assert sent < 100_000_000
+        await until(lambda: sent > before)
+        exchange.close()
