@@ -37,7 +37,9 @@ USED_NAMES = {
     "Connection.release": "test_a_connector_of_the_users_gets_each_connection_back",
     "Connection.transport": "test_a_whole_response_leaves_its_connection_to_the_next",
     "ResponseHandler.connection_lost": "test_the_connector_learns_that_a_connection_was_lost",
-    "ResponseHandler.should_close": "test_what_came_before_the_request_is_not_its_answer",
+    "ResponseHandler.should_close": (
+        "test_bytes_that_came_for_a_connector_of_the_users_are_nobodys_answer"
+    ),
     "TCPConnector.connect": "test_a_whole_response_leaves_its_connection_to_the_next",
     "Trace.send_connection_queued_end": "test_waiting_for_a_users_connector_is_a_pool_timeout",
     "Trace.send_connection_queued_start": "test_waiting_for_a_users_connector_is_a_pool_timeout",

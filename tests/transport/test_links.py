@@ -246,5 +246,44 @@ async def test_a_body_that_nobody_takes_is_not_read_further() -> None:
         received = len(await exchange.receive(5.0))
         assert received < 1 << 20
         assert sent < 100_000_000
-        await until(lambda: sent > before)
+        while received < 5_000_000:
+            received += len(await exchange.receive(5.0))
         exchange.close()
+
+
+async def test_bytes_that_nobody_asked_for_close_an_idle_connection_at_once() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        await go_on.wait()
+        await connection.send(b"unasked")
+        await connection.gone()
+
+    go_on = asyncio.Event()
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        await (await begin(transport)).read(5.0, None)
+        go_on.set()
+        await until(lambda: not server.open, links.KEEPALIVE_SECONDS / 2)
+
+
+async def test_bytes_that_came_for_a_connector_of_the_users_are_nobodys_answer() -> None:
+    """They came while aiohttp's handler stood in its place."""
+    was_sent = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer(b"%d" % connection.number))
+        if not connection.number:
+            await go_on.wait()
+            await connection.send(answer(b"unasked"))
+            was_sent.set()
+        await connection.gone()
+
+    go_on = asyncio.Event()
+    async with aiohttp.TCPConnector() as connector, RawServer(handler) as server:
+        async with open_transport(server, connector=connector) as transport:
+            assert await (await begin(transport)).read(5.0, None) == b"0"
+            go_on.set()
+            await was_sent.wait()
+            await turns()
+            assert await (await begin(transport)).read(5.0, None) == b"1"
