@@ -8,7 +8,7 @@
     reader.is_complete                   # the response has ended
     reader.receive_eof()                 # the peer has closed
 
-The form is h11's. A fault in the bytes is never raised: it becomes `fault`, behind every
+The form is h11's. A fault in the bytes is never raised: it becomes `fault`, after every
 piece that stood before it, and the bytes after it are dropped.
 
 The reader is strict wherever two readers could disagree on where a response ends (RFC
@@ -41,9 +41,10 @@ MAX_SIZE_LINE_LENGTH = 1_024
 MAX_TRAILERS_LENGTH = 16_384
 # Below it, on average, pieces are joined: a copy costs less than handling each.
 _SMALL_PIECE = 4_096
-# So many are joined before they are taken: a piece of two bytes takes 56 of memory.
+# From this number on, small pieces are joined before they are taken: a piece of two bytes
+# takes 56 bytes of memory.
 _MANY_PIECES = 512
-# So many chunks are taken at once, before it is looked whether their pieces are many.
+# The most chunks that are taken in one go, before the number of pieces is checked.
 _MAX_RUN = 4_096
 # Sizes of chunks repeat. The limit keeps a server from filling memory with them.
 _MAX_KNOWN_SIZES = 1_024
@@ -97,7 +98,7 @@ class ReaderState(enum.Enum):
     UNTIL_EOF = "until eof"  # a body that ends with the connection
     SIZE = "size"  # the line before a chunk
     CHUNK = "chunk"
-    CHUNK_END = "chunk end"  # the line end behind a chunk
+    CHUNK_END = "chunk end"  # the line end after a chunk
     TRAILERS = "trailers"
     FAILED = "failed"
 
@@ -231,9 +232,10 @@ class ResponseReader:
             self._join_small()
 
     def _join_small(self) -> list[bytes]:
-        """Joins the pieces that wait if they are small. No piece is copied often.
+        """Joins the pieces that wait if they are small.
 
-        Between two copies of so many bytes, a piece has come for each 4 KiB of them.
+        The copies cost little: before the same bytes are copied again, one more piece has come
+        for each 4 KiB of them.
         """
         pieces = self._pieces
         if self.buffered < _SMALL_PIECE * len(pieces):
@@ -447,7 +449,7 @@ class ResponseReader:
             self._end(block, end)
 
     def _end(self, data: bytes | memoryview, at: int) -> None:
-        """Ends the response; bytes behind it belong to none (RFC 9112, 9.2)."""
+        """Ends the response; bytes after it belong to none (RFC 9112, 9.2)."""
         self._state = _IDLE
         self.is_complete = True
         self.has_begun = False

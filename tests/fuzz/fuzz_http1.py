@@ -83,7 +83,7 @@ WE_ALONE_REFUSE = [
         rb"[0-9]{19}",
     ),
     Difference(
-        "RFC 9112, 7.1.1, has a name in every extension, and a token or a string behind each =",
+        "RFC 9112, 7.1.1, has a name in every extension, and a token or a string after each =",
         "does not begin with its size",
         rb";[^\r\n]*[=;]",
     ),
@@ -93,7 +93,7 @@ WE_ALONE_REFUSE = [
         rb"(?i:transfer-encoding):",
     ),
     Difference(
-        "llhttp does not know `chunked` with a tab behind it; these have a tab elsewhere",
+        "llhttp does not know `chunked` with a tab after it; these have a tab elsewhere",
         "A tab ends a header line",
     ),
     Difference(
@@ -102,6 +102,7 @@ WE_ALONE_REFUSE = [
         rb"(?:;a){65}|(?:\\\"){65}",
     ),
     Difference("what is kept until it is whole has a limit", "longer than"),
+    Difference("aiohttp before 3.13 counts no headers", "malformed", rb"(?:A: b\r\n){128}"),
 ]
 
 WE_ALONE_ACCEPT = [
@@ -118,6 +119,11 @@ WE_ALONE_ACCEPT = [
     ),
     Difference("aiohttp's own, against a draft of WebSocket", "Sec-WebSocket-Key1"),
     Difference("our limit is that of the whole head", "Got more than 8190 bytes"),
+    Difference(
+        "llhttp in aiohttp before 3.14 does not know a tab after a length",
+        "Invalid character in Content-Length",
+        rb"(?i:content-length):[ \t]*[0-9]+ *\t",
+    ),
     Difference("our limit is that of headers, and of trailers again", "Too many headers"),
 ]
 
@@ -151,11 +157,16 @@ def compare(data: bytes) -> None:
             assert theirs.keeps is ours.keeps or _keeps_differ(name, data), (name, ours)
 
 
+def headers_of(reading: Reading) -> list[tuple[str, str]]:
+    """aiohttp writes the names that it knows its own way; before 3.14 it kept blanks at the end."""
+    return [(name.lower(), value.rstrip(" \t")) for name, value in reading.headers]
+
+
 def _facts(reading: Reading) -> tuple[object, ...]:
-    # aiohttp writes the names that it knows its own way, and h11 the coding in small letters.
+    # h11 writes the coding in small letters.
     headers = [
-        (name.lower(), value.lower() if name.lower() == "transfer-encoding" else value)
-        for name, value in reading.headers
+        (name, value.lower() if name == "transfer-encoding" else value)
+        for name, value in headers_of(reading)
     ]
     return reading.end, reading.status, headers, reading.body
 

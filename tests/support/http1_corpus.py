@@ -184,7 +184,7 @@ _LONG_TRAILERS = f"The response's trailer section is longer than {_http1.MAX_TRA
 
 
 def _lengths() -> dict[str, Bad]:
-    """What is no length, as the whole value of the header."""
+    """Values of the header that are not a length."""
     values = {
         "empty": b"",
         "signed": b"+2",
@@ -207,6 +207,7 @@ def _lengths() -> dict[str, Bad]:
         "followed by NEL": b"2\xc2\x85",
         "followed by NBSP": b"2\xc2\xa0",
         "of 19 digits": b"9" * 19,
+        "of 19 digits with zeros": b"%019d" % 2,
         "above 64 bits": b"18446744073709551618",
         "of 5,000 digits": b"0" * 4_999 + b"2",
     }
@@ -304,8 +305,8 @@ BAD = {
     "coding of HTTP/1.0": Bad(
         response(b"Transfer-Encoding: chunked", line=b"HTTP/1.0 200 OK", body=LAST), _CODING
     ),
-    "tab behind the coding": Bad(response(b"Transfer-Encoding: chunked\t", body=LAST), _TAB),
-    "tab behind another header": Bad(chunked(LAST, b"A: b \t"), _TAB),
+    "tab after the coding": Bad(response(b"Transfer-Encoding: chunked\t", body=LAST), _TAB),
+    "tab after another header": Bad(chunked(LAST, b"A: b \t"), _TAB),
     # The status line.
     "nothing like HTTP": Bad(b"\x16\x03\x01\x02\x00\x01\x00", _BEGIN),
     "a request": Bad(b"GET / HTTP/1.1\r\n\r\n", _BEGIN),
@@ -362,7 +363,9 @@ BAD = {
         interim(b"Content-Length: 0", b"Transfer-Encoding: chunked") + sized(), _TWO
     ),
     "100 with a length": Bad(interim(b"Content-Length: 2") + sized(), _BODY),
-    "100 with a length that is no number": Bad(interim(b"Content-Length: +0") + sized(), _NUMBER),
+    "100 with a length that is not a number": Bad(
+        interim(b"Content-Length: +0") + sized(), _NUMBER
+    ),
     "199 with chunks": Bad(
         interim(b"Transfer-Encoding: chunked", line=b"HTTP/1.1 199 ?") + sized(), _BODY
     ),
@@ -389,7 +392,7 @@ BAD = {
     # Chunk extensions.
     "extension after a blank": Bad(chunked(b"3 ;a\r\nabc\r\n" + LAST), _SIZE),
     "extension with a blank before its name": Bad(chunked(b"3; a\r\nabc\r\n" + LAST), _SIZE),
-    "extension with a blank behind it": Bad(chunked(b"3;a \r\nabc\r\n" + LAST), _SIZE),
+    "extension with a blank after it": Bad(chunked(b"3;a \r\nabc\r\n" + LAST), _SIZE),
     "extension with blanks around =": Bad(chunked(b"3;a = b\r\nabc\r\n" + LAST), _SIZE),
     "extension without a name": Bad(chunked(b"3;\r\nabc\r\n" + LAST), _SIZE),
     "extension with a value alone": Bad(chunked(b"3;=b\r\nabc\r\n" + LAST), _SIZE),
@@ -398,7 +401,7 @@ BAD = {
     "extension with quotes in a word": Bad(chunked(b'3;a=b"c"\r\nabc\r\n' + LAST), _SIZE),
     "extension with a quote left open": Bad(chunked(b'3;a="b\r\nabc\r\n' + LAST), _SIZE),
     "extension with a quote open by escape": Bad(chunked(b'3;a="b\\"\r\nabc\r\n' + LAST), _SIZE),
-    "extension behind a quote": Bad(chunked(b'3;a="b"c\r\nabc\r\n' + LAST), _SIZE),
+    "extension after a quote": Bad(chunked(b'3;a="b"c\r\nabc\r\n' + LAST), _SIZE),
     "extension in latin-1": Bad(chunked(b"3;\xe9\r\nabc\r\n" + LAST), _SIZE),
     "extensions, 65": Bad(chunked(b"3" + b";a" * 65 + b"\r\nabc\r\n" + LAST), _SIZE),
     "extension with 65 escapes": Bad(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What our reader makes of bytes, and of the connection's end behind them."""
+    """What our reader makes of bytes, and of the connection's end after them."""
 
     status: int
     headers: list[tuple[str, str]]
