@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from aiosmrt._client.session import Session
     from aiosmrt._client.stream_stats import StreamStats
     from aiosmrt._client.streaming import ResponseStream, ResponseStreamCall
-    from aiosmrt._protocol.models import (
-        AsyncInferenceResult,
+    from aiosmrt._protocol.inputs import (
         InvokeEndpointAsyncInput,
         InvokeEndpointInput,
-        InvokeEndpointOutput,
         InvokeEndpointWithResponseStreamInput,
+    )
+    from aiosmrt._protocol.models import (
+        AsyncInferenceResult,
+        InvokeEndpointOutput,
         NewSession,
         PayloadPart,
         ResponseMetadata,
@@ -140,10 +142,10 @@ _HOMES = {
     "Credentials": "_aws.credentials",
     "CredentialsProvider": "_aws.credentials",
     "DecodedStream": "_client.decoded_stream",
-    "InvokeEndpointAsyncInput": "_protocol.models",
-    "InvokeEndpointInput": "_protocol.models",
+    "InvokeEndpointAsyncInput": "_protocol.inputs",
+    "InvokeEndpointInput": "_protocol.inputs",
     "InvokeEndpointOutput": "_protocol.models",
-    "InvokeEndpointWithResponseStreamInput": "_protocol.models",
+    "InvokeEndpointWithResponseStreamInput": "_protocol.inputs",
     "NewSession": "_protocol.models",
     "PayloadPart": "_protocol.models",
     "ResponseMetadata": "_protocol.models",

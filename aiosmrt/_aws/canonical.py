@@ -86,7 +86,7 @@ def _encoded(text: str) -> str:
     return quote(unquote_to_bytes(octets(text)), safe=_UNRESERVED)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class HeaderPlan:
     """Which headers are signed, and in which order, for one list of header names.
 

@@ -37,7 +37,7 @@ _HOST_AND_PORT = re.compile(r"([a-zA-Z0-9._-]+|\[(?P<ipv6>[^\]]+)\])(:[0-9]*)?")
 _PRIVATE_NAME = re.compile(r"[^.]+|.*\.(localhost|local|internal|test|svc)", re.IGNORECASE)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Partition:
     """A part of AWS with its own regions, credentials and domain names.
 

@@ -78,7 +78,7 @@ _TRANSIENT_STATUSES = frozenset({500, 502, 503, 504, 530})
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "RequestTimeoutException"})
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Rule:
     """How one kind of error is tried again: seconds, seconds, tokens."""
 

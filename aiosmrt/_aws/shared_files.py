@@ -32,7 +32,7 @@ class Section(dict[str, "str | dict[str, str]"]):
         raise TypeError("a section may hold secrets: it is not pickled")
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Fault:
     """What keeps a file from being parsed.
 

@@ -35,7 +35,7 @@ SYNC_BODY_LENGTH = 6_291_456
 ASYNC_BODY_LENGTH = 128_000
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class StringConstraint:
     """What a string parameter must be.
 
@@ -72,7 +72,7 @@ class StringConstraint:
         return text
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class IntegerConstraint:
     """What an integer parameter must be: from ``minimum`` to ``maximum``."""
 
@@ -97,7 +97,7 @@ class IntegerConstraint:
         return str(int(value))
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class HeaderBinding:
     """An input parameter that travels as a header.
 
@@ -114,7 +114,7 @@ class HeaderBinding:
     constraint: StringConstraint | IntegerConstraint
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class PathBinding:
     """An input parameter that stands in the path; names as in HeaderBinding."""
 
@@ -123,7 +123,7 @@ class PathBinding:
     constraint: StringConstraint
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class OutputBinding:
     """An output member that arrives as a header; names as in HeaderBinding."""
 

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from aiosmrt._protocol.large_json import dump_json
-from aiosmrt._protocol.models import (
-    InvokeEndpointAsyncInput,
-    InvokeEndpointInput,
-    InvokeEndpointWithResponseStreamInput,
-)
 from aiosmrt._protocol.operations import OPERATIONS, Operation
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiosmrt._protocol.inputs import AnyInput
     from aiosmrt.errors import AiosmrtError
 
 __all__ = [
-    "AnyInput",
     "RequestHead",
     "SerializedRequest",
     "add_call",
@@ -35,8 +30,6 @@ __all__ = [
     "serialize",
     "serialize_input",
 ]
-
-AnyInput = InvokeEndpointInput | InvokeEndpointWithResponseStreamInput | InvokeEndpointAsyncInput
 
 
 @attrs.frozen(eq=False)

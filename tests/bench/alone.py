@@ -66,7 +66,7 @@ def _sign_botocore() -> Callable[[], object]:
 
 
 def _encode_aiosmrt() -> Callable[[], object]:
-    from aiosmrt._protocol.models import InvokeEndpointInput
+    from aiosmrt._protocol.inputs import InvokeEndpointInput
     from aiosmrt._protocol.operations import INVOKE_ENDPOINT
     from aiosmrt._protocol.serialize import serialize_input
 

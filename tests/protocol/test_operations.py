@@ -11,13 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.service_model import MODEL, allows, pattern_of, values
 
-from aiosmrt._protocol.models import (
+from aiosmrt._protocol.inputs import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
-    InvokeEndpointOutput,
     InvokeEndpointWithResponseStreamInput,
-    PayloadPart,
 )
+from aiosmrt._protocol.models import InvokeEndpointOutput, PayloadPart
 from aiosmrt._protocol.operations import (
     ASYNC_BODY_LENGTH,
     INVOKE_ENDPOINT,

@@ -18,7 +18,7 @@ from support.service_model import MODEL, parameters
 
 from aiosmrt._client.body import choose_body
 from aiosmrt._protocol import serialize as serialize_module
-from aiosmrt._protocol.models import (
+from aiosmrt._protocol.inputs import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,

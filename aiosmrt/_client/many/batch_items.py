@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from aiosmrt._client.many.items import BatchItem, OutputT
 from aiosmrt._client.many.workers import Workers
-from aiosmrt._protocol.models import (
-    Body,
+from aiosmrt._protocol.inputs import (
     InvokeEndpointInput,
     InvokeEndpointWithResponseStreamInput,
 )
+from aiosmrt._protocol.models import Body
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:

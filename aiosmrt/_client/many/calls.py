@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiosmrt._client.many.items import CollectedStream
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint
-from aiosmrt._protocol.models import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput
+from aiosmrt._protocol.inputs import (
+    InvokeEndpointInput,
+    InvokeEndpointWithResponseStreamInput,
+)
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
 from aiosmrt._protocol.serialize import check_parameters, serialize, serialize_input
@@ -16,9 +19,10 @@ if TYPE_CHECKING:
 
     from aiosmrt._aws.retries import RetryPolicy
     from aiosmrt._client.client import Client
+    from aiosmrt._protocol.inputs import AnyInput
     from aiosmrt._protocol.models import InvokeEndpointOutput, PayloadPart, Timeouts
     from aiosmrt._protocol.operations import Operation
-    from aiosmrt._protocol.serialize import AnyInput, SerializedRequest
+    from aiosmrt._protocol.serialize import SerializedRequest
     from aiosmrt.errors import AiosmrtError
 
 __all__ = ["InvokeCall", "StreamCall"]
