@@ -107,9 +107,12 @@ class ResponseStream:
             ConnectionLostError: The connection was reset.
         """
         ready = self._ready
-        if not ready:
-            ready += map(PayloadPart, reversed(await self._reader.receive()))
-        return ready.pop()
+        if ready:
+            return ready.pop()
+        payloads = await self._reader.receive()
+        if len(payloads) > 1:
+            ready += map(PayloadPart, payloads[:0:-1])
+        return PayloadPart(payloads[0])
 
     def _claim(self, reader: str) -> None:
         if self._read_by is not None:

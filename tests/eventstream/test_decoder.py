@@ -45,6 +45,10 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[index : index + 1] for index in range(len(data))]
 
 
+def runs_of(decoder: EventStreamDecoder):
+    return iter(decoder.next_run, None)
+
+
 def splits(data: bytes) -> list[list[bytes]]:
     return [[data[:index], data[index:]] for index in range(len(data) + 1)]
 
@@ -153,7 +157,7 @@ def test_the_limit_of_a_message_is_the_users(limit):
 def test_a_limit_holds_for_what_another_decoder_has_passed():
     data = PART_WIRE + encode_message(PART.headers, b"longer")
     assert decode([data * 2])[1] is None
-    for parts in (lambda decoder: decoder, EventStreamDecoder.runs):
+    for parts in (lambda decoder: decoder, runs_of):
         decoder = EventStreamDecoder(max_message_length=len(PART_WIRE))
         decoder.receive_data(data)
         iterator = iter(parts(decoder))
@@ -447,7 +451,7 @@ def test_runs_are_the_messages_with_headers_that_are_shared():
     other = encode_message({":event-type": "Other"}, b"?")
     longer = encode_message(PART.headers, b"longer")
     decoder.receive_data((PART_WIRE + longer) * 2 + other * 2 + PART_WIRE)
-    *first, second, third = decoder.runs()
+    *first, second, third = runs_of(decoder)
     assert [payload for _, payloads in first for payload in payloads] == [
         PART.payload,
         b"longer",
@@ -468,13 +472,13 @@ def test_runs_are_as_long_after_many_other_blocks():
     decode([one, wire_of(others)])
     decoder = EventStreamDecoder()
     decoder.receive_data((one + two) * 20)
-    assert len(list(decoder.runs())) <= 3
+    assert len(list(runs_of(decoder))) <= 3
 
 
 def test_a_run_has_an_end():
     decoder = EventStreamDecoder()
     decoder.receive_data(PART_WIRE * 1_000)
-    lengths = [len(payloads) for _, payloads in decoder.runs()]
+    lengths = [len(payloads) for _, payloads in runs_of(decoder)]
     assert sum(lengths) == 1_000
     assert max(lengths) < 1_000
 
@@ -490,12 +494,66 @@ def test_runs_end_where_messages_do():
             try:
                 for chunk in chunks:
                     decoder.receive_data(chunk)
-                    for headers, payloads in decoder.runs():
+                    for headers, payloads in runs_of(decoder):
                         flat += [Message(headers, payload) for payload in payloads]
             except EventStreamError as raised:
                 fault = raised
             assert flat == messages
             assert str(fault or decoder.bytes_left) == str(error or 0)
+
+
+class Forgetful(dict):
+    """Remembers no head, so that every message is looked at from its prelude on."""
+
+    def __setitem__(self, head, facts):
+        pass
+
+
+# As a model's stream has them: a few blocks of headers, a few lengths, over and over.
+SIMILAR = st.lists(
+    st.builds(
+        Message,
+        st.sampled_from([PART.headers, {":event-type": "Other"}, {}]),
+        st.sampled_from([b"", b"x", b"y", b"longer", b"z" * 5_000]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(st.data())
+def test_a_head_that_is_known_changes_no_result(data):
+    """One message to a chunk, as from a model, or any cuts; whole or damaged."""
+    wires = [wire_of([message]) for message in data.draw(SIMILAR)]
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(wires) - 1))
+        wires[at], _ = data.draw(flipped(wires[at]))
+    chunks = wires if data.draw(st.booleans()) else data.draw(cut(b"".join(wires)))
+    limit = data.draw(st.sampled_from([100, 4_096, 1 << 20]))
+
+    def facts(take):
+        decoder = EventStreamDecoder(limit)
+        messages, seen = [], []
+        try:
+            for chunk in chunks:
+                decoder.receive_data(chunk)
+                messages += take(decoder)
+                seen.append((decoder.bytes_received, decoder.bytes_left, len(messages)))
+            decoder.receive_eof()
+        except EventStreamError as error:
+            return messages, seen, f"{type(error)} {error}"
+        return messages, seen, None
+
+    def from_runs(decoder):
+        for headers, payloads in runs_of(decoder):
+            yield from (Message(headers, payload) for payload in payloads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder_module, "_heads", Forgetful())
+        expected = facts(iter)
+    for _ in range(2):  # the second time all heads are known from the first
+        assert facts(iter) == expected
+        assert facts(from_runs) == expected
 
 
 @pytest.mark.usefixtures("nothing_known")
@@ -696,4 +754,4 @@ def test_checksums_are_computed_by_what_was_given():
     decoder = EventStreamDecoder(crc32=lambda data, value: crc32(data, value) ^ 1)
     decoder.receive_data(wire)
     with pytest.raises(ChecksumMismatchError):
-        next(decoder.runs())
+        decoder.next_run()
