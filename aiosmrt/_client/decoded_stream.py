@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from aiosmrt.framing._decoder import Decoder
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 
 __all__ = ["TURN_LENGTH", "BytesDecoder", "DecodedStream", "PayloadSource"]
 
@@ -36,8 +32,10 @@ class PayloadSource(Protocol):
         """Notes that the payload was decoded to its end."""
 
 
-class BytesDecoder:
+class BytesDecoder(Decoder[bytes]):
     """The decoder that changes nothing."""
+
+    __slots__ = ("_data",)
 
     def __init__(self) -> None:
         self._data = b""
@@ -49,11 +47,10 @@ class BytesDecoder:
     def receive_eof(self) -> None:
         """Nothing is kept back, so nothing is left."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yields what was received, unless it is empty."""
+    def next_unit(self) -> bytes | Literal[NeedData.NEED_DATA]:
+        """Returns what was received, unless it is empty."""
         data, self._data = self._data, b""
-        if data:
-            yield data
+        return data or NEED_DATA
 
 
 class DecodedStream(Generic[_T]):
@@ -74,7 +71,6 @@ class DecodedStream(Generic[_T]):
     ) -> None:
         self._source = source
         self._decoder = decoder
-        self._items = iter(decoder)
         self._turn_length = turn_length
         self._left = _NOTHING  # of what has come, for later turns
         self._at_end = False
@@ -90,39 +86,37 @@ class DecodedStream(Generic[_T]):
                 payload is malformed, StreamTruncatedError (its ``leftover`` holds the
                 bytes) where it ends inside a unit.
         """
+        decoder = self._decoder
         try:
-            while True:
-                for item in self._items:
-                    return item
+            while (unit := decoder.next_unit()) is NEED_DATA:
                 if self._at_end:
                     self._source.report_end()
                     raise StopAsyncIteration
-                data = await self._receive()
-                if data is None:
+                if self._left:
+                    decoder.receive_data(await self._next_turn())
+                elif (payload := await self._source.receive_payload()) is None:
                     self._at_end = True
-                    self._decoder.receive_eof()
+                    decoder.receive_eof()
+                elif len(payload) <= self._turn_length:
+                    decoder.receive_data(payload)
                 else:
-                    self._decoder.receive_data(data)
-                self._items = iter(self._decoder)
+                    self._left = memoryview(payload)
+                    decoder.receive_data(self._cut())
         except AiosmrtError as error:
-            # Asked again, it raises again: at the stream's end that would else pass for the end.
-            self._items = iter(self._decoder)
             self._source.break_off(error)
             raise
+        return unit
 
-    async def _receive(self) -> bytes | None:
-        """What to decode next; None at the end."""
-        if self._left:
-            try:
-                await asyncio.sleep(0)
-            except BaseException as error:  # a wait for bytes that is cancelled closes it too
-                self._source.break_off(error)
-                raise
-        else:
-            payload = await self._source.receive_payload()
-            if payload is None or len(payload) <= self._turn_length:
-                return payload
-            self._left = memoryview(payload)
+    async def _next_turn(self) -> bytes:
+        """Returns more of a long payload once the loop's other tasks have had their turn."""
+        try:
+            await asyncio.sleep(0)
+        except BaseException as error:  # a wait for bytes that is cancelled closes it too
+            self._source.break_off(error)
+            raise
+        return self._cut()
+
+    def _cut(self) -> bytes:
         data = bytes(self._left[: self._turn_length])
         self._left = self._left[self._turn_length :] or _NOTHING
         return data

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import enum
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Decoder"]
+__all__ = ["NEED_DATA", "Decoder", "NeedData"]
 
 _T_co = TypeVar("_T_co", covariant=True)
 
 
+class NeedData(enum.Enum):
+    """What a decoder hands out while no unit is whole; None is a unit, JSON's null."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA: Final[Literal[NeedData.NEED_DATA]] = NeedData.NEED_DATA
+
+
 class Decoder(Protocol[_T_co]):
-    """Takes bytes cut anywhere, and yields what is whole."""
+    """Takes bytes cut anywhere, and hands out the units that are whole."""
+
+    __slots__ = ()
 
     def receive_data(self, data: bytes, /) -> None:
         """Takes the next bytes."""
@@ -21,6 +33,11 @@ class Decoder(Protocol[_T_co]):
     def receive_eof(self) -> None:
         """Marks the end: no more bytes come."""
 
-    def __iter__(self) -> Iterator[_T_co]:
-        """Yields what is whole now."""
+    def next_unit(self) -> _T_co | Literal[NeedData.NEED_DATA]:
+        """Returns the next unit that is whole now, NEED_DATA when there is none."""
         ...
+
+    def __iter__(self) -> Iterator[_T_co]:
+        """Yields the units that are whole now; raises as ``next_unit`` does."""
+        while (unit := self.next_unit()) is not NEED_DATA:
+            yield unit

@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 from collections import deque
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiosmrt.errors import InvalidMessageError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder
 from aiosmrt.framing._lines import LineSplitter
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["JSONLinesDecoder", "parse_json", "why_not_json"]
 
 _decode = json.JSONDecoder().decode
+_raw_decode = json.JSONDecoder().raw_decode
+_SPACE = " \t\n\r"
 
 
 def why_not_json(error: ValueError | RecursionError, start: int = 0) -> str:
@@ -39,16 +39,19 @@ def parse_json(text: str, kind: str, number: int) -> Any:
     Raises:
         InvalidMessageError: It is not JSON; the error says where, and quotes nothing.
     """
+    # To look for white space around a small value takes ``decode`` as long as the value does.
+    stripped = text.strip(_SPACE)
     try:
-        return _decode(text)
+        value, end = _raw_decode(stripped)
+        return value if end == len(stripped) else _decode(stripped)  # which says what is wrong
     except (ValueError, RecursionError) as error:
-        reason = why_not_json(error)
+        reason = why_not_json(error, len(text.lstrip(_SPACE)) - len(text))
     # Outside the handler: a JSONDecodeError holds the payload, and would be this
     # error's context.
     raise InvalidMessageError(f"The JSON of {kind} {number} is malformed: {reason}")
 
 
-class JSONLinesDecoder:
+class JSONLinesDecoder(Decoder[Any]):
     """Decodes a payload of one JSON value on each line.
 
         decoder.receive_data(chunk)
@@ -78,7 +81,7 @@ class JSONLinesDecoder:
             ValueError: The limit is below 1.
         """
         self._splitter = LineSplitter(max_line_length, skip_bom=True)
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes] | None = None  # an empty one has 700 bytes
         self._number = 0  # of lines parsed so far
 
     def receive_data(self, data: BytesLike) -> None:
@@ -88,14 +91,21 @@ class JSONLinesDecoder:
             TypeError: ``data`` is not bytes-like.
             RuntimeError: ``receive_eof`` was called before.
         """
-        self._lines.extend(self._splitter.split(data))
+        lines = self._splitter.split(data)
+        if self._lines:
+            self._lines.extend(lines)
+        elif lines:
+            self._lines = deque(lines)
 
     def receive_eof(self) -> None:
         """Tells that the payload has ended; iterate once more after it."""
         self._splitter.ended = True
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yields the values that are whole now, and after ``receive_eof`` the last one.
+    def next_unit(self) -> Any:
+        """Returns the next value that is whole now, after ``receive_eof`` the last one too.
+
+        Returns:
+            NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: A line is not JSON, or not UTF-8; the text says which.
@@ -103,18 +113,17 @@ class JSONLinesDecoder:
             StreamTruncatedError: The payload has ended in a line that is not JSON. The
                 error's ``leftover`` holds the bytes of that line.
         """
-        lines, splitter = self._lines, self._splitter
-        while lines:
-            line = lines.popleft()
+        splitter = self._splitter
+        while self._lines:
+            line = self._lines.popleft()
             self._number += 1
             if line.strip(b" \t"):
                 try:
-                    value = self._parse(line)
+                    return self._parse(line)
                 except InvalidMessageError as error:
-                    lines.clear()
+                    self._lines = None
                     splitter.fail(error)
-                    break
-                yield value
+        self._lines = None
         if (
             splitter.ended
             and splitter.fault is None
@@ -122,13 +131,12 @@ class JSONLinesDecoder:
         ):
             self._number += 1
             try:
-                value = self._parse(rest)
+                return self._parse(rest)
             except InvalidMessageError:
                 splitter.fail(unfinished("a line", rest))
-            else:
-                yield value
         if splitter.fault is not None:
             raise copy(splitter.fault)
+        return NEED_DATA
 
     def _parse(self, line: bytes) -> Any:
         return parse_json(decode_utf8(line, "line", self._number), "line", self._number)

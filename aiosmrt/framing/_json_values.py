@@ -19,14 +19,12 @@ from collections import deque
 from copy import copy
 from io import StringIO
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder
 from aiosmrt.framing._json_lines import why_not_json
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, Utf8, unfinished
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["JSONValuesDecoder"]
 
@@ -40,8 +38,6 @@ _STEP = {"{": 1, "[": 1, "}": -1, "]": -1}
 _OPENING = '{["'
 # What numbers, true, false, null, NaN and Infinity begin with.
 _WORD_START = "-0123456789tfnNI"
-
-_NEED_DATA: Any = object()
 
 
 def _utf8_length(text: str) -> int:
@@ -97,7 +93,7 @@ class _Unfinished:
         return lowest < 1
 
 
-class JSONValuesDecoder:
+class JSONValuesDecoder(Decoder[Any]):
     """Decodes a payload of JSON values that follow each other.
 
         decoder.receive_data(chunk)
@@ -171,8 +167,11 @@ class JSONValuesDecoder:
         """Tells that the payload has ended; iterate once more after it."""
         self._ended = True
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yields the values that are whole now, and after ``receive_eof`` the last one.
+    def next_unit(self) -> Any:
+        """Returns the next value that is whole now, after ``receive_eof`` the last one too.
+
+        Returns:
+            NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: A value is not JSON, or the payload not UTF-8; the text
@@ -181,21 +180,20 @@ class JSONValuesDecoder:
             StreamTruncatedError: The payload has ended inside a value. The error's
                 ``leftover`` holds the bytes of that value.
         """
-        while True:
-            try:
-                value = self._next()
-            except EventStreamError as error:
-                self._fail(error)
-                break
-            if value is _NEED_DATA:
-                break
-            self._number += 1
-            yield value
+        try:
+            value = self._next()
+        except EventStreamError as error:
+            self._fail(error)
+        else:
+            if value is not NEED_DATA:
+                self._number += 1
+                return value
         if self._utf8.fault is not None:
             raise copy(self._utf8.fault)
+        return NEED_DATA
 
     def _next(self) -> Any:
-        """Returns the next value, or _NEED_DATA."""
+        """Returns the next value, or NEED_DATA."""
         while True:
             waiting = self._unfinished
             if waiting is not None:
@@ -209,7 +207,7 @@ class JSONValuesDecoder:
             start = _NOT_SPACE.search(self._text, self._position)
             if start is not None:
                 decoded = self._decode(start.start())
-                if decoded is not _NEED_DATA:
+                if decoded is not NEED_DATA:
                     return decoded
             elif self._texts:
                 self._text, self._position = self._texts.popleft(), 0
@@ -225,7 +223,7 @@ class JSONValuesDecoder:
             word_end = _WORD_END.search(text, start)
             if word_end is None and text[start] in _WORD_START:
                 self._wait(start)
-                return _NEED_DATA
+                return NEED_DATA
             stop = len(text) if word_end is None else word_end.start()
         try:
             value, end = _raw_decode(text, start)
@@ -239,7 +237,7 @@ class JSONValuesDecoder:
                 return value
             reason = "a number or word goes on behind its end"
         if stop is None and self._wait(start):
-            return _NEED_DATA
+            return NEED_DATA
         raise InvalidMessageError(f"JSON value {self._number + 1} is malformed: {reason}")
 
     def _wait(self, start: int) -> bool:
@@ -257,7 +255,7 @@ class JSONValuesDecoder:
         """With no data left: nothing, or what only the payload's end can tell."""
         rest = self._utf8.rest
         if not self._ended or self._utf8.fault is not None:
-            return _NEED_DATA
+            return NEED_DATA
         text = "" if self._unfinished is None else self._unfinished.text
         self._unfinished = None
         if text and not rest:
@@ -267,7 +265,7 @@ class JSONValuesDecoder:
                 pass  # told below, where the error's context cannot hold the payload
         if text or rest:
             raise unfinished("a JSON value", text.encode() + rest)
-        return _NEED_DATA
+        return NEED_DATA
 
     def _refuse_long(self, length: int) -> None:
         if length > self._max_value_length:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
-from typing import TYPE_CHECKING, TypeVar
+from typing import Literal, TypeVar
 
 from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 from aiosmrt.framing._text import (
     BOM,
     MAX_LENGTH,
@@ -28,9 +29,6 @@ from aiosmrt.framing._text import (
     decode_utf8,
     unfinished,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["LineDecoder", "LineSplitter"]
 
@@ -78,13 +76,16 @@ class LineSplitter:
         may_be_long = len(self._rest) + len(chunk) > self._max_line_length
         lines = chunk.splitlines()
         end = chunk[-1]
-        if end == _LF:
-            rest = b""
-        elif end == _CR:
-            rest = b""
-            self._after_cr = True
-        else:
-            rest = lines.pop()
+        rest = lines.pop() if end not in (_LF, _CR) else b""
+        self._after_cr = end == _CR
+        if rest or self._rest or self._at_start:
+            self._join(lines, rest)
+        if may_be_long:
+            self._check(lines)
+        return lines
+
+    def _join(self, lines: list[bytes], rest: bytes) -> None:
+        """Puts what was left before in front of the lines, and keeps what is left now."""
         if lines:
             if self._rest:
                 lines[0] = bytes(self._rest + lines[0])
@@ -94,9 +95,6 @@ class LineSplitter:
         self._rest += rest
         if self._at_start and len(self._rest) >= len(BOM):  # else it would count as the line's
             self._rest = self._without_bom(self._rest)
-        if may_be_long:
-            self._check(lines)
-        return lines
 
     def take_rest(self) -> bytes:
         """Returns the last line when nothing ends it; ``b""`` when there is none."""
@@ -125,7 +123,7 @@ class LineSplitter:
                 break
 
 
-class LineDecoder:
+class LineDecoder(Decoder[str]):
     """Decodes a payload into lines of text, without their ends.
 
         decoder.receive_data(chunk)
@@ -189,8 +187,11 @@ class LineDecoder:
         elif text:
             self._lines.append(text)
 
-    def __iter__(self) -> Iterator[str]:
-        """Yields the lines that are whole now, and after ``receive_eof`` the last one.
+    def next_unit(self) -> str | Literal[NeedData.NEED_DATA]:
+        """Returns the next line that is whole now, after ``receive_eof`` the last one too.
+
+        Returns:
+            NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: A line is not UTF-8; the text says which, and where.
@@ -198,11 +199,11 @@ class LineDecoder:
             StreamTruncatedError: The payload has ended inside a character. The error's
                 ``leftover`` holds the bytes of that last line.
         """
-        lines = self._lines
-        while lines:
-            yield lines.popleft()
+        if self._lines:
+            return self._lines.popleft()
         if self._splitter.fault is not None:
             raise copy(self._splitter.fault)
+        return NEED_DATA
 
     def _refuse(self, line: bytes, number: int) -> None:
         try:

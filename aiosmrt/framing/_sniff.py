@@ -15,17 +15,15 @@ What is neither is refused with its content type: an error page, say, or a line 
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder
 from aiosmrt.framing._json_lines import JSONLinesDecoder, parse_json
 from aiosmrt.framing._json_values import JSONValuesDecoder
 from aiosmrt.framing._sse import SSEDecoder
 from aiosmrt.framing._text import BOM, MAX_LENGTH, BytesLike
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["JSONStreamDecoder"]
 
@@ -47,7 +45,7 @@ _SPACE = b" \t\r\n"
 _MAX_TYPE_LENGTH = 80
 
 
-class _EventValues:
+class _EventValues(Decoder[Any]):
     """Decodes the JSON values that are the data of server-sent events."""
 
     __slots__ = ("_events", "_fault", "_number")
@@ -64,22 +62,22 @@ class _EventValues:
     def receive_eof(self) -> None:
         self._events.receive_eof()
 
-    def __iter__(self) -> Iterator[Any]:
+    def next_unit(self) -> Any:
         if self._fault is not None:
             raise copy(self._fault)
-        for event in self._events:
+        while (data := self._events.next_data()) is not None:
             self._number += 1
-            if not event.data.strip(" \t\n"):
+            if not data.strip(" \t\n"):
                 continue  # some servers keep the connection alive with empty data
             try:
-                value = parse_json(event.data, "event", self._number)
+                return parse_json(data, "event", self._number)
             except InvalidMessageError as error:
                 self._fault = copy(error)
                 raise
-            yield value
+        return NEED_DATA
 
 
-class JSONStreamDecoder:
+class JSONStreamDecoder(Decoder[Any]):
     """Decodes a payload of JSON values into them, whichever way they are framed.
 
         decoder = JSONStreamDecoder(content_type)
@@ -160,8 +158,11 @@ class JSONStreamDecoder:
         if self._decoder is not None:
             self._decoder.receive_eof()
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yields the values that are whole now, and after ``receive_eof`` the last one.
+    def next_unit(self) -> Any:
+        """Returns the next value that is whole now, after ``receive_eof`` the last one too.
+
+        Returns:
+            NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: A value is not JSON, or the payload not UTF-8, and the
@@ -172,8 +173,7 @@ class JSONStreamDecoder:
         """
         if self._fault is not None:
             raise copy(self._fault)
-        if self._decoder is not None:
-            yield from self._decoder
+        return NEED_DATA if self._decoder is None else self._decoder.next_unit()
 
     def _begin(self, head: bytes) -> None:
         """Picks the decoder by the first byte that is not white space, if there is one."""

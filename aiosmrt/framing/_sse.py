@@ -21,11 +21,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import chain
+from typing import Literal
 
 import attrs
 
 from aiosmrt._values import hide
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 from aiosmrt.framing._lines import LineSplitter
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
 
@@ -61,7 +63,7 @@ class ServerSentEvent:
     retry: int | None = None
 
 
-class SSEDecoder:
+class SSEDecoder(Decoder[ServerSentEvent]):
     """Decodes a payload into server-sent events.
 
         decoder.receive_data(chunk)
@@ -86,6 +88,7 @@ class SSEDecoder:
         "_length",
         "_lines",
         "_max_event_length",
+        "_name",
         "_number",
         "_packed",
         "_retry",
@@ -109,7 +112,7 @@ class SSEDecoder:
             ValueError: The limit is below 1.
         """
         self._splitter = LineSplitter(max_event_length, skip_bom=True)
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes] | None = None  # an empty one has 700 bytes
         self._max_event_length = max_event_length
         self._done_marker = done_marker
         # The lines of the unfinished event: the first of many in pieces, each with LF, and the
@@ -117,7 +120,8 @@ class SSEDecoder:
         self._packed: list[bytes] = []
         self._block: list[bytes] = []
         self._length = 0  # of those lines without LF
-        self._number = 0  # of events so far
+        self._number: int = 0  # of events so far
+        self._name = ""  # of the last event
         self._id = ""
         self._retry: int | None = None
         self._ignored = False  # whether a line was no event's
@@ -129,14 +133,18 @@ class SSEDecoder:
             TypeError: ``data`` is not bytes-like.
             RuntimeError: ``receive_eof`` was called before.
         """
-        self._lines.extend(self._splitter.split(data))
+        lines = self._splitter.split(data)
+        if self._lines:
+            self._lines.extend(lines)
+        elif lines:
+            self._lines = deque(lines)
 
     def receive_eof(self) -> None:
         """Tells that the payload has ended; iterate once more after it."""
         self._splitter.ended = True
 
-    def __iter__(self) -> Iterator[ServerSentEvent]:
-        """Yields the events that are whole now.
+    def next_unit(self) -> ServerSentEvent | Literal[NeedData.NEED_DATA]:
+        """Returns the next event that is whole now, NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: An event is not UTF-8, and the text says which; or the
@@ -146,27 +154,51 @@ class SSEDecoder:
                 an event. The error's ``leftover`` holds that event's lines, comments
                 left out.
         """
+        data = self.next_data()
+        if data is None:
+            return NEED_DATA
+        event = ServerSentEvent(self._name, data, self._id, self._retry)
+        self._retry = None
+        return event
+
+    def next_data(self) -> str | None:
+        """Returns the data of the next event alone, None when there is none.
+
+        Raises:
+            EventStreamError: As ``next_unit``.
+        """
         lines = self._lines
+        data: str | None
         while lines:
             line = lines.popleft()
-            if line:
-                self._take(line)
-            elif self._block:
-                try:
-                    event = self._finish()
-                except InvalidMessageError as error:
-                    self._fail(error)
-                    break
-                if event is not None:
-                    self._number += 1
-                    self._retry = None
-                    if event.data != self._done_marker:
-                        yield event
+            try:
+                if line[:5] == b"data:" and not self._block and lines and not lines[0]:
+                    # An event of one line, as a model's nearly all are.
+                    lines.popleft()
+                    self._name = "message"
+                    value = line[6:] if line[5:6] == b" " else line[5:]
+                    data = decode_utf8(value, "event", self._number + 1)
+                elif line:
+                    self._take(line)
+                    continue
+                else:
+                    data = self._finish() if self._block else None
+            except InvalidMessageError as error:
+                self._fail(error)
+                break
+            if data is None:
+                continue
+            self._number += 1
+            if data != self._done_marker:
+                return data
+            self._retry = None
+        self._lines = None
         splitter = self._splitter
         if splitter.ended and splitter.fault is None:
             self._end()
         if splitter.fault is not None:
             raise copy(splitter.fault)
+        return None
 
     def _take(self, line: bytes) -> None:
         """Adds a line that is not empty to the unfinished event."""
@@ -180,8 +212,8 @@ class SSEDecoder:
         if self._length > limit:
             self._fail(MessageTooLargeError("event", length=self._length, limit=limit))
 
-    def _finish(self) -> ServerSentEvent | None:
-        """Makes an event of the lines taken, or None of those that make none."""
+    def _finish(self) -> str | None:
+        """Returns the data of the event that the lines taken make, None of those that make none."""
         lines: Iterable[bytes] = (
             chain(_unpack(self._packed), self._block) if self._packed else self._block
         )
@@ -214,8 +246,8 @@ class SSEDecoder:
         joined = b"\n".join(data)
         if packed:
             joined = b"".join((*packed, joined))
-        text = decode_utf8(joined, "event", number)
-        return ServerSentEvent(name, text, self._id, self._retry)
+        self._name = name
+        return decode_utf8(joined, "event", number)
 
     def _end(self) -> None:
         """Refuses what the payload has ended in, but for a done marker."""
@@ -229,13 +261,13 @@ class SSEDecoder:
             return
         leftover = b"".join(self._packed) + b"\n".join(self._block) + (b"" if rest else b"\n")
         try:
-            event = self._finish()
+            data = self._finish()
         except InvalidMessageError:
             pass
         else:
-            if event is not None and event.data == self._done_marker:
+            if data is not None and data == self._done_marker:
                 return
-            if event is None and not (rest and any(name.startswith(rest) for name in _FIELDS)):
+            if data is None and not (rest and any(name.startswith(rest) for name in _FIELDS)):
                 self._refuse_no_event()  # an answer in one line of JSON, say, is whole
         if self._splitter.fault is None:
             self._fail(unfinished("an event", leftover))
@@ -246,7 +278,7 @@ class SSEDecoder:
 
     def _fail(self, fault: EventStreamError) -> None:
         self._splitter.fail(fault)
-        self._lines.clear()
+        self._lines = None
         self._packed, self._block = [], []
 
 

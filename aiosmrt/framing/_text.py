@@ -10,13 +10,11 @@ from __future__ import annotations
 from codecs import utf_8_decode
 from collections import deque
 from copy import copy
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Literal, TypeAlias
 
 from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError, StreamTruncatedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 
 __all__ = [
     "BOM",
@@ -96,7 +94,7 @@ class Utf8:
         return text
 
 
-class TextDecoder:
+class TextDecoder(Decoder[str]):
     """Decodes a payload into text, whatever its chunks cut apart.
 
         decoder.receive_data(chunk)
@@ -135,18 +133,18 @@ class TextDecoder:
         """Tells that the payload has ended; iterate once more after it."""
         self._ended = True
 
-    def __iter__(self) -> Iterator[str]:
-        """Yields the text that is whole now.
+    def next_unit(self) -> str | Literal[NeedData.NEED_DATA]:
+        """Returns the next text that is whole now, NEED_DATA when there is none.
 
         Raises:
             InvalidMessageError: The payload is not UTF-8; the text says at which byte.
             StreamTruncatedError: The payload has ended inside a character.
         """
-        texts = self._texts
-        while texts:
-            yield texts.popleft()
+        if self._texts:
+            return self._texts.popleft()
         utf8 = self._utf8
         if utf8.fault is None and self._ended and utf8.rest:
             utf8.fault = unfinished("a character", utf8.rest)
         if utf8.fault is not None:
             raise copy(utf8.fault)
+        return NEED_DATA

@@ -31,15 +31,14 @@ An error in the stream:
   LMI (engines/python/setup/djl_python/rolling_batch/rolling_batch.py).
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, cast
+from typing import Any, Literal, TypeGuard
 
 import attrs
 
 from aiosmrt._values import hide
 from aiosmrt.errors import AiosmrtError, InvalidMessageError, ModelError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 from aiosmrt.framing._sniff import JSONStreamDecoder
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike
 
@@ -100,7 +99,7 @@ class Token:
     chunk: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False, eq=False)
 
 
-class TokenDecoder:
+class TokenDecoder(Decoder[Token]):
     """Decodes a payload of a model server that streams text into its tokens.
 
         decoder = TokenDecoder(content_type)
@@ -133,7 +132,7 @@ class TokenDecoder:
             ValueError: The limit is below 1.
         """
         self._values = JSONStreamDecoder(content_type, max_length)
-        self._tokens: deque[Token] = deque()
+        self._tokens: list[Token] = []  # of a chunk that has several, the last one first
         self._finish_reason: str | None = None
         self._fault: AiosmrtError | None = None
 
@@ -151,8 +150,8 @@ class TokenDecoder:
         """Tells that the payload has ended; iterate once more after it."""
         self._values.receive_eof()
 
-    def __iter__(self) -> Iterator[Token]:
-        """Yields the tokens that are whole now.
+    def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
+        """Returns the next token that is whole now, NEED_DATA when there is none.
 
         The last one of a stream says how it ended: where usage comes in a chunk of its
         own, behind the answer, its token repeats the answer's finish reason.
@@ -167,19 +166,21 @@ class TokenDecoder:
         """
         if self._fault is not None:
             raise copy(self._fault)
-        tokens = self._tokens
-        while tokens:  # of a chunk that an earlier iteration was left in
-            yield tokens.popleft()
-        for value in self._values:
+        if self._tokens:
+            return self._tokens.pop()
+        while True:
+            value = self._values.next_unit()
+            if value is NEED_DATA:
+                return NeedData.NEED_DATA
             try:
-                tokens.extend(extract_tokens(value, self._finish_reason))
+                tokens = extract_tokens(value, self._finish_reason)
             except AiosmrtError as error:
                 self._fault = copy(error)
                 raise
             if tokens:
                 self._finish_reason = tokens[-1].finish_reason or self._finish_reason
-            while tokens:
-                yield tokens.popleft()
+                self._tokens += tokens[:0:-1]
+                return tokens[0]
 
 
 def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
@@ -195,37 +196,42 @@ def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
         ModelError: The chunk is an error.
         InvalidMessageError: Its form is not known.
     """
-    chunk = _object(value)
-    if chunk is None:
+    if not _is_object(value):
         raise _unknown("a chunk", value)
-    if chunk.get("error"):
-        raise _model_error(chunk["error"], chunk)
-    if chunk.get("object") == "error":
-        raise _model_error(chunk, chunk)
-    if (choices := _array(chunk.get("choices"))) is not None:
-        return _from_choices(chunk, choices, finish_reason)
-    if (token := _object(chunk.get("token"))) is not None:
-        return [_from_token(chunk, token)]
-    if (outputs := _array(chunk.get("outputs"))) is not None:
-        return [Token(_text(text), index, chunk=chunk) for index, text in enumerate(outputs)]
-    raise _unknown("a chunk", chunk)
+    if error := value.get("error"):
+        raise _model_error(error, value)
+    if value.get("object") == "error":
+        raise _model_error(value, value)
+    if _is_array(choices := value.get("choices")):
+        return _from_choices(value, choices, finish_reason)
+    if _is_object(token := value.get("token")):
+        return [_from_token(value, token)]
+    if _is_array(outputs := value.get("outputs")):
+        return [Token(_text(text), index, chunk=value) for index, text in enumerate(outputs)]
+    raise _unknown("a chunk", value)
 
 
 def _from_choices(
-    chunk: dict[str, Any], choices: Sequence[Any], finish_reason: str | None
+    chunk: dict[str, Any], choices: list[Any], finish_reason: str | None
 ) -> list[Token]:
     """The tokens of OpenAI's chunks, of chat completions and of completions."""
-    usage = _usage(_object(chunk.get("usage")), "prompt_tokens", "completion_tokens")
+    usage = None
+    if _is_object(counts := chunk.get("usage")):
+        usage = _usage(counts, "prompt_tokens", "completion_tokens")
     if not choices:
         return [] if usage is None else [Token("", 0, "", finish_reason, usage, chunk)]
     tokens: list[Token] = []
-    for item in choices:
-        choice = _object(item)
-        if choice is None or not ("delta" in choice or "text" in choice):
-            raise _unknown("a choice", item)
-        delta = _object(choice.get("delta")) or {}
-        text = _text(delta.get("content") if "delta" in choice else choice["text"])
-        reasoning = _text(delta.get("reasoning") or delta.get("reasoning_content"))
+    for choice in choices:
+        if not _is_object(choice) or not ("delta" in choice or "text" in choice):
+            raise _unknown("a choice", choice)
+        delta: dict[str, Any] = {}
+        if "delta" not in choice:
+            text, reasoning = _text(choice["text"]), ""
+        else:
+            if _is_object(told := choice["delta"]):
+                delta = told
+            text = _text(delta.get("content"))
+            reasoning = _text(delta.get("reasoning") or delta.get("reasoning_content"))
         reason = _finish_reason(choice, chunk)
         if text or reasoning or reason or usage or _adds(delta):
             index = _integer(choice.get("index")) or 0
@@ -240,12 +246,13 @@ def _adds(delta: dict[str, Any]) -> bool:
 
 def _from_token(chunk: dict[str, Any], token: dict[str, Any]) -> Token:
     """The token of TGI's and LMI's own chunks, whose ``index`` counts tokens."""
-    details = _object(chunk.get("details")) or {}
-    reason = _finish_reason(details, chunk, token.get("error_msg"))
+    reason = usage = None
+    if _is_object(details := chunk.get("details")):
+        reason = _finish_reason(details, chunk, token.get("error_msg"))
+        usage = _usage(details, "input_length", "generated_tokens")
     if "text" not in token:
         raise _unknown("a token", token)
     text = "" if token.get("special") is True else _text(token["text"])
-    usage = _usage(details, "input_length", "generated_tokens")
     return Token(text, 0, "", reason, usage, chunk)
 
 
@@ -257,20 +264,17 @@ def _finish_reason(facts: dict[str, Any], chunk: dict[str, Any], why: Any = None
     return reason if reason and isinstance(reason, str) else None
 
 
-def _usage(counts: dict[str, Any] | None, prompt: str, completion: str) -> TokenUsage | None:
-    if not counts or not (prompt in counts or completion in counts):
+def _usage(counts: dict[str, Any], prompt: str, completion: str) -> TokenUsage | None:
+    if not (prompt in counts or completion in counts):
         return None
     return TokenUsage(_integer(counts.get(prompt)), _integer(counts.get(completion)))
 
 
 def _model_error(error: Any, chunk: dict[str, Any]) -> ModelError:
     """The container's own error: an object, or a text with its facts beside it."""
-    facts = _object(error)
-    if facts is None:
-        facts = chunk
-        text = error
-    else:
-        text = facts.get("message")
+    facts, text = chunk, error
+    if _is_object(error):
+        facts, text = error, error.get("message")
     message = _printable(text)
     kind = _printable(facts.get("type") or facts.get("error_type"))
     return ModelError(
@@ -294,12 +298,12 @@ def _text(value: Any) -> str:
     return value
 
 
-def _object(value: object) -> dict[str, Any] | None:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
-def _array(value: object) -> Sequence[Any] | None:
-    return cast("Sequence[Any]", value) if isinstance(value, list) else None
+def _is_array(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _integer(value: Any) -> int | None:
@@ -308,16 +312,14 @@ def _integer(value: Any) -> int | None:
 
 def _unknown(what: str, seen: object) -> InvalidMessageError:
     """The error for a form that no format knows. It tells the shape, never a value."""
-    keys = _object(seen)
-    if keys is None:
-        shape = _JSON_TYPES.get(type(seen), "null")
-    else:
-        names = [repr(key[:_MAX_KEY_LENGTH]) for key in list(keys)[:_MAX_KEYS]]
-        more = ", ..." if len(keys) > _MAX_KEYS else ""
+    shape = _JSON_TYPES.get(type(seen), "null")
+    if _is_object(seen):
+        names = [repr(key[:_MAX_KEY_LENGTH]) for key in list(seen)[:_MAX_KEYS]]
+        more = ", ..." if len(seen) > _MAX_KEYS else ""
         shape = f"an object with the keys {', '.join(names)}{more}" if names else "an empty object"
-    if keys is None:  # TGI puts its whole answer into an array
-        keys = _object(next(iter(_array(seen) or ()), None))
-    if keys is not None and ("message" in keys or "generated_text" in keys):
+    elif _is_array(seen) and seen:
+        seen = seen[0]  # TGI puts its whole answer into an array
+    if _is_object(seen) and ("message" in seen or "generated_text" in seen):
         shape += ', which is a whole answer: does the request say "stream": true'
     else:
         shape += "; iter_json() reads values of any form"

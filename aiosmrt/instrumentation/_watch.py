@@ -13,11 +13,12 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from aiosmrt._protocol.deserialize import request_id
 from aiosmrt.errors import ConfigurationError
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 from aiosmrt.instrumentation._hooks import (
     AttemptEnded,
     CallEnded,
@@ -27,12 +28,11 @@ from aiosmrt.instrumentation._hooks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from aiosmrt._protocol.serialize import SerializedRequest
     from aiosmrt._transport import Exchange
     from aiosmrt.framing import Token, TokenUsage
-    from aiosmrt.framing._decoder import Decoder
     from aiosmrt.instrumentation._hooks import MakeHooks
 
 __all__ = ["CallWatch", "CallWatcher"]
@@ -288,7 +288,7 @@ class CallWatch:
             self._guard(hooks.attempt_ended, ended)
 
 
-class SeenTokens:
+class SeenTokens(Decoder["Token"]):
     """A decoder of tokens that notes what they say of the generation."""
 
     def __init__(self, decoder: Decoder[Token]) -> None:
@@ -305,19 +305,21 @@ class SeenTokens:
         """Tells that there are no more."""
         self._decoder.receive_eof()
 
-    def __iter__(self) -> Iterator[Token]:
-        """Yields the tokens that are whole now."""
-        for token in self._decoder:
-            if not self._has_seen:
-                self._has_seen = True
-                # "chat.completion.chunk", as OpenAI's API has it.
-                kind = token.chunk.get("object")
-                self._is_chat = isinstance(kind, str) and kind.startswith("chat.")
-            if token.usage is not None:
-                self._usage = token.usage
-            if token.finish_reason is not None:
-                self._note_finish(token.index, token.finish_reason)
-            yield token
+    def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
+        """Returns the next token that is whole now, NEED_DATA when there is none."""
+        token = self._decoder.next_unit()
+        if token is NEED_DATA:
+            return NEED_DATA
+        if not self._has_seen:
+            self._has_seen = True
+            # "chat.completion.chunk", as OpenAI's API has it.
+            kind = token.chunk.get("object")
+            self._is_chat = isinstance(kind, str) and kind.startswith("chat.")
+        if token.usage is not None:
+            self._usage = token.usage
+        if token.finish_reason is not None:
+            self._note_finish(token.index, token.finish_reason)
+        return token
 
     def _note_finish(self, index: int, reason: str) -> None:
         reasons = self._finish_reasons

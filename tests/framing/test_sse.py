@@ -7,9 +7,18 @@ import tracemalloc
 import httpx
 import pytest
 from httpx_sse import EventSource
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from support.framing_corpus import SSE, SSE_DONE, bytewise, check_case, cut, outcome, taken
+from support.framing_corpus import (
+    SSE,
+    SSE_DONE,
+    bytewise,
+    check_case,
+    cut,
+    outcome,
+    splits,
+    taken,
+)
 from support.memory import traced
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
@@ -68,6 +77,27 @@ def test_httpx_sse_reads_the_same_events(data):
     assert [event for event in found.items if event.data] == theirs
     # Lines without any event are told here, and there not.
     assert found.error is None or found.items == []
+
+
+PIECES = ["data:", "data: ", "data", "id: 7", "event: e", "retry: 5", ": c", "x", "[DONE]", " "]
+ENDS = ["\n", "\n\n", "\r\n\r\n", "\r\r", "\r"]
+WIRES = st.lists(st.sampled_from([*PIECES, *ENDS, "\ufeff", "é", "\udcff"]), max_size=16).map(
+    lambda pieces: "".join(pieces).encode(errors="surrogateescape")
+)
+
+
+@given(WIRES, st.sampled_from([None, "[DONE]"]))
+@example(b"data: a\n\ndata:b\n\n", None)
+@example(b"id: 7\nretry: 5\n\ndata: a\n\ndata: [DONE]\n\ndata: \xff\n\n", "[DONE]")
+def test_an_event_of_one_line_is_read_as_any_other(wire, marker):
+    """A comment in it, which says nothing, keeps an event from the short way; so do most cuts."""
+    commented = b"".join(
+        b":\n" + line if line in {b"\n", b"\r", b"\r\n"} else line
+        for line in wire.splitlines(keepends=True)
+    )
+    expected = outcome(SSEDecoder(done_marker=marker), [commented]).facts()
+    for chunks in (*splits(wire), bytewise(wire)):
+        assert outcome(SSEDecoder(done_marker=marker), chunks).facts() == expected
 
 
 def test_an_event_is_handed_out_as_soon_as_it_has_ended():
