@@ -45,7 +45,7 @@ _SMALL_PIECE = 4_096
 # takes 56 bytes of memory.
 _MANY_PIECES = 512
 # The most chunks that are taken in one go, before the number of pieces is checked.
-_MAX_RUN = 4_096
+_MAX_RUN = 1_024
 # Sizes of chunks repeat. The limit keeps a server from filling memory with them.
 _MAX_KNOWN_SIZES = 1_024
 # Such a line with its line end: up to 1 MiB, without extensions.

@@ -344,6 +344,9 @@ BAD = {
     "folded coding": Bad(response(b"Transfer-Encoding:", b" chunked", body=LAST), _HEAD),
     "129 headers": Bad(sized(*[b"A: b"] * 128), _HEAD),
     "head too long": Bad(sized(b"A: " + b"b" * _http1.MAX_HEAD_LENGTH), _LONG_HEAD),
+    "head too long before a bare LF": Bad(
+        sized(b"A: " + b"b" * _http1.MAX_HEAD_LENGTH + b"\nc"), _LONG_HEAD
+    ),
     "head too long by a byte": Bad(
         sized(b"A: " + b"b" * (_http1.MAX_HEAD_LENGTH - len(sized(b"A: ")) + 3)), _LONG_HEAD
     ),

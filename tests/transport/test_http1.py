@@ -469,6 +469,16 @@ def test_what_has_no_end_is_refused_before_it_fills_memory(wire, size):
         assert peak - before < 5 * _http1.MAX_HEAD_LENGTH + 2 * size + 30_000
 
 
+def test_a_read_of_small_chunks_takes_less_than_its_bytes():
+    reader = new_reader(chunked(b""))
+    data = chunk(b"ab") * (READ // 7)
+    with traced():
+        reader.receive_data(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    assert reader.buffered == READ // 7 * 2
+    assert peak < READ + reader.buffered * 2
+
+
 def test_chunks_with_extensions_leave_nothing():
     data = b"".join(b"1;a=%d\r\nx\r\n" % number for number in range(1_000))
     _, memory = held([chunked(b""), *[data] * 5], take=True)
