@@ -55,8 +55,8 @@ SURFACE = {
         Byte EventStreamDecoder HeaderValue Int32 Int64 Message Short encode_message
     """,
     "aiosmrt.framing": """
-        JSONLinesDecoder JSONStreamDecoder JSONValuesDecoder LineDecoder SSEDecoder
-        ServerSentEvent TextDecoder Token TokenDecoder TokenUsage
+        NEED_DATA JSONLinesDecoder JSONStreamDecoder JSONValuesDecoder LineDecoder NeedData
+        SSEDecoder ServerSentEvent TextDecoder Token TokenDecoder TokenUsage
     """,
     "aiosmrt.instrumentation": """
         AttemptEnded CallEnded CallHooks CallStarted Generation

@@ -12,11 +12,14 @@ out what is whole:
     for event in decoder:                # what only the end could tell, or an error
         ...
 
+``next_unit()`` hands out one at a time, ``NEED_DATA`` when none is whole.
+
 Loads the standard library and attrs only: no asyncio, no HTTP client.
 """
 
 from __future__ import annotations
 
+from aiosmrt.framing._decoder import NEED_DATA, NeedData
 from aiosmrt.framing._json_lines import JSONLinesDecoder
 from aiosmrt.framing._json_values import JSONValuesDecoder
 from aiosmrt.framing._lines import LineDecoder
@@ -26,10 +29,12 @@ from aiosmrt.framing._text import TextDecoder
 from aiosmrt.framing._tokens import Token, TokenDecoder, TokenUsage
 
 __all__ = [
+    "NEED_DATA",
     "JSONLinesDecoder",
     "JSONStreamDecoder",
     "JSONValuesDecoder",
     "LineDecoder",
+    "NeedData",
     "SSEDecoder",
     "ServerSentEvent",
     "TextDecoder",
@@ -39,4 +44,5 @@ __all__ = [
 ]
 
 for _name in __all__:
-    globals()[_name].__module__ = __name__
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
