@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import assert_type
 
@@ -315,6 +315,9 @@ def frame(payload: bytes) -> None:
     tokens.receive_data(payload)
     for token in tokens:
         assert_type(token, framing.Token)
+    while (unit := tokens.next_unit()) is not framing.NEED_DATA:
+        assert_type(unit, framing.Token)
+    assert_type(unit, Literal[framing.NeedData.NEED_DATA])
     for values in (
         framing.JSONLinesDecoder(),
         framing.JSONStreamDecoder(),
