@@ -147,7 +147,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._state = _IDLE
-        self._partial = bytearray()  # of a head, a size line or trailers
+        self._partial: bytearray = bytearray()  # of a head, a size line or trailers
         self._pieces: list[bytes] = []
         self._left = 0  # of the body or chunk
         self._head_length = 0
@@ -390,11 +390,11 @@ class ResponseReader:
             if self._left:
                 return at
             self._state = _CHUNK_END
-        line_end = self._partial + data[at : at + 2 - len(self._partial)]
+        line_end = bytes(self._partial) + bytes(data[at : at + 2 - len(self._partial)])
         if not _CRLF.startswith(line_end):
             raise RemoteProtocolError("A chunk is longer than its size")
         at += len(line_end) - len(self._partial)
-        self._partial[:] = line_end
+        self._partial = bytearray(line_end)
         if line_end == _CRLF:
             self._partial.clear()
             self._state = _SIZE
