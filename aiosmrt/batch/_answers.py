@@ -73,11 +73,11 @@ def answer_lines(
                 texts = [_text(output.body, output.content_type)]
         except AnswerCountError as mismatch:
             error, texts = mismatch, [b"null"] * len(records)
-    rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %b}\n' % (
+    rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %a}\n' % (
         _json(None if output is None else output.content_type),
         b"null" if error is None else _error(error),
         item.attempts,
-        _json(round(item.latency, 6)),
+        round(item.latency, 6),
     )
     lines = [
         b'{"key": %b, "index": %d, "output": %b%b' % (_json(record.key), record.index, text, rest)
@@ -167,6 +167,8 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 def _json(value: Any) -> bytes:
     try:
+        if type(value) is int:  # most keys, for which the encoder would make a new one of its own
+            return b"%d" % value
         return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 has no form for
         return json.dumps(value).encode()

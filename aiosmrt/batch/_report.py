@@ -141,7 +141,7 @@ def _plots(statistics: Statistics, elapsed: float) -> str:
     concurrency.stairs(allowed, times, color=_GREY, baseline=None)
     concurrency.set(title="Requests at once", xlabel="seconds since the beginning", ylim=(0, None))
 
-    counted = list(statistics.latencies)
+    counted = list(statistics.latencies())
     if counted:
         edges = [middle for middle, _ in counted]
         spread.bar(

@@ -39,7 +39,8 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Counts one."""
-        self.steps[int(math.log(max(seconds, _SMALLEST) / _SMALLEST) / _STEP)] += 1
+        step = int(math.log(seconds / _SMALLEST) / _STEP) if seconds > _SMALLEST else 0
+        self.steps[step] += 1
         self.count += 1
         self.largest = max(self.largest, seconds)
 
@@ -186,7 +187,6 @@ class Statistics:
         self._requests = 0
         self._errors: Counter[str] = Counter()
         self._messages: dict[str, str] = {}
-        self.latencies = Histogram()  # of all requests
         self._recent: deque[float] = deque(maxlen=_RECENT_LATENCIES)
         # (time, records done) of the last ten seconds, for the rate.
         self._marks: deque[tuple[float, int]] = deque([(now, 0)])
@@ -208,7 +208,6 @@ class Statistics:
         interval.concurrency = max(interval.concurrency, concurrency)
         self._requests += attempts
         if latency is not None:
-            self.latencies.add(latency)
             interval.latencies.add(latency)
             self._recent.append(latency)
         for error in errors:
@@ -221,6 +220,13 @@ class Statistics:
                     self._messages[name] = _shown(error.message or str(error))
                 self._errors[name] += 1
                 interval.failed += 1
+
+    def latencies(self) -> Histogram:
+        """Returns the seconds of all requests."""
+        latencies = Histogram()
+        for interval in self.intervals:
+            latencies.merge(interval.latencies)
+        return latencies
 
     def _interval(self, now: float) -> Interval:
         number = int((now - self._began) / self.width)
@@ -263,6 +269,7 @@ class Statistics:
     def summary(self, *, now: float, signal: int | None = None) -> BatchSummary:
         """Tells how the run ended."""
         failed = sum(self._errors.values())
+        latencies = self.latencies()
         return BatchSummary(
             total=self._total,
             skipped=self._skipped,
@@ -270,9 +277,9 @@ class Statistics:
             failed=self._failed_before + failed,
             requests=self._requests,
             elapsed=now - self._began,
-            p50=self.latencies.quantile(0.5),
-            p99=self.latencies.quantile(0.99),
-            largest=self.latencies.largest,
+            p50=latencies.quantile(0.5),
+            p99=latencies.quantile(0.99),
+            largest=latencies.largest,
             errors=dict(self._errors),
             messages=dict(self._messages),
             is_complete=self._skipped + self._succeeded + failed == self._total,
