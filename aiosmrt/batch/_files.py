@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +29,8 @@ __all__ = ["Paths", "RunFiles"]
 
 # What a crash of the machine, not of the process, can cost beyond what is under way.
 _SYNC_SECONDS = 1.0
-# Copying this much into the system's cache takes some 30 microseconds.
-_WRITE_OFF_LOOP = 65_536
+# Copying this much into the system's cache takes less than 0.1 ms.
+_WRITE_OFF_LOOP = 262_144
 
 _T = TypeVar("_T")
 
@@ -152,24 +153,53 @@ class RunFiles:
             self._lines.done.add(index)
 
     def append(self, lines: list[bytes]) -> None:
-        """Writes whole lines: at once where that takes microseconds, else soon, in a thread.
+        """Takes whole lines, which are written together by the end of this turn of the loop.
+
+        ``write`` writes them before that, and where they are many they are written in a
+        thread; ``flush`` waits for both.
+
+        Raises:
+            OutputError: Some lines before them could not be written.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self._unwritten and self._flushing is None:
+            asyncio.get_running_loop().call_soon(self._write_soon)
+        self._unwritten += lines
+
+    def _write_soon(self) -> None:
+        with contextlib.suppress(OutputError):  # whoever comes next is told
+            self.write()
+
+    def write(self) -> bool:
+        """Writes the lines handed over, where that takes microseconds; else begins to.
+
+        Returns:
+            Whether all are written.
 
         Raises:
             OutputError: These lines, or some before them, could not be written.
         """
+        if self._flushing is not None:
+            return False
+        if not self._unwritten:
+            return True
         if self._failure is not None:
             raise self._failure
-        if self._flushing is not None:
-            self._unwritten += lines
-            return
-        data = b"".join(lines)
-        if time.monotonic() - self._synced_at < _SYNC_SECONDS and len(data) < _WRITE_OFF_LOOP:
+        data = b"".join(self._unwritten)
+        if time.monotonic() - self._synced_at >= _SYNC_SECONDS or len(data) >= _WRITE_OFF_LOOP:
+            self._unwritten = [data]
+            self._flushing = asyncio.create_task(self._flush())
+            return False
+        self._unwritten = []
+        try:
             # Into the system's cache: less than handing it to a thread would take.
             self.lines.append(data)
-            self._is_unsynced = True
-            return
-        self._unwritten.append(data)
-        self._flushing = asyncio.create_task(self._flush())
+        except OutputError as error:
+            self._failure = error
+            raise
+        self._is_unsynced = True
+        return True
 
     def sync_when_due(self) -> None:
         """Brings what was written onto the disk, soon; to be called now and then.
@@ -205,8 +235,9 @@ class RunFiles:
         Raises:
             OutputError: They could not be.
         """
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        while not self.write():
+            if self._flushing is not None:
+                await asyncio.wait([self._flushing])
         if self._failure is not None:
             raise self._failure
 
@@ -238,8 +269,8 @@ class RunFiles:
         await asyncio.shield(asyncio.ensure_future(self._end()))
 
     async def _end(self) -> None:
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        with contextlib.suppress(OutputError):
+            await self.flush()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

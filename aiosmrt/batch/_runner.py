@@ -8,7 +8,6 @@ import enum
 import signal
 import time
 from contextlib import nullcontext
-from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -19,12 +18,13 @@ from aiosmrt._protocol.serialize import check_parameters
 from aiosmrt.batch._answers import RecordFaultError, answer_lines, fault_line
 from aiosmrt.batch._files import Paths, RunFiles
 from aiosmrt.batch._records import RecordFile, open_records
+from aiosmrt.batch._requests import Requests
 from aiosmrt.batch._statistics import Statistics
 from aiosmrt.errors import ConfigurationError, CredentialsError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from typing_extensions import Unpack
 
@@ -40,9 +40,6 @@ __all__ = ["run"]
 
 # How often `progress` is called.
 _PROGRESS_SECONDS = 0.25
-# Read ahead in one go of the thread: enough to be worth it, little enough to hold.
-_RECORDS_AT_ONCE = 256
-_BYTES_AT_ONCE = 1_048_576
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -147,7 +144,7 @@ async def run(
         batch = _Run(files, form)
         items = session.invoke_many(
             endpoint_name,
-            batch.requests(),
+            batch.requests,
             concurrency=concurrency,
             max_concurrency=max_concurrency,
             rate=rate,
@@ -192,6 +189,7 @@ class _Run:
     """What happens between the files.
 
     Attributes:
+        requests: What is sent.
         signal: The signal that ended the reading, None for none.
         statistics: What has been counted.
     """
@@ -203,44 +201,10 @@ class _Run:
         self.signal: int | None = None
         self._consuming: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # How many records of the input have been passed, those of earlier runs included.
-        self._read = 0
+        self.requests = Requests(files, form.records, form.size, self._refuse)
         lines = files.lines
         self.statistics = Statistics(
             files.total, len(lines.done), lines.failed, now=time.monotonic()
-        )
-
-    async def requests(self) -> AsyncIterator[tuple[list[Record], bytes]]:
-        """The requests: their records in the place of the key, and their bodies."""
-        records = self._form.records.read(self._is_wanted)
-        groups = _grouped(records, self._form.size)
-        while taken := await self._files.do(_take, groups):
-            for group in taken:
-                if self._state is not _State.RUNNING:
-                    return
-                faulty = [record for record in group if record.fault is not None]
-                if faulty:
-                    self._refuse(faulty)
-                # An answered record counts as under way until its line is written: no
-                # crash then costs more than `concurrency` requests.
-                await self._files.flush()
-                sound = [record for record in group if record.fault is None]
-                if sound:
-                    yield sound, b"\n".join([record.body for record in sound])
-        if self._read != self._files.total:
-            raise self._changed()
-
-    def _is_wanted(self, index: int) -> bool:
-        if self._files.is_closing:  # of a long input all but the end may be done
-            raise InterruptedError
-        self._read = index + 1
-        if index >= self._files.total:
-            raise self._changed()
-        return index not in self._files.lines.done
-
-    def _changed(self) -> ConfigurationError:
-        return ConfigurationError(
-            "the input was changed while it was read: run what it is now with another output"
         )
 
     def _refuse(self, records: list[Record]) -> None:
@@ -265,6 +229,7 @@ class _Run:
         if not (consuming.cancelled() and self._state is _State.STOPPED):
             consuming.result()
         if progress is not None:
+            await self._files.flush()
             progress(self._progress(items))
 
     async def _consume(self, items: BatchItems[InvokeEndpointOutput]) -> None:
@@ -287,6 +252,7 @@ class _Run:
     ) -> None:
         while True:
             if progress is not None:
+                await self._files.flush()  # what is told of as done is written
                 progress(self._progress(items))
             self._files.sync_when_due()
             await asyncio.sleep(_PROGRESS_SECONDS)
@@ -326,6 +292,7 @@ class _Run:
 
     def _drain(self, number: int, timeout: float) -> None:
         self._state = _State.DRAINING
+        self.requests.stop()
         self.signal = number
         self._timer = asyncio.get_running_loop().call_later(timeout, self._stop)
 
@@ -333,21 +300,3 @@ class _Run:
         self._state = _State.STOPPED
         if self._consuming is not None:
             self._consuming.cancel()
-
-
-def _grouped(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    while group := list(islice(records, size)):
-        yield group
-
-
-def _take(groups: Iterator[list[Record]]) -> list[list[Record]]:
-    """The next records, as many as are worth a turn of the thread."""
-    taken: list[list[Record]] = []
-    count = size = 0
-    for group in groups:
-        taken.append(group)
-        count += len(group)
-        size += sum([len(record.body) for record in group])
-        if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
-            break
-    return taken

@@ -113,6 +113,17 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
     assert (str(again), again.errno) == (str(caught.value), errno.EFBIG)
 
 
+@pytest.mark.parametrize("step", [1, 7, 1_000])
+def test_writes_that_take_a_part_are_continued(tmp_path, monkeypatch, step):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:step]))
+    output = opened(tmp_path / "out.jsonl")
+    output.append(line(0) + line(1))
+    output.append(line(2))
+    output.close()
+    assert output.path.read_bytes() == line(0) + line(1) + line(2)
+
+
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(OutputError, match="out"):
         OutputFile(tmp_path / "missing" / "out.jsonl", IndexSet(1)).open(1, threading.Event())

@@ -21,6 +21,7 @@ from support.waiting import until
 
 import aiosmrt
 import aiosmrt.batch
+from aiosmrt.batch._files import RunFiles
 from aiosmrt.batch._output import OutputFile
 from aiosmrt.batch._records import JsonLinesFile
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
@@ -662,6 +663,130 @@ async def test_killed_at_any_moment_it_loses_and_doubles_nothing(
     assert sum(model.seen.values()) <= records + kills * 16
 
 
+@pytest.mark.parametrize("offset", [0, 1, 60, 119, 120, 121, 1_000])
+async def test_killed_within_a_write_of_several_lines_it_keeps_the_whole_ones(
+    local, model, tmp_path, offset
+):
+    source = write_records(tmp_path / "in.jsonl", 200)
+    out = tmp_path / "out.jsonl"
+    given = {"input": source, "output": out, "key_field": "id", "concurrency": 16}
+    async with child(local, dies_at=3_000 + offset, **given) as process:
+        await process.wait()
+    assert process.returncode == -signal.SIGKILL
+    data = out.read_bytes()
+    assert len(data) == 3_000 + offset
+    whole = data[: data.rindex(b"\n") + 1]
+    await until(lambda: model.now == 0)
+    # Every record that was sent has its line, except those that count as under way.
+    assert sum(model.seen.values()) <= whole.count(b"\n") + 16
+    async with child(local, **given) as process:
+        assert (await outcome(process))["is_complete"]
+    check_each_once(out, 200)
+    assert out.read_bytes().startswith(whole)
+    assert sum(model.seen.values()) <= 200 + 16
+
+
+@pytest.mark.parametrize(
+    "size, length",
+    [(1, 0), (3, 0), (1, 100_000)],
+    ids=["one", "three", "written in a thread"],
+)
+async def test_no_more_than_the_concurrency_is_sent_and_unwritten(
+    local, tmp_path, monkeypatch, size, length
+):
+    # However a crash would cut the run, only so many requests would be sent again.
+    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.01)
+    source = write_records(tmp_path / "in.jsonl", 300)
+    out = tmp_path / "out.jsonl"
+    sent = 0
+    most = 0
+
+    async def answer(request: ModelRequest) -> ModelResponse:
+        nonlocal sent, most
+        sent += len(request.body.splitlines())
+        most = max(most, sent - out.read_bytes().count(b"\n"))
+        await asyncio.sleep(0)
+        tail = b" " * length
+        return ModelResponse(request.body.rstrip() + tail, content_type="application/x-ndjson")
+
+    local.add_model("count", answer)
+    async with local.session() as session:
+        await aiosmrt.batch.run(
+            session, "count", source, out, concurrency=8, records_per_request=size
+        )
+    check_each_once(out, 300)
+    assert size < most <= 8 * size
+
+
+async def test_lines_of_one_turn_are_written_together(local, session, tmp_path, monkeypatch):
+    source = write_records(tmp_path / "in.jsonl", 64)
+    arrived = 0
+    all_are_there = asyncio.Event()
+
+    async def answer(request: ModelRequest) -> bytes:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 16:
+            all_are_there.set()
+        await all_are_there.wait()
+        return request.body
+
+    local.add_model("together", answer)
+    writes: list[int] = []
+    append = OutputFile.append
+
+    def observe(self: OutputFile, lines: bytes) -> None:
+        writes.append(lines.count(b"\n"))
+        append(self, lines)
+
+    monkeypatch.setattr(OutputFile, "append", observe)
+    out = tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "together", source, out, concurrency=16)
+    check_each_once(out, 64)
+    assert sum(writes) == 64
+    assert max(writes) > 1
+
+
+async def test_what_progress_tells_of_is_written(session, tmp_path, monkeypatch):
+    monkeypatch.setattr("aiosmrt.batch._runner._PROGRESS_SECONDS", 0.0)
+    source = write_records(tmp_path / "in.jsonl", 200)
+    out = tmp_path / "out.jsonl"
+    told: list[int] = []
+
+    def progress(progress: aiosmrt.batch.Progress) -> None:
+        assert out.read_bytes().count(b"\n") == progress.done
+        told.append(progress.done)
+
+    await aiosmrt.batch.run(session, "echo", source, out, progress=progress, concurrency=8)
+    assert told[-1] == 200
+    assert len(set(told)) > 5
+
+
+async def test_cancelled_before_its_lines_are_written_it_writes_them(
+    session, model, tmp_path, monkeypatch
+):
+    source = write_records(tmp_path / "in.jsonl", 100)
+    out = tmp_path / "out.jsonl"
+    given = (session, "echo", source, out)
+    append = RunFiles.append
+    handed_over = 0
+
+    def cancel_at_the_tenth(self: RunFiles, lines: list[bytes]) -> None:
+        nonlocal handed_over
+        append(self, lines)
+        handed_over += 1
+        if handed_over == 10:
+            task.cancel()
+
+    monkeypatch.setattr(RunFiles, "append", cancel_at_the_tenth)
+    task = asyncio.ensure_future(aiosmrt.batch.run(*given, concurrency=8))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(read_lines(out)) == handed_over >= 10
+    await aiosmrt.batch.run(*given, resume=True)
+    check_each_once(out, 100)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
@@ -724,6 +849,9 @@ async def test_a_full_disk_stops_and_can_be_resumed(local, model, tmp_path):
     lines = read_lines(out)  # whole ones
     assert 0 < len(lines) < 300
     assert out.stat().st_size <= 10_000
+    await until(lambda: model.now == 0)
+    # It did not go on to send what it could not write.
+    assert sum(model.seen.values()) <= len(lines) + 64
     async with child(local, input=source, output=out) as process:
         assert (await outcome(process))["skipped"] == len(lines)
     check_each_once(out, 300)

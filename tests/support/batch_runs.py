@@ -38,7 +38,11 @@ def check_each_once(path: Path, count: int) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def child(
-    local: LocalEndpoint, *, largest_file: int | None = None, **run: Any
+    local: LocalEndpoint,
+    *,
+    largest_file: int | None = None,
+    dies_at: int | None = None,
+    **run: Any,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     keys = local.credentials
     given = {
@@ -49,6 +53,7 @@ async def child(
         },
         "run": {"endpoint_name": "echo", "resume": True, **run},
         "largest_file": largest_file,
+        "dies_at": dies_at,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(CHILD), json.dumps(given, default=str), stdout=asyncio.subprocess.PIPE

@@ -17,6 +17,7 @@ from aiosmrt._client.many.batch_items import BatchItems, InvokeRequest, StreamRe
 from aiosmrt._client.many.calls import InvokeCall, StreamCall
 from aiosmrt._client.many.items import BatchItem, CollectedStream
 from aiosmrt._client.many.rate import RateLimit
+from aiosmrt._client.many.source import ReadAhead
 from aiosmrt._client.many.workers import ManyOptions
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "InvokeRequest",
     "ManyOptions",
     "RateLimit",
+    "ReadAhead",
     "StreamCall",
     "StreamRequest",
 ]

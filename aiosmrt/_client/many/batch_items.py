@@ -96,11 +96,13 @@ class BatchItems(Generic[OutputT]):
         """
         workers = self._workers
         workers.check_alone()
-        try:
-            return await workers.next()
-        except BaseException:
-            await workers.aclose()
-            raise
+        if not workers.has_item():
+            try:
+                await workers.wait_for_item()
+            except BaseException:
+                await workers.aclose()
+                raise
+        return workers.take_item()
 
     async def aclose(self) -> None:
         """Cancels what is under way, and waits until it is gone. Idempotent."""

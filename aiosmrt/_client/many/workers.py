@@ -115,9 +115,8 @@ class Workers(Generic[OutputT]):
         self.pace = Pace(options.concurrency, options.max_concurrency, options.rate)
         self._ordered = options.ordered
         self._raises = options.on_error == "raise"
-        # Where nothing is to be waited for, a turn to read is not either.
-        self._reads_at_once = self.pace.is_steady and not self._source.is_async
-        self._turn = asyncio.Lock()
+        # Whether a worker waits for the next request, or for its time.
+        self._is_reading = False
         self._state = _State.NEW
         # Raised when no item is left.
         self._error: Exception | None = None
@@ -125,7 +124,7 @@ class Workers(Generic[OutputT]):
         # Requests read, or about to be, whose items have not been handed out.
         self._ahead = 0
         self.in_flight = 0
-        # Workers that wait until they may read on, and the consumer that waits for an item.
+        # Workers that wait for room or for their turn, and the consumer that waits for an item.
         self._idle: deque[asyncio.Future[None]] = deque()
         self._consumer: asyncio.Future[None] | None = None
         # Items to hand out, and with `ordered` those that wait for the one of index `_next`.
@@ -143,8 +142,18 @@ class Workers(Generic[OutputT]):
         if self._consumer is not None:
             raise RuntimeError("another task already waits for the next item")
 
-    async def next(self) -> BatchItem[OutputT]:
-        """Waits for the next item; raises what ended the others, StopAsyncIteration at the end."""
+    def has_item(self) -> bool:
+        """Whether an item can be taken without a wait."""
+        return bool(self._ready)
+
+    def take_item(self) -> BatchItem[OutputT]:
+        """Returns the next item, and lets a worker read on in its place."""
+        self._ahead -= 1
+        self._wake(1)
+        return self._ready.popleft()
+
+    async def wait_for_item(self) -> None:
+        """Waits for an item; raises what ended the others, StopAsyncIteration at the end."""
         while not self._ready:
             if self._state is _State.NEW:
                 self._start()
@@ -156,9 +165,6 @@ class Workers(Generic[OutputT]):
                 await self._consumer
             finally:
                 self._consumer = None
-        self._ahead -= 1
-        self._wake()
-        return self._ready.popleft()
 
     def are_unclosed(self) -> bool:
         """Whether tasks are left that nobody has ended."""
@@ -244,7 +250,9 @@ class Workers(Generic[OutputT]):
 
     async def _take(self) -> tuple[int, Any] | None:
         """Waits for room, for the next request, and for its time; returns None at the end."""
-        while self._ahead >= self.pace.limit and self._state is _State.RUNNING:
+        while self._state is _State.RUNNING and (
+            self._is_reading or self._ahead >= self.pace.limit
+        ):
             waiter = asyncio.get_running_loop().create_future()
             self._idle.append(waiter)
             await waiter
@@ -253,11 +261,10 @@ class Workers(Generic[OutputT]):
         self._ahead += 1
         taken = failure = None
         try:
-            if self._reads_at_once:
-                taken = self._source.next_at_once()
-            else:
-                async with self._turn:
-                    taken = await self._next_in_turn()
+            if self.pace.is_steady:
+                taken = self._source.take()
+            if taken is None:
+                taken = await self._read()
         except Exception as error:  # noqa: BLE001 - the user's, for the consumer
             failure = error
         if taken is None:
@@ -265,12 +272,18 @@ class Workers(Generic[OutputT]):
             self._drain(failure)
         return taken
 
-    async def _next_in_turn(self) -> tuple[int, Any] | None:
-        if self._state is not _State.RUNNING:
-            return None
-        taken = await self._source.next()
-        if taken is not None:  # the end is not to be waited for
-            await self.pace.wait()
+    async def _read(self) -> tuple[int, Any] | None:
+        """Waits for the next request, and for its time, while other workers wait for their turn."""
+        self._is_reading = True
+        try:
+            taken = await self._source.next()
+            if taken is not None:  # the end is not to be waited for
+                await self.pace.wait()
+        finally:
+            self._is_reading = False
+            # More than one would wait again, except where there are more requests at hand.
+            several = self._source.is_ahead and self.pace.is_steady
+            self._wake(len(self._idle) if several else 1)
         return taken
 
     async def _answer(self, index: int, request: Any) -> BatchItem[OutputT]:
@@ -296,7 +309,7 @@ class Workers(Generic[OutputT]):
         if not self.pace.is_steady:
             seconds = latency if error is None else None
             self.pace.call_ended(attempts, seconds, in_flight=self.in_flight + 1)
-            self._wake()
+            self._wake(len(self._idle))
         return BatchItem(
             key=key, index=index, output=output, error=error, attempts=attempts, latency=latency
         )
@@ -312,9 +325,11 @@ class Workers(Generic[OutputT]):
         if self._ready:
             self._notify()
 
-    def _wake(self) -> None:
-        """Lets as many workers read on as there is room for."""
-        for _ in range(min(self.pace.limit - self._ahead, len(self._idle))):
+    def _wake(self, most: int) -> None:
+        """Lets as many workers read on as there is room for, and no more than ``most``."""
+        if self._is_reading:
+            return
+        for _ in range(min(most, self.pace.limit - self._ahead, len(self._idle))):
             waiter = self._idle.popleft()
             if not waiter.done():
                 waiter.set_result(None)

@@ -1,0 +1,124 @@
+"""The requests of a run: records read ahead in a thread, and given out one request at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiosmrt._client.many import ReadAhead
+from aiosmrt.batch._records import Record
+from aiosmrt.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aiosmrt.batch._files import RunFiles
+    from aiosmrt.batch._records import RecordFile
+
+__all__ = ["Requests"]
+
+# Read ahead in one go of the thread: enough to be worth it, little enough to hold.
+_RECORDS_AT_ONCE = 256
+_BYTES_AT_ONCE = 1_048_576
+
+_Group: TypeAlias = tuple[list[Record], bytes, list[Record]]
+"""The records of one request, its body, and the records among them that cannot be sent."""
+
+
+class Requests(ReadAhead):
+    """The requests of a run: their records in the place of the key, and their bodies.
+
+    Args:
+        files: Where they are read, and where the lines of the answers are written.
+        records: The input.
+        size: How many records one request carries.
+        refuse: Is given the records that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        files: RunFiles,
+        records: RecordFile,
+        size: int,
+        refuse: Callable[[list[Record]], None],
+    ) -> None:
+        self._files = files
+        self._refuse = refuse
+        self._groups = _group(records.read(self._is_wanted), size)
+        self._at_hand: deque[_Group] = deque()
+        # How many records of the input have been passed, those of earlier runs included.
+        self._read = 0
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Gives out no more requests."""
+        self._is_stopped = True
+
+    def take(self) -> tuple[list[Record], bytes] | None:
+        """Returns the next request that is at hand, once all lines handed over are written.
+
+        An answered record counts as under way until its line is written: no crash then
+        costs more than ``concurrency`` requests.
+        """
+        while self._at_hand and not self._is_stopped and self._files.write():
+            records, body, faulty = self._at_hand.popleft()
+            if faulty:
+                self._refuse(faulty)
+            if records:
+                return records, body
+        return None
+
+    async def wait(self) -> bool:
+        """Waits until lines are written and records are read; returns False at the end.
+
+        Raises:
+            ConfigurationError: The input has another number of records than before.
+            OutputError: Lines could not be written.
+        """
+        while True:
+            await self._files.flush()
+            if self._is_stopped:
+                return False
+            if self._at_hand:
+                return True
+            self._at_hand.extend(await self._files.do(_take, self._groups))
+            if not self._at_hand and not self._is_stopped:
+                if self._read != self._files.total:
+                    raise _changed()
+                return False
+
+    def _is_wanted(self, index: int) -> bool:
+        if self._files.is_closing:  # of a long input all but the end may be done
+            raise InterruptedError
+        self._read = index + 1
+        if index >= self._files.total:
+            raise _changed()
+        return index not in self._files.lines.done
+
+
+def _changed() -> ConfigurationError:
+    return ConfigurationError(
+        "the input was changed while it was read: run what it is now with another output"
+    )
+
+
+def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:
+    while group := list(islice(records, size)):
+        faulty = [record for record in group if record.fault is not None]
+        sound = [record for record in group if record.fault is None] if faulty else group
+        yield sound, b"\n".join([record.body for record in sound]), faulty
+
+
+def _take(groups: Iterator[_Group]) -> list[_Group]:
+    """The next groups, as many as are worth a turn of the thread."""
+    taken: list[_Group] = []
+    count = size = 0
+    for group in groups:
+        records, body, faulty = group
+        taken.append(group)
+        count += len(records) + len(faulty)
+        size += len(body)
+        if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
+            break
+    return taken

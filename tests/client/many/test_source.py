@@ -1,0 +1,193 @@
+"""Requests that are read ahead: who waits for them, who takes them, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.waiting import until
+
+from aiosmrt._client.many import ReadAhead
+from aiosmrt._client.many.source import Source
+from aiosmrt.local import LocalEndpoint, ModelRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiosmrt
+
+
+class Blocks(ReadAhead):
+    """Gives blocks of requests, each after a wait; raises what stands in a block's place."""
+
+    def __init__(self, *blocks: list[Any] | Exception) -> None:
+        self._blocks = deque(blocks)
+        self._at_hand: deque[Any] = deque()
+        self.waiting = 0
+        self.waits = 0
+
+    def take(self) -> Any | None:
+        return self._at_hand.popleft() if self._at_hand else None
+
+    async def wait(self) -> bool:
+        self.waiting += 1
+        assert self.waiting == 1  # one task at a time
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self.waiting -= 1
+        self.waits += 1
+        if not self._blocks:
+            return False
+        block = self._blocks.popleft()
+        if isinstance(block, Exception):
+            raise block
+        self._at_hand.extend(block)
+        return True
+
+
+async def read(source: Source) -> list[Any]:
+    source.open()
+    taken: list[Any] = []
+    while (request := source.take() or await source.next()) is not None:
+        taken.append(request)
+    await source.aclose()
+    assert source.read == len(taken)
+    return taken
+
+
+async def later(*requests: Any) -> AsyncIterator[Any]:
+    for request in requests:
+        yield request
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [["a", None, "b"], iter(["a", None, "b"]), later("a", None, "b")],
+    ids=["list", "iterator", "async generator"],
+)
+async def test_requests_are_numbered_whatever_they_are(requests):
+    assert await read(Source(requests)) == [(0, "a"), (1, None), (2, "b")]
+
+
+async def test_blocks_are_read_through_empty_ones_to_their_end():
+    blocks = [["a", "b"], [], ["c"], []]
+    assert await read(Source(Blocks(*blocks))) == [(0, "a"), (1, "b"), (2, "c")]
+    assert [request async for request in Blocks(*blocks)] == ["a", "b", "c"]
+
+
+async def test_what_is_at_hand_is_taken_without_a_wait():
+    blocks = Blocks(["a", "b", "c"], ["d"])
+    source = Source(blocks)
+    assert source.take() is None
+    assert await source.next() == (0, "a")
+    assert [source.take(), source.take()] == [(1, "b"), (2, "c")]
+    assert blocks.waits == 1
+    assert source.take() is None
+    assert await source.next() == (3, "d")
+
+
+async def test_an_iterator_that_has_ended_is_not_asked_again():
+    class Once:
+        ended = False
+
+        def __iter__(self) -> Once:
+            return self
+
+        def __next__(self) -> str:
+            assert not self.ended
+            self.ended = True
+            raise StopIteration
+
+    assert await read(Source(Once())) == []
+
+
+# And through the workers.
+
+
+class Model:
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.open = asyncio.Event()
+
+    async def echo(self, request: ModelRequest) -> bytes:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await self.open.wait()
+            return request.body
+        finally:
+            self.now -= 1
+
+
+@pytest.fixture
+async def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+async def session(model: Model) -> AsyncIterator[aiosmrt.Session]:
+    async with LocalEndpoint() as local, local.session() as session:
+        local.add_model("echo", model.echo)
+        yield session
+
+
+@pytest.mark.parametrize("how", [{}, {"concurrency": "auto"}, {"rate": 1e6}], ids=str)
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_each_request_of_the_blocks_is_made_once(session, model, how, ordered):
+    model.open.set()
+    bodies = [b"%d" % number for number in range(100)]
+    blocks = Blocks(bodies[:30], [], bodies[30:31], bodies[31:])
+    async with session.invoke_many(
+        "echo", blocks, ordered=ordered, **{"concurrency": 8, **how}
+    ) as items:
+        answers = [item.output.body async for item in items]
+    assert sorted(answers) == sorted(bodies)
+    if ordered:
+        assert answers == bodies
+    assert model.most <= 8 or how == {"concurrency": "auto"}
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [lambda: Blocks([], [b"x"] * 20), lambda: later(*[b"x"] * 20)],
+    ids=["blocks", "async generator"],
+)
+async def test_all_workers_read_on_after_one_has_waited(session, model, requests):
+    async with session.invoke_many("echo", requests(), concurrency=12) as items:
+        first = asyncio.ensure_future(anext(items))
+        await until(lambda: model.now == 12)
+        model.open.set()
+        await first
+        assert len([item async for item in items]) == 19
+
+
+async def test_what_the_wait_raises_comes_after_the_items_before_it(session, model):
+    model.open.set()
+    blocks = Blocks([b"x"] * 20, OSError("the disk is gone"))
+    given = 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        async for _ in session.invoke_many("echo", blocks, concurrency=8):
+            given += 1
+    assert given == 20
+
+
+async def test_left_while_a_worker_waits_nothing_is_left_behind(session, model):
+    class Never(Blocks):
+        async def wait(self) -> bool:
+            self.waits += 1
+            await asyncio.Event().wait()
+            return False
+
+    never = Never()
+    others = asyncio.all_tasks()
+    async with session.invoke_many("echo", never, concurrency=8) as items:
+        waiting = asyncio.ensure_future(anext(items))
+        await until(lambda: never.waits)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert never.waits == 1
+    assert asyncio.all_tasks() <= others | {asyncio.current_task()}
