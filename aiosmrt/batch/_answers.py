@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from aiosmrt.batch._records import decode_json
@@ -73,17 +75,23 @@ def answer_lines(
                 texts = [_text(output.body, output.content_type)]
         except AnswerCountError as mismatch:
             error, texts = mismatch, [b"null"] * len(records)
-    rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %a}\n' % (
-        _json(None if output is None else output.content_type),
+    rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %.6f}\n' % (
+        b"null" if output is None else _content_type(output.content_type),
         b"null" if error is None else _error(error),
         item.attempts,
-        round(item.latency, 6),
+        item.latency,
     )
-    lines = [
-        b'{"key": %b, "index": %d, "output": %b%b' % (_json(record.key), record.index, text, rest)
-        for record, text in zip(records, texts, strict=True)
-    ]
+    lines = list(map(_line, records, texts, repeat(rest)))
     return lines, [error] * len(records)
+
+
+def _line(record: Record, text: bytes, rest: bytes) -> bytes:
+    return b'{"key": %b, "index": %d, "output": %b%b' % (
+        _json(record.key),
+        record.index,
+        text,
+        rest,
+    )
 
 
 def fault_line(record: Record) -> bytes:
@@ -140,6 +148,13 @@ def _text(body: bytes, content_type: str | None) -> bytes:
         return _json({"base64": base64.b64encode(body).decode()})
 
 
+# Of a run's answers most have the same content type.
+@lru_cache(maxsize=16)
+def _content_type(content_type: str | None) -> bytes:
+    return _json(content_type)
+
+
+@lru_cache(maxsize=16)
 def _may_be_json(content_type: str | None) -> bool:
     """Whether the type leaves it to the bytes; a line of CSV can look like JSON, and is not."""
     return content_type is None or not content_type.lower().startswith("text/")

@@ -69,13 +69,18 @@ class Paths:
 
 
 class RunFiles:
-    """What a run reads and writes, and the threads in which it does."""
+    """What a run reads and writes, and the threads in which it does.
+
+    Attributes:
+        is_closing: Is set when nobody waits any more for what is being read.
+        total: How many records the input has.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         # One to read, one to write: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
-        self._is_closing = threading.Event()
+        self.is_closing = threading.Event()
         self._run_file: RunFile | None = None
         self._lines: OutputFile | None = None
         self._facts: dict[str, Any] = {}
@@ -91,11 +96,6 @@ class RunFiles:
         """The lines that are there."""
         assert self._lines is not None  # noqa: S101 - for the type checker: after `open`
         return self._lines
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether nobody waits any more for what is being read."""
-        return self._is_closing.is_set()
 
     async def do(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Calls a function that blocks."""
@@ -129,7 +129,7 @@ class RunFiles:
                 f"{begun[0]} is there already: resume goes on with it (--resume), "
                 "or remove it to begin anew"
             )
-        survey = records.survey(self._is_closing)
+        survey = records.survey(self.is_closing)
         self._facts = {"input": attrs.asdict(survey), **facts}
         if begun:
             self._run_file.check(self._facts)
@@ -140,7 +140,7 @@ class RunFiles:
         if paths.lines in begun or not begun:
             if retry and begun:
                 drop_failed(paths.lines)
-            self._lines.open(survey.count, self._is_closing)
+            self._lines.open(survey.count, self.is_closing)
             return
         # All was done, made into the output, and the journal removed.
         self._lines.failed = self._run_file.failed()
@@ -180,12 +180,12 @@ class RunFiles:
         Raises:
             OutputError: These lines, or some before them, could not be written.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._flushing is not None:
             return False
         if not self._unwritten:
             return True
-        if self._failure is not None:
-            raise self._failure
         data = b"".join(self._unwritten)
         if time.monotonic() - self._synced_at >= _SYNC_SECONDS or len(data) >= _WRITE_OFF_LOOP:
             self._unwritten = [data]
@@ -238,8 +238,6 @@ class RunFiles:
         while not self.write():
             if self._flushing is not None:
                 await asyncio.wait([self._flushing])
-        if self._failure is not None:
-            raise self._failure
 
     async def finish(self, statistics: Statistics, signal: int | None) -> BatchSummary:
         """Brings the lines onto the disk, and makes of them what is made of them.
@@ -265,12 +263,14 @@ class RunFiles:
 
     async def close(self) -> None:
         """Closes what is open, and gives the lock back: soon, where it is cancelled meanwhile."""
-        self._is_closing.set()
+        self.is_closing.set()
         await asyncio.shield(asyncio.ensure_future(self._end()))
 
     async def _end(self) -> None:
         with contextlib.suppress(OutputError):
             await self.flush()
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Requests"]
 
 # Read ahead in one go of the thread: enough to be worth it, little enough to hold.
-_RECORDS_AT_ONCE = 256
+_RECORDS_AT_ONCE = 1_024
 _BYTES_AT_ONCE = 1_048_576
 
 _Group: TypeAlias = tuple[list[Record], bytes, list[Record]]
@@ -44,6 +44,7 @@ class Requests(ReadAhead):
         refuse: Callable[[list[Record]], None],
     ) -> None:
         self._files = files
+        self._done = files.lines.done
         self._refuse = refuse
         self._groups = _group(records.read(self._is_wanted), size)
         self._at_hand: deque[_Group] = deque()
@@ -89,12 +90,12 @@ class Requests(ReadAhead):
                 return False
 
     def _is_wanted(self, index: int) -> bool:
-        if self._files.is_closing:  # of a long input all but the end may be done
+        if self._files.is_closing.is_set():  # of a long input all but the end may be done
             raise InterruptedError
         self._read = index + 1
         if index >= self._files.total:
             raise _changed()
-        return index not in self._files.lines.done
+        return index not in self._done
 
 
 def _changed() -> ConfigurationError:
@@ -104,6 +105,10 @@ def _changed() -> ConfigurationError:
 
 
 def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:
+    if size == 1:
+        for record in records:
+            is_sound = record.fault is None
+            yield ([record], record.body, []) if is_sound else ([], b"", [record])
     while group := list(islice(records, size)):
         faulty = [record for record in group if record.fault is not None]
         sound = [record for record in group if record.fault is None] if faulty else group

@@ -8,11 +8,13 @@ import enum
 import signal
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from aiosmrt._client.client import check_count
+from aiosmrt._client.many import give_all
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.serialize import check_parameters
 from aiosmrt.batch._answers import RecordFaultError, answer_lines, fault_line
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from aiosmrt._aws.retries import RetryPolicy
-    from aiosmrt._client.many import BatchItems
+    from aiosmrt._client.many import BatchItem, BatchItems
     from aiosmrt._client.session import Session
     from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
     from aiosmrt._protocol.parameters import InvokeParameters
@@ -216,7 +218,9 @@ class _Run:
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None
     ) -> None:
         """Writes a line for every record, to the end or until the run is stopped."""
-        consuming = self._consuming = asyncio.create_task(self._consume(items))
+        consuming = self._consuming = asyncio.create_task(
+            give_all(items, partial(self._write, items))
+        )
         ticking = asyncio.create_task(self._tick(items, progress))
         try:
             await asyncio.wait([consuming, ticking], return_when=asyncio.FIRST_COMPLETED)
@@ -232,20 +236,20 @@ class _Run:
             await self._files.flush()
             progress(self._progress(items))
 
-    async def _consume(self, items: BatchItems[InvokeEndpointOutput]) -> None:
-        async with items:
-            async for item in items:
-                if isinstance(item.error, CredentialsError):
-                    raise item.error  # a million lines of it would help nobody
-                lines, errors = answer_lines(item.key, item, joined=self._form.size > 1)
-                self.statistics.add(
-                    errors,
-                    attempts=item.attempts,
-                    latency=item.latency if item.attempts else None,
-                    concurrency=items.concurrency,
-                    now=time.monotonic(),
-                )
-                self._files.append(lines)
+    def _write(
+        self, items: BatchItems[InvokeEndpointOutput], item: BatchItem[InvokeEndpointOutput]
+    ) -> None:
+        if isinstance(item.error, CredentialsError):
+            raise item.error  # a million lines of it would help nobody
+        lines, errors = answer_lines(item.key, item, joined=self._form.size > 1)
+        self.statistics.add(
+            errors,
+            attempts=item.attempts,
+            latency=item.latency if item.attempts else None,
+            concurrency=items.concurrency,
+            now=time.monotonic(),
+        )
+        self._files.append(lines)
 
     async def _tick(
         self, items: BatchItems[InvokeEndpointOutput], progress: Callable[[Progress], None] | None

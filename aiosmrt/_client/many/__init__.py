@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from aiosmrt._client.many.adaptive import AdaptiveConcurrency
-from aiosmrt._client.many.batch_items import BatchItems, InvokeRequest, StreamRequest
+from aiosmrt._client.many.batch_items import BatchItems, InvokeRequest, StreamRequest, give_all
 from aiosmrt._client.many.calls import InvokeCall, StreamCall
 from aiosmrt._client.many.items import BatchItem, CollectedStream
 from aiosmrt._client.many.rate import RateLimit
@@ -32,4 +32,5 @@ __all__ = [
     "ReadAhead",
     "StreamCall",
     "StreamRequest",
+    "give_all",
 ]

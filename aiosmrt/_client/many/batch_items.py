@@ -16,11 +16,13 @@ from aiosmrt._protocol.models import Body
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
     from aiosmrt._client.many.workers import Call, ManyOptions
 
-__all__ = ["BatchItems", "InvokeRequest", "StreamRequest"]
+__all__ = ["BatchItems", "InvokeRequest", "StreamRequest", "give_all"]
 
 InvokeRequest: TypeAlias = Body | InvokeEndpointInput | tuple[Any, Body | InvokeEndpointInput]
 """What ``invoke_many`` reads: a body, an input, or ``(key, either)``."""
@@ -120,3 +122,19 @@ class BatchItems(Generic[OutputT]):
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         workers.abandon()
+
+
+async def give_all(
+    items: BatchItems[OutputT], receive: Callable[[BatchItem[OutputT]], None]
+) -> None:
+    """Calls a function with each item as it comes, in place of an ``async for``.
+
+    No task has to be woken for an item, and a request whose item the function has been given
+    no longer counts as read ahead. What the function raises cancels the calls under way, and
+    is raised.
+    """
+    workers = items._workers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - same module
+    try:
+        await workers.give_all(receive)
+    finally:
+        await items.aclose()

@@ -13,6 +13,7 @@ dropping the latter can be noticed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import time
 from collections import deque
@@ -129,6 +130,8 @@ class Workers(Generic[OutputT]):
         self._consumer: asyncio.Future[None] | None = None
         # Items to hand out, and with `ordered` those that wait for the one of index `_next`.
         self._ready: deque[BatchItem[OutputT]] = deque()
+        # Is given the items instead, where there is one.
+        self._receive: Callable[[BatchItem[OutputT]], None] | None = None
         self._early: dict[int, BatchItem[OutputT]] = {}
         self._next = 0
 
@@ -165,6 +168,12 @@ class Workers(Generic[OutputT]):
                 await self._consumer
             finally:
                 self._consumer = None
+
+    async def give_all(self, receive: Callable[[BatchItem[OutputT]], None]) -> None:
+        """Calls a function with each item as it comes; raises what ended them, or it raised."""
+        self._receive = receive
+        with contextlib.suppress(StopAsyncIteration):
+            await self.wait_for_item()
 
     def are_unclosed(self) -> bool:
         """Whether tasks are left that nobody has ended."""
@@ -241,6 +250,9 @@ class Workers(Generic[OutputT]):
         try:
             while (taken := await self._take()) is not None:
                 self._put(await self._answer(*taken))
+                if self._receive is not None:
+                    # The receiver has all items of this turn of the loop before more is read.
+                    await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - whatever it is, the consumer gets it
             self._fail(error)
 
@@ -316,13 +328,23 @@ class Workers(Generic[OutputT]):
 
     def _put(self, item: BatchItem[OutputT]) -> None:
         if not self._ordered:
-            self._ready.append(item)
+            self._hand_out(item)
         else:
             self._early[item.index] = item
             while self._next in self._early:
-                self._ready.append(self._early.pop(self._next))
+                self._hand_out(self._early.pop(self._next))
                 self._next += 1
-        if self._ready:
+
+    def _hand_out(self, item: BatchItem[OutputT]) -> None:
+        if self._receive is None:
+            self._ready.append(item)
+            self._notify()
+            return
+        self._receive(item)
+        self._ahead -= 1
+        if self._idle:
+            self._wake(1)
+        if not self._ahead and self._state is _State.DRAINING:
             self._notify()
 
     def _wake(self, most: int) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.waiting import until
 
-from aiosmrt._client.many import ReadAhead
+from aiosmrt._client.many import ReadAhead, give_all
 from aiosmrt._client.many.source import Source
 from aiosmrt.local import LocalEndpoint, ModelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     import aiosmrt
 
@@ -56,6 +56,10 @@ async def read(source: Source) -> list[Any]:
     await source.aclose()
     assert source.read == len(taken)
     return taken
+
+
+def workers() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if "Workers" in repr(task)]
 
 
 async def later(*requests: Any) -> AsyncIterator[Any]:
@@ -111,12 +115,13 @@ class Model:
     def __init__(self) -> None:
         self.now = self.most = 0
         self.open = asyncio.Event()
+        self.pass_first = asyncio.Event()
 
     async def echo(self, request: ModelRequest) -> bytes:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            await self.open.wait()
+            await (self.pass_first if request.body == b"first" else self.open).wait()
             return request.body
         finally:
             self.now -= 1
@@ -182,7 +187,6 @@ async def test_left_while_a_worker_waits_nothing_is_left_behind(session, model):
             return False
 
     never = Never()
-    others = asyncio.all_tasks()
     async with session.invoke_many("echo", never, concurrency=8) as items:
         waiting = asyncio.ensure_future(anext(items))
         await until(lambda: never.waits)
@@ -190,4 +194,91 @@ async def test_left_while_a_worker_waits_nothing_is_left_behind(session, model):
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert never.waits == 1
-    assert asyncio.all_tasks() <= others | {asyncio.current_task()}
+    assert not workers()
+
+
+# Items given to a function, in place of an iteration.
+
+
+@pytest.mark.parametrize("how", [{}, {"concurrency": "auto"}, {"rate": 1e6}], ids=str)
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_function_is_given_every_item(session, model, how, ordered):
+    model.open.set()
+    bodies = [b"%d" % number for number in range(100)]
+    given: list[bytes] = []
+    async with session.invoke_many(
+        "echo", Blocks(bodies[:70], bodies[70:]), ordered=ordered, **{"concurrency": 8, **how}
+    ) as items:
+        await give_all(items, lambda item: given.append(item.output.body))
+        assert items.in_flight == 0
+    assert sorted(given) == sorted(bodies)
+    if ordered:
+        assert given == bodies
+    assert model.most <= 8 or how == {"concurrency": "auto"}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_function_holds_the_reading_to_the_concurrency(
+    session, model, ordered, concurrency
+):
+    model.open.set()
+    read = given = most = 0
+
+    def requests() -> Iterator[bytes]:
+        nonlocal read, most
+        for _ in range(100):
+            read += 1
+            most = max(most, read - given)
+            yield b"x"
+
+    def receive(_: Any) -> None:
+        nonlocal given
+        given += 1
+
+    await give_all(
+        session.invoke_many("echo", requests(), concurrency=concurrency, ordered=ordered), receive
+    )
+    assert given == 100
+    assert most == concurrency
+
+
+async def test_no_items_are_given_to_nobody(session):
+    given: list[Any] = []
+    await give_all(session.invoke_many("echo", []), given.append)
+    assert given == []
+
+
+async def test_what_the_function_raises_cancels_the_others(session, model):
+    def receive(item: Any) -> None:
+        assert item.output.body == b"first"  # the others are held
+        raise ZeroDivisionError
+
+    items = session.invoke_many("echo", [b"x"] * 7 + [b"first"] + [b"x"] * 50, concurrency=8)
+    giving = asyncio.ensure_future(give_all(items, receive))
+    await until(lambda: model.now == 8)
+    model.pass_first.set()
+    with pytest.raises(ZeroDivisionError):
+        await giving
+    await until(lambda: model.now == 0)
+    assert not workers()
+
+
+async def test_what_the_requests_raise_is_raised_after_the_items_before_it(session, model):
+    model.open.set()
+    given: list[Any] = []
+    blocks = Blocks([b"x"] * 20, OSError("the disk is gone"))
+    with pytest.raises(OSError, match="the disk is gone"):
+        await give_all(session.invoke_many("echo", blocks, concurrency=8), given.append)
+    assert len(given) == 20
+
+
+async def test_cancelled_while_items_are_given_nothing_is_left_behind(session, model):
+    items = session.invoke_many("echo", [b"x"] * 50, concurrency=8)
+    giving = asyncio.ensure_future(give_all(items, lambda _: None))
+    await until(lambda: model.now == 8)
+    giving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await giving
+    await until(lambda: model.now == 0)
+    assert not workers()
