@@ -345,21 +345,22 @@ class Bench:
         return found
 
     def many(self, where: list[str]) -> None:
-        """What `invoke_many` takes for a request, beside the bare calls that it makes."""
-        name = "invoke_many, 64 in flight"
-        if not self.wants(name):
-            return
-        worker = Process("worker.py", OURS, "asyncio", *where)
-        count = max(int(2048 * self.scale) // 64, 1) * 64
-        figures: dict[str, list[float]] = {OURS: [], "bare calls": []}
-        worker.ask("rounds", **SMALL, count=64, flight=64, warm=0)
-        for _ in range(self.rounds * 3):
-            found = worker.ask("many", **RECORD, count=count, flight=64)
-            figures[OURS].append(found["cpu"] / count)
-            found = worker.ask("rounds", **SMALL, count=count, flight=64, warm=0)
-            figures["bare calls"].append(found["cpu"] / count)
-        worker.stop()
-        self.add(Row(where="http, asyncio", name=name, unit="µs CPU a call", figures=figures))
+        """What `invoke_many` and `batch.run` take for a request, beside their bare calls."""
+        for do, what in (("many", "invoke_many"), ("run", "batch.run")):
+            name = f"{what}, 64 in flight"
+            if not self.wants(name):
+                continue
+            worker = Process("worker.py", OURS, "asyncio", *where)
+            count = max(int(2048 * self.scale) // 64, 1) * 64
+            figures: dict[str, list[float]] = {OURS: [], "bare calls": []}
+            worker.ask("rounds", **SMALL, count=64, flight=64, warm=0)
+            for _ in range(self.rounds * 3):
+                found = worker.ask(do, **RECORD, count=count, flight=64)
+                figures[OURS].append(found["cpu"] / count)
+                found = worker.ask("rounds", **SMALL, count=count, flight=64, warm=0)
+                figures["bare calls"].append(found["cpu"] / count)
+            worker.stop()
+            self.add(Row(where="http, asyncio", name=name, unit="µs CPU a call", figures=figures))
 
     def records(self, where: list[str], count: int) -> dict[str, list[list[float]]]:
         """So many records through `invoke_many` and `batch.run`: memory on the way."""
