@@ -77,7 +77,7 @@ _bare_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 _CRLF = b"\r\n"
 _HEAD_START = b"HTTP/1."
 
-# The line before a chunk to the size in it.
+# The line before a chunk, with the line end of the chunk before it, to the size in it.
 _known_sizes: dict[bytes, int] = {}
 
 
@@ -374,10 +374,12 @@ class ResponseReader:
                 continue
             # The whole chunk has come: what a stream's events mostly do.
             self._add(bytes(data[start:end]))
-            at = end + 2
-            if at < stop and size < _SMALL_PIECE:
+            if size < _SMALL_PIECE and end + 2 < stop:
                 data = bytes(data)  # of many chunks: their lines are looked up as bytes
-                at = self._take_known_chunks(data, at, found[0], size)
+                end = self._take_known_chunks(data, end, found[0], size)
+                if data[end : end + 2] != _CRLF:
+                    raise _longer_than_its_size()
+            at = end + 2
 
     def _finish_chunk(self, data: bytes | memoryview, at: int) -> int:
         """Takes what has come of a chunk that was cut, and of the line end behind it."""
@@ -392,7 +394,7 @@ class ResponseReader:
             self._state = _CHUNK_END
         line_end = bytes(self._partial) + bytes(data[at : at + 2 - len(self._partial)])
         if not _CRLF.startswith(line_end):
-            raise RemoteProtocolError("A chunk is longer than its size")
+            raise _longer_than_its_size()
         at += len(line_end) - len(self._partial)
         self._partial = bytearray(line_end)
         if line_end == _CRLF:
@@ -405,31 +407,29 @@ class ResponseReader:
 
         Args:
             data: The bytes.
-            at: Where the next chunk's size line begins.
-            line: The line before the last chunk, to be known from now on.
+            at: Where the last chunk has ended, before its line end.
+            line: The line before that chunk, to be known from now on.
             size: The size that it told.
 
         Returns:
-            Where the size line begins of the first chunk that was not taken.
+            Where the last one that was taken has ended, before what should be its line end.
         """
         if len(line) <= _MAX_KNOWN_LINE:
             if len(_known_sizes) >= _MAX_KNOWN_SIZES:
                 _known_sizes.clear()  # so that no server can keep it full of its own
-            _known_sizes[line] = size
-        find, known, add = data.find, _known_sizes.get, self._pieces.append
-        taken = 0
+            _known_sizes[_CRLF + line] = size
+        find, known = data.find, _known_sizes.get
+        stop = len(data) - 2
+        pieces: list[bytes] = []
         for _ in range(_MAX_RUN):
-            start = find(_CRLF, at, at + _MAX_KNOWN_LINE) + 2
-            found = known(data[at:start])
-            if found is None:
+            start = find(_CRLF, at + 2, at + 2 + _MAX_KNOWN_LINE) + 2
+            told = known(data[at:start])
+            if told is None or start + told > stop:
                 break
-            end = start + found
-            if data[end : end + 2] != _CRLF:
-                break
-            add(data[start:end])
-            taken += found
-            at = end + 2
-        self.buffered += taken
+            at = start + told
+            pieces.append(data[start:at])
+        if pieces:
+            self._add(b"".join(pieces))
         return at
 
     def _keep_size_line(self, data: bytes | memoryview, at: int) -> None:
@@ -511,6 +511,10 @@ def _lowered(value: str) -> str:
 
 def _belong_to_none() -> RemoteProtocolError:
     return RemoteProtocolError("Bytes came that belong to no response")
+
+
+def _longer_than_its_size() -> RemoteProtocolError:
+    return RemoteProtocolError("A chunk is longer than its size")
 
 
 def _too_long(what: str, limit: int) -> RemoteProtocolError:

@@ -25,6 +25,8 @@ KEEPALIVE_SECONDS = 15.0
 _BUFFER_LENGTH = 262_144
 # A read up to here is copied at once: a small copy costs less than a slice of a view.
 _COPIED_LENGTH = 16_384
+# More than what is read and decoded at a time.
+_KEPT_MEMORY = 2_097_152
 # A connection whose bytes nobody takes is not read further from here on.
 _MOST_BUFFERED = 524_288
 
@@ -32,6 +34,19 @@ _MOST_BUFFERED = 524_288
 _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
     weakref.WeakKeyDictionary()
 )
+
+
+def _keep_memory() -> None:
+    """Makes glibc keep the memory that one read frees for the next one.
+
+    It gives what is free at the heap's end back to the system from 128 KiB on, so that each
+    read would take it again page by page, until a larger block has been freed once
+    (mallopt(3), M_TRIM_THRESHOLD). Other allocators do not mind.
+    """
+    bytes(_KEPT_MEMORY)
+
+
+_keep_memory()
 
 
 class LinkState(enum.Enum):
