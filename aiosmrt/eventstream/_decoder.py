@@ -235,33 +235,38 @@ class EventStreamDecoder:
         Raises:
             EventStreamError: As iterating.
         """
-        data, start, head_length = self._data, self._offset, self._head_length
         crc32 = self._crc32
         headers: dict[str, HeaderValue] | None = None
         payloads: list[bytes] = []
-        for _ in range(_MAX_RUN if data else 0):
-            known = _heads.get(data[start : start + head_length])
-            if known is not None:
+        while True:
+            data, start, head_length = self._data, self._offset, self._head_length
+            stop = len(data)
+            # Messages like the last one; a head that is cut is not among those known.
+            for _ in range(_MAX_RUN - len(payloads)):
+                known = _heads.get(data[start : start + head_length])
+                if known is None:
+                    break
                 known_headers, crc, length, unpack = known
-                if start + length <= len(data) and (headers is None or headers is known_headers):
-                    payload, message_crc = unpack(data, start + head_length)
-                    if crc32(payload, crc) == message_crc:
-                        headers = known_headers
-                        payloads.append(payload)
-                        start += length
-                        continue
-            # It begins like no message before it, is cut, or is damaged.
+                end = start + length
+                if end > stop or (headers is not known_headers and headers is not None):
+                    break
+                payload, message_crc = unpack(data, start + head_length)
+                if crc32(payload, crc) != message_crc:
+                    break
+                headers = known_headers
+                payloads.append(payload)
+                start = end
+            self._offset = start
+            # The next one begins like no message before it, is cut, or is damaged.
             if headers is not None or (frame := self._frame()) is None:
                 break
             headers, payload = frame
             payloads.append(payload)
-            data, start, head_length = self._data, self._offset, self._head_length
         if headers is None:
             if self._fault is not None:
                 raise copy(self._fault)
             return None
-        self._offset = start
-        if start == len(data) and not self._waiting:
+        if start == stop and not self._waiting:
             self._drop_read()
         self._messages += len(payloads)
         return headers, payloads
