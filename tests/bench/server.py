@@ -1,6 +1,6 @@
 """The server of the benchmark: canned answers, on uvloop, in a process of its own.
 
-What to answer is the endpoint's name: ``bytes-N`` is a body of N bytes; ``tokens-N``
+What to answer is the endpoint's name: ``bytes-N`` is a JSON text of N bytes; ``tokens-N``
 a stream of N token-size events, 64 to an HTTP chunk; ``flushes-N`` the same with a
 chunk for each; ``parts-N`` a stream of N parts of 64 KiB; ``idle`` one event, then
 silence. Each is built once and written whole, so that the server is never what is
@@ -55,7 +55,7 @@ def answer(endpoint: str) -> bytes:
         return (
             HEAD
             + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % length
-            + b"x" * length
+            + (b'"%b"' % (b"x" * (length - 2)))
         )
     if kind == "parts":
         part = encode_message(PART_HEADERS, random.Random(1).randbytes(65_536))
