@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ class Decoder(Protocol[_T_co]):
 
     __slots__ = ()
 
+    @abstractmethod
     def receive_data(self, data: bytes, /) -> None:
         """Takes the next bytes."""
 
+    @abstractmethod
     def receive_eof(self) -> None:
         """Marks the end: no more bytes come."""
 
+    @abstractmethod
     def next_unit(self) -> _T_co | Literal[NeedData.NEED_DATA]:
         """Returns the next unit that is whole now, NEED_DATA when there is none."""
-        ...
 
     def __iter__(self) -> Iterator[_T_co]:
         """Yields the units that are whole now; raises as ``next_unit`` does."""

@@ -266,6 +266,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
             pass
         else:
             if data is not None and data == self._done_marker:
+                self._ignored = False  # asked again, the payload has ended well still
                 return
             if data is None and not (rest and any(name.startswith(rest) for name in _FIELDS)):
                 self._refuse_no_event()  # an answer in one line of JSON, say, is whole
@@ -278,7 +279,8 @@ class SSEDecoder(Decoder[ServerSentEvent]):
 
     def _fail(self, fault: EventStreamError) -> None:
         self._splitter.fail(fault)
-        self._lines = None
+        if self._lines:
+            self._lines.clear()  # whoever goes through them shall see that there are no more
         self._packed, self._block = [], []
 
 

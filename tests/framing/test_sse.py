@@ -22,7 +22,7 @@ from support.framing_corpus import (
 from support.memory import traced
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
-from aiosmrt.framing import ServerSentEvent, SSEDecoder
+from aiosmrt.framing import JSONStreamDecoder, ServerSentEvent, SSEDecoder, TokenDecoder
 
 
 @pytest.mark.parametrize("name", SSE)
@@ -212,3 +212,36 @@ def test_short_lines_take_little_more_memory_than_they_have(line):
         peak = tracemalloc.get_traced_memory()[1]
     assert kept < 200_000 + 2 * 100_000 * len(line)
     assert peak < 400_000 + 5 * 100_000 * len(line)
+
+
+# -- after the end
+
+
+def drained(decoder) -> list[object]:
+    """What three rounds of asking give: units, errors, ends."""
+    found: list[object] = []
+    for _ in range(3):
+        try:
+            found += decoder
+            found.append("end")
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            found.append(type(error))
+    return found
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [SSEDecoder(40), JSONStreamDecoder(None, 40), TokenDecoder(None, 40)],
+    ids=lambda decoder: type(decoder).__name__,
+)
+def test_nothing_after_an_event_that_is_too_long_is_handed_out(decoder):
+    line = b'data: {"token": {"text": "x"}}\n'
+    decoder.receive_data(line * 3 + b"\n" + b"data: 1\n\n" * 2)
+    assert drained(decoder) == [MessageTooLargeError] * 3
+
+
+def test_a_done_marker_that_ends_the_payload_is_its_end_each_time():
+    decoder = SSEDecoder(done_marker="[DONE]")
+    decoder.receive_data(b"foo: 1\ndata: [DONE]")
+    decoder.receive_eof()
+    assert drained(decoder) == ["end"] * 3
