@@ -38,7 +38,7 @@ try:
     from zlib_ng import zlib_ng
 except ImportError:
     pass
-else:  # the extra `speedups`: a ninth to a quarter of zlib's time for large parts; typed in part
+else:  # the extra `speedups`: an eighth to a quarter of zlib's time for large parts; typed in part
     _crc32 = zlib_ng.crc32  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 # The type of the response itself; the parts have a type of their own.
