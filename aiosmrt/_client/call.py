@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from aiosmrt._aws.credentials import CachingProvider
-from aiosmrt._aws.invocation_id import new_invocation_id
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt._protocol.deserialize import parse_error, request_id
@@ -67,6 +67,12 @@ _SKEW_SECONDS = 240.0
 _SKEW_CODES = frozenset(
     {"RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"}
 )
+
+
+def _random_uuid() -> str:
+    """Returns a UUID of version 4, at a third of the cost of `uuid.uuid4`."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 @attrs.define(eq=False)
@@ -149,7 +155,7 @@ class Call(Generic[_T]):
         self._policy = policy
         self._failed = failed
         self._watch = watch
-        self._invocation_id = new_invocation_id()
+        self._invocation_id = _random_uuid()
         self._body_hash = ""
         self._deadline: float | None = None
         # The repairs that were made already, each of which is made once.
