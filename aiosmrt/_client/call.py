@@ -191,7 +191,7 @@ class Call(Generic[_T]):
                 return output
 
     async def _prepare_next(self, error: AiosmrtError, retries: CallRetries) -> None:
-        """Tells of a failed attempt, and waits until the next one may begin.
+        """Reports a failed attempt, and waits until the next one may begin.
 
         Raises:
             AiosmrtError: The same error, where there is no further attempt.

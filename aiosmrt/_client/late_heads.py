@@ -40,6 +40,7 @@ class LateHeads:
         loop = asyncio.get_running_loop()
         if self._making is None or self._making.get_loop() is not loop:
             self._making = loop.run_in_executor(None, self._set_writer)
+            self._making.add_done_callback(_retrieve)
         return self._making
 
     async def get(self) -> HeadWriter:
@@ -60,3 +61,9 @@ class LateHeads:
     def _set_writer(self) -> HeadWriter:
         writer = self.writer = self._make()
         return writer
+
+
+def _retrieve(making: asyncio.Future[HeadWriter]) -> None:
+    """Takes note of a failed import that no call has waited for."""
+    if not making.cancelled():
+        making.exception()

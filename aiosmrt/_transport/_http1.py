@@ -382,7 +382,7 @@ class ResponseReader:
             at = end + 2
 
     def _finish_chunk(self, data: bytes | memoryview, at: int) -> int:
-        """Takes what has come of a chunk that was cut, and of the line end behind it."""
+        """Takes what has come of a chunk that was cut, and of the line end after it."""
         if self._state is _CHUNK:
             end = min(at + self._left, len(data))
             if at < end:
@@ -409,7 +409,7 @@ class ResponseReader:
             data: The bytes.
             at: Where the last chunk has ended, before its line end.
             line: The line before that chunk, to be known from now on.
-            size: The size that it told.
+            size: The size in that line.
 
         Returns:
             Where the last one that was taken has ended, before what should be its line end.
@@ -423,10 +423,10 @@ class ResponseReader:
         pieces: list[bytes] = []
         for _ in range(_MAX_RUN):
             start = find(_CRLF, at + 2, at + 2 + _MAX_KNOWN_LINE) + 2
-            told = known(data[at:start])
-            if told is None or start + told > stop:
+            length = known(data[at:start])
+            if length is None or start + length > stop:
                 break
-            at = start + told
+            at = start + length
             pieces.append(data[start:at])
         if pieces:
             self._add(b"".join(pieces))

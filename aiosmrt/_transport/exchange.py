@@ -132,13 +132,13 @@ class Exchange:
             DeadlineExceededError: The call's deadline passed first.
             TransportError: What came is not HTTP.
         """
-        self._check_open()  # it may have been closed while credentials were waited for
         link, reader = self._link, self._reader
         transport = link.transport
-        self._state = _AWAITING_HEAD
-        self._sent = len(body)
-        self._written_at = link.loop.time()
         try:
+            self._check_open()  # it may have been closed while credentials were waited for
+            self._state = _AWAITING_HEAD
+            self._sent = len(body)
+            self._written_at = link.loop.time()
             # The connection may have ended since it was taken.
             if transport is None or not link.is_clean:
                 raise self._lost()
@@ -149,11 +149,12 @@ class Exchange:
             else:
                 transport.write(head)
                 self._upload = link.loop.create_task(self._write(transport, memoryview(body)))
-            del head  # a log of the traceback's locals would show the session token
+            head = b""
             while not reader.status_code:
                 await self._news()
                 self._check_open()
         except BaseException:
+            head = b""  # a log of the traceback's locals would show the session token
             self.close()
             raise
         link.due = None
@@ -222,7 +223,7 @@ class Exchange:
 
     def _check_open(self) -> None:
         if self._reason is not None:
-            raise self._reason
+            raise self._reason.with_traceback(None)  # else each raise would add to it
 
     def _take(self) -> list[bytes]:
         self.bytes_received += self._reader.buffered
@@ -244,6 +245,7 @@ class Exchange:
             if announced.isdecimal() and int(announced) > limit:
                 self.close()
                 raise MessageTooLargeError("a body", length=int(announced), limit=limit)
+        self._check_open()
         chunks = self._take()
         while not self._reader.is_complete and (limit is None or self.bytes_received <= limit):
             chunks += await self.receive_chunks(idle)
@@ -262,12 +264,11 @@ class Exchange:
         if self._state is _RELEASED or self._state is _CLOSED:
             return
         link = self._link
-        transport = link.transport
         uploading = self._upload is not None and not self._upload.done()
         if uploading or not self._reader.is_complete:
             self.close()
             return
-        if transport is not None and transport.get_write_buffer_size():
+        if not link.is_written:
             # Answered before the request had left: the rest of it would follow later.
             self.close()
             return
@@ -299,6 +300,7 @@ class Exchange:
         self._link.due = self._link.expired = None
         if self._upload is not None:
             self._upload.cancel()
+            self._upload = None
 
     def _wait_at_most(self, seconds: float | None) -> None:
         """Begins a wait for bytes; setting the link's ``due`` to None ends it."""
@@ -372,5 +374,5 @@ class Exchange:
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
-    """What may stand behind an error of ours."""
-    return error if isinstance(error, OSError) else None
+    """Returns the system's error behind one of ours. Our timeouts are OSErrors, too."""
+    return error if isinstance(error, OSError) and not isinstance(error, AiosmrtError) else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import warnings
 import weakref
 from collections import deque
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiosmrt._transport._http1 import ResponseReader
@@ -36,17 +38,16 @@ _buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = (
 )
 
 
+@cache
 def _keep_memory() -> None:
     """Makes glibc keep the memory that one read frees for the next one.
 
     It gives what is free at the heap's end back to the system from 128 KiB on, so that each
     read would take it again page by page, until a larger block has been freed once
-    (mallopt(3), M_TRIM_THRESHOLD). Other allocators do not mind.
+    (mallopt(3), M_TRIM_THRESHOLD): from then on it keeps up to twice that block's length.
+    Other allocators do not mind.
     """
     bytes(_KEPT_MEMORY)
-
-
-_keep_memory()
 
 
 class LinkState(enum.Enum):
@@ -65,7 +66,7 @@ class Link(asyncio.BaseProtocol):
     """One connection of the connector's, and the protocol that its transport calls.
 
     aiohttp's own protocol connects. This one takes its place for as long as the link has
-    the connection, tells it when the connection is lost, and puts it back before the
+    the connection, reports the connection's loss to it, and puts it back before the
     connector gets the connection back.
 
     One timer serves all waits of all its exchanges: a wait only moves ``due``, and the
@@ -86,7 +87,7 @@ class Link(asyncio.BaseProtocol):
         due: When the wait under way has lasted too long; None where nobody waits.
         expired: Called when that time has come.
         waiter: Resolved when the reader has something new, None where nobody waits.
-        failure: Why nothing more comes: the connection's error, or what `fail` was told.
+        failure: Why nothing more comes: the connection's error, or the one that `fail` got.
     """
 
     __slots__ = (
@@ -94,7 +95,6 @@ class Link(asyncio.BaseProtocol):
         "_drained",
         "_fires_at",
         "_handler",
-        "_is_lost",
         "_is_paused",
         "_timer",
         "due",
@@ -130,7 +130,6 @@ class Link(asyncio.BaseProtocol):
         self.expired: Callable[[], None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.failure: BaseException | None = None
-        self._is_lost = transport is None
         # What had come before belongs to no response.
         self.reader.should_close = handler.should_close
         if transport is not None:
@@ -150,8 +149,18 @@ class Link(asyncio.BaseProtocol):
         transport = self.transport
         if self._is_paused and transport is not None and not transport.is_closing():
             self._is_paused = False
-            transport.resume_reading()
+            with contextlib.suppress(AttributeError):  # see `is_written`
+                transport.resume_reading()
         return pieces
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the system has taken all that was written."""
+        try:
+            return self.transport is None or not self.transport.get_write_buffer_size()
+        except AttributeError:
+            # Python 3.10's TLS transport, one turn before it reports the connection's end.
+            return True
 
     async def drain(self) -> None:
         """Waits until the transport takes more to write.
@@ -159,7 +168,7 @@ class Link(asyncio.BaseProtocol):
         Raises:
             ConnectionError: The connection was lost.
         """
-        if self._is_lost:
+        if self.transport is None:
             raise ConnectionResetError
         if self._drained is not None:
             await self._drained
@@ -219,7 +228,7 @@ class Link(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notes the connection's end, whose reason is an OSError or None."""
-        self._is_lost = True
+        self.transport = None
         if exc is None:
             self.reader.receive_eof()
         else:
@@ -227,10 +236,16 @@ class Link(asyncio.BaseProtocol):
             if self.failure is None:
                 self.failure = exc
         self.wake()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_exception(ConnectionResetError())
-            self._drained.exception()  # retrieved, should nobody wait for it
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_exception(ConnectionResetError())
+            drained.exception()  # retrieved, should nobody wait for it
         self._handler.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Notes that the peer sends no more; the transport closes the connection."""
+        self.reader.receive_eof()
+        self.wake()
 
     def pause_writing(self) -> None:
         """Notes that the transport has enough to write."""
@@ -243,6 +258,11 @@ class Link(asyncio.BaseProtocol):
             drained.set_result(None)
 
     def _receive(self, data: bytes | memoryview) -> None:
+        """Reads what has come, and wakes the task that waits for it.
+
+        The transport stops reading while too much waits to be taken. After bytes that make
+        no sense the connection is of no use to anybody.
+        """
         reader = self.reader
         reader.receive_data(data)
         if reader.buffered > _MOST_BUFFERED and not self._is_paused and self.transport is not None:
@@ -305,6 +325,7 @@ class _PlainLink(Link, asyncio.Protocol):
 
 def open_link(connection: Connection, loop: asyncio.AbstractEventLoop, *, reused: bool) -> Link:
     """Takes a connection over, in the way that its loop reads best. See `Link`."""
+    _keep_memory()
     cls = _BufferedLink if isinstance(loop, asyncio.SelectorEventLoop) else _PlainLink
     return cls(connection, loop, reused=reused)
 
@@ -326,6 +347,7 @@ class IdleLinks:
     def put(self, link: Link) -> None:
         """Keeps a connection for up to ``KEEPALIVE_SECONDS``."""
         link.state = _IDLE
+        link.failure = None
         link.idle_since = link.loop.time()
         link.reused = True
         self._links.append(link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import open_once, open_session
 from support.transports import at_rest
-from support.waiting import until
+from support.waiting import turns, until
 
 import aiosmrt
 from aiosmrt import Timeouts
@@ -158,3 +159,21 @@ def test_an_import_that_another_loop_began_is_not_waited_for() -> None:
     assert heads.writer is not None
     assert isinstance(asyncio.run(heads.get()), HeadWriter)
     assert late.begun == 2
+
+
+async def test_a_failed_import_that_no_call_has_waited_for_is_not_logged(imported: Import) -> None:
+    """The calls have failed already, for want of a connection."""
+    logged: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    imported.failure = ImportError("no module of that name")
+    imported.may_end.set()
+    async with open_once("http://127.0.0.1:1") as session:
+        with pytest.raises(aiosmrt.ConnectError):
+            await session.invoke_endpoint("e", b"x")
+        await until(lambda: imported.begun)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await turns()
+    del session
+    gc.collect()
+    await turns()
+    assert not logged

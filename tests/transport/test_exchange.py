@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import re
 import socket
@@ -727,6 +728,120 @@ async def test_the_connector_learns_that_a_connection_was_lost() -> None:
             await exchange.read(5.0, None)
         await asyncio.wait_for(transport.aclose(), 10)
         await until(lambda: not server.open)
+
+
+@pytest.mark.parametrize("limit", ["read", "idle", "total"])
+async def test_a_timeout_is_not_its_own_cause(limit: str) -> None:
+    """Whoever walks along the causes would never come to an end."""
+    response = b"" if limit == "read" else answer(b"abc")[:-1]
+    deadline = asyncio.get_running_loop().time() + 0.2 if limit == "total" else None
+    async with serve(response) as server, open_transport(server) as transport:
+        with pytest.raises(TransportError) as caught:
+            exchange = await begin(transport, read=0.05, deadline=deadline)
+            while True:
+                await exchange.receive(0.05 if limit == "idle" else 20.0)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 3_000_000,
+        answer(b"x" * 3_000_000, headers={"Connection": "close"}),
+        answer(b"x" * 3_000_000),
+        answer(b"x") + b"more",
+    ],
+    ids=["until-eof", "close", "length", "more"],
+)
+async def test_a_connection_that_ends_before_its_answer_is_taken_gives_it_whole(
+    response: bytes,
+    tls: bool,
+) -> None:
+    body = response.partition(b"\r\n\r\n")[2].removesuffix(b"more")
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(response)
+
+    server = RawServer(handler, ssl=serving() if tls else None)
+    async with server, open_transport(server, tls=trusting() if tls else True) as transport:
+        exchange = await begin(transport)
+        received = b""
+        while True:
+            await asyncio.sleep(0.01)
+            chunk = await exchange.receive(5.0)
+            if not chunk:
+                break
+            received += chunk
+        exchange.release()
+        assert received == body
+
+
+async def test_an_upload_that_was_given_up_lets_go_of_its_body() -> None:
+    async def refuse(connection: Connection) -> None:
+        await connection.reader.read(1_000)
+        await connection.send(answer(b"too large", "413 Payload Too Large"))
+        await connection.gone()
+
+    async def reset(connection: Connection) -> None:
+        await connection.reader.read(1_000)
+        connection.reset()
+
+    for handler in (refuse, reset):
+        async with RawServer(handler, limit=1_000) as server, open_transport(server) as transport:
+            body = bytearray(20_000_000)
+            gc.collect()
+            gc.disable()
+            try:
+                with contextlib.suppress(ConnectionLostError):
+                    assert await fetch(transport, body=body) == b"too large"
+                await turns()
+                body.clear()  # a BufferError while anything holds a view of it
+            finally:
+                gc.enable()
+
+
+async def test_an_answer_whose_sender_reads_no_further_is_read_to_its_end() -> None:
+    """The transport would first write what it has, and only then report the end."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.reader.read(1_000)
+        await connection.send(b"HTTP/1.1 413 Payload Too Large\r\n\r\ntoo large")
+        connection.writer.write_eof()
+        await is_read.wait()
+
+    is_read = asyncio.Event()
+    async with RawServer(handler, limit=1_000) as server, open_transport(server) as transport:
+        assert await fetch(transport, body=bytes(30_000_000)) == b"too large"
+        is_read.set()
+
+
+async def test_a_request_that_was_not_sent_leaves_no_trace_in_its_error() -> None:
+    go_away = asyncio.Event()
+
+    async def handler(_: Connection) -> None:
+        await go_away.wait()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        for ending in ("closed", "lost"):
+            exchange = await transport.acquire(deadline=None, connect=5.0)
+            if ending == "closed":
+                exchange.close()
+            go_away.set()
+            await until(lambda: not server.open)
+            await turns()
+            with pytest.raises(TransportError) as caught:
+                await exchange.send(b"Authorization: hunter2", b"", read=5.0)
+            traceback = caught.value.__traceback__
+            frames = []
+            while traceback is not None:
+                frames.append(traceback.tb_frame)
+                traceback = traceback.tb_next
+            ours = [frame.f_locals for frame in frames if frame.f_code.co_name == "send"]
+            assert ours
+            assert not any("hunter2" in repr(found) for found in ours)
 
 
 async def test_closing_at_any_turn_gives_every_place_back_once() -> None:
