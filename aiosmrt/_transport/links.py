@@ -228,7 +228,9 @@ class Link(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notes the connection's end, whose reason is an OSError or None."""
-        self.transport = None
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.close()  # Python 3.10's TLS transport warns if nobody has closed it
         if exc is None:
             self.reader.receive_eof()
         else:
@@ -243,9 +245,13 @@ class Link(asyncio.BaseProtocol):
         self._handler.connection_lost(exc)
 
     def eof_received(self) -> None:
-        """Notes that the peer sends no more; the transport closes the connection."""
-        self.reader.receive_eof()
-        self.wake()
+        """Notes that the peer sends no more; the transport closes the connection.
+
+        It first writes what it has, if need be to a peer that reads no further.
+        """
+        if not self.is_written:
+            self.reader.receive_eof()
+            self.wake()
 
     def pause_writing(self) -> None:
         """Notes that the transport has enough to write."""
