@@ -49,7 +49,7 @@ class Record:
     Attributes:
         index: Its position, from 0.
         key: The key field's value, else the index.
-        body: What is sent.
+        body: What is sent; empty where nothing can be, so that bad lines take no memory.
         fault: Why it cannot be sent, None where it can.
     """
 
@@ -148,7 +148,7 @@ class JsonLinesFile:
         try:
             value = decode_json(body.decode())
         except (ValueError, RecursionError):
-            return Record(index, index, body, f"line {number} of the input is not a JSON value")
+            return Record(index, index, b"", f"line {number} of the input is not a JSON value")
         if self._key_field is None or not isinstance(value, dict):
             return Record(index, index, body)
         fields = cast("dict[str, Any]", value)
@@ -212,7 +212,7 @@ class CsvFile:
             # Given whole, with the newlines that its quotes hold.
             key = "".join(next(csv.reader(io.StringIO(field, newline="")), ()))
         except (ValueError, IndexError, csv.Error):
-            return Record(index, index, body, f"line {number} of the input is not such a CSV row")
+            return Record(index, index, b"", f"line {number} of the input is not such a CSV row")
         # A row of one empty field is no blank line.
         return Record(index, key, b'""' if fields == [b""] else b",".join(fields))
 
