@@ -85,7 +85,8 @@ class RunFiles:
         self._lines: OutputFile | None = None
         self._facts: dict[str, Any] = {}
         self._unwritten: list[bytes] = []
-        self._flushing: asyncio.Task[None] | None = None
+        # What a thread is at; a future, as cancelling a task would not end its thread's work.
+        self._flushing: asyncio.Future[None] | None = None
         self._synced_at = time.monotonic()
         self._is_unsynced = False
         self._failure: OutputError | None = None
@@ -168,7 +169,9 @@ class RunFiles:
         self._unwritten += lines
 
     def _write_soon(self) -> None:
-        with contextlib.suppress(OutputError):  # whoever comes next is told
+        if self.is_closing.is_set():  # `_close` writes what waits
+            return
+        with contextlib.suppress(OutputError):  # the next caller gets the error
             self.write()
 
     def write(self) -> bool:
@@ -189,7 +192,7 @@ class RunFiles:
         data = b"".join(self._unwritten)
         if time.monotonic() - self._synced_at >= _SYNC_SECONDS or len(data) >= _WRITE_OFF_LOOP:
             self._unwritten = [data]
-            self._flushing = asyncio.create_task(self._flush())
+            self._begin_flush()
             return False
         self._unwritten = []
         try:
@@ -207,27 +210,35 @@ class RunFiles:
         Where answers are few the next one, which would do it too, may take minutes.
         """
         if self._flushing is None and self._is_sync_due():
-            self._flushing = asyncio.create_task(self._flush())
+            self._begin_flush()
 
     def _is_sync_due(self) -> bool:
         return self._is_unsynced and time.monotonic() - self._synced_at >= _SYNC_SECONDS
 
-    async def _flush(self) -> None:
-        """Writes what waits; a sync comes due now and then, and writing waits for it."""
+    def _begin_flush(self) -> None:
+        """Lets a thread write all lines that wait; nothing else is written meanwhile."""
+        data = b"".join(self._unwritten)
+        loop = asyncio.get_running_loop()
+        self._flushing = loop.run_in_executor(self._threads, self._flush, data)
+        self._unwritten = []
+        self._flushing.add_done_callback(self._end_flush)
+
+    def _flush(self, data: bytes) -> None:
+        """Writes lines, and syncs when that is due; runs in a thread."""
         try:
-            while self._unwritten or self._is_sync_due():
-                data = b"".join(self._unwritten)
-                self._unwritten = []
-                await self.do(self.lines.append, data)
+            if data:
+                self.lines.append(data)
                 self._is_unsynced = True
-                if self._is_sync_due():
-                    await self.do(self.lines.sync)
-                    self._is_unsynced = False
-                    self._synced_at = time.monotonic()
+            if self._is_sync_due():
+                self.lines.sync()
+                self._is_unsynced = False
+                self._synced_at = time.monotonic()
         except OutputError as error:
             self._failure = error
-        finally:
-            self._flushing = None
+
+    def _end_flush(self, _: asyncio.Future[None]) -> None:
+        self._flushing = None
+        self._write_soon()
 
     async def flush(self) -> None:
         """Waits until the lines handed over are written.
@@ -262,22 +273,21 @@ class RunFiles:
             self._paths.lines.unlink()
 
     async def close(self) -> None:
-        """Closes what is open, and gives the lock back: soon, where it is cancelled meanwhile."""
-        self.is_closing.set()
-        await asyncio.shield(asyncio.ensure_future(self._end()))
+        """Writes the lines that wait, closes the files, and gives the lock back.
 
-    async def _end(self) -> None:
-        with contextlib.suppress(OutputError):
-            await self.flush()
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
-        await asyncio.to_thread(self._close)
+        A thread does so even if this call is cancelled.
+        """
+        self.is_closing.set()
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._close))
 
     def _close(self) -> None:
-        # A cancelled run leaves its threads at work; what they have opened is closed too.
+        # A cancelled run leaves its threads at work: they end before anything is closed.
         self._threads.shutdown()
         try:
             if self._lines is not None:
+                if self._unwritten and self._failure is None:
+                    with contextlib.suppress(OutputError):
+                        self._lines.append(b"".join(self._unwritten))
                 self._lines.close()
         finally:
             if self._run_file is not None:

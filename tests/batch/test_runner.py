@@ -787,6 +787,56 @@ async def test_cancelled_before_its_lines_are_written_it_writes_them(
     check_each_once(out, 100)
 
 
+async def test_cancelled_with_all_tasks_while_a_thread_writes_it_mixes_no_lines(
+    local, session, tmp_path, monkeypatch
+):
+    # As `asyncio.run` does at its end.
+    begun, go_on, answer_the_others = threading.Event(), threading.Event(), asyncio.Event()
+
+    async def answer(request: ModelRequest) -> ModelResponse:
+        if b"k0" not in request.body:
+            await answer_the_others.wait()
+        return ModelResponse(request.body, content_type="application/json")
+
+    write, append = os.write, RunFiles.append
+    handed_over = 0
+
+    def stop_within_the_first_line(descriptor: int, data: bytes) -> int:
+        if bytes(data[:7]) != b'{"key":' or begun.is_set():
+            return write(descriptor, data)
+        written = write(descriptor, data[:20])
+        begun.set()
+        assert go_on.wait(30)
+        return written
+
+    def count(self: RunFiles, lines: list[bytes]) -> None:
+        nonlocal handed_over
+        append(self, lines)
+        handed_over += 1
+
+    local.add_model("hold", answer)
+    monkeypatch.setattr(os, "write", stop_within_the_first_line)
+    monkeypatch.setattr(RunFiles, "append", count)
+    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)  # each write is in a thread
+    source = write_records(tmp_path / "in.jsonl", 100)
+    out = tmp_path / "out.jsonl"
+    others = asyncio.all_tasks()
+    running = asyncio.ensure_future(aiosmrt.batch.run(session, "hold", source, out, concurrency=8))
+    await until(begun.is_set)
+    answer_the_others.set()
+    await until(lambda: handed_over == 8)
+    for task in asyncio.all_tasks() - others:
+        task.cancel()
+    asyncio.get_running_loop().call_later(0.1, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert {line["index"] for line in read_lines(out)} == set(range(8))
+    assert len(read_lines(out)) == 8
+    async with local.session() as another:  # the endpoint's tasks were cancelled too
+        await aiosmrt.batch.run(another, "hold", source, out, resume=True)
+    check_each_once(out, 100)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
