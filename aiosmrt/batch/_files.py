@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from aiosmrt.batch._output import IndexSet, OutputError, OutputFile, RunFile, drop_failed
+from aiosmrt.batch._output import IndexSet, OutputFile, RunFile, drop_failed
 from aiosmrt.batch._report import require_matplotlib, write_report
 from aiosmrt.batch._tables import converter
 from aiosmrt.errors import ConfigurationError
@@ -89,7 +89,7 @@ class RunFiles:
         self._flushing: asyncio.Future[None] | None = None
         self._synced_at = time.monotonic()
         self._is_unsynced = False
-        self._failure: OutputError | None = None
+        self._failure: Exception | None = None
         self.total = 0
 
     @property
@@ -171,7 +171,7 @@ class RunFiles:
     def _write_soon(self) -> None:
         if self.is_closing.is_set():  # `_close` writes what waits
             return
-        with contextlib.suppress(OutputError):  # the next caller gets the error
+        with contextlib.suppress(Exception):  # the next caller gets the error
             self.write()
 
     def write(self) -> bool:
@@ -198,7 +198,7 @@ class RunFiles:
         try:
             # Into the system's cache: less than handing it to a thread would take.
             self.lines.append(data)
-        except OutputError as error:
+        except Exception as error:
             self._failure = error
             raise
         self._is_unsynced = True
@@ -233,7 +233,7 @@ class RunFiles:
                 self.lines.sync()
                 self._is_unsynced = False
                 self._synced_at = time.monotonic()
-        except OutputError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, lines may be missing
             self._failure = error
 
     def _end_flush(self, _: asyncio.Future[None]) -> None:
@@ -286,7 +286,7 @@ class RunFiles:
         try:
             if self._lines is not None:
                 if self._unwritten and self._failure is None:
-                    with contextlib.suppress(OutputError):
+                    with contextlib.suppress(Exception):
                         self._lines.append(b"".join(self._unwritten))
                 self._lines.close()
         finally:

@@ -837,6 +837,32 @@ async def test_cancelled_with_all_tasks_while_a_thread_writes_it_mixes_no_lines(
     check_each_once(out, 100)
 
 
+@pytest.mark.parametrize("is_in_a_thread", [False, True])
+async def test_whatever_a_write_raises_ends_the_run(session, tmp_path, monkeypatch, is_in_a_thread):
+    append = OutputFile.append
+    writes = 0
+
+    def fail_at_the_third(self: OutputFile, lines: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 3:
+            raise MemoryError
+        append(self, lines)
+
+    if is_in_a_thread:
+        monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)
+    source = write_records(tmp_path / "in.jsonl", 100)
+    out = tmp_path / "out.jsonl"
+    given = (session, "echo", source, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(OutputFile, "append", fail_at_the_third)
+        with pytest.raises(MemoryError):
+            await aiosmrt.batch.run(*given, concurrency=8)
+    assert writes == 3
+    assert (await aiosmrt.batch.run(*given, resume=True)).is_complete
+    check_each_once(out, 100)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
