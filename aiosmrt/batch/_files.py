@@ -208,7 +208,12 @@ class RunFiles:
         """Brings what was written onto the disk, soon; to be called now and then.
 
         Where answers are few the next one, which would do it too, may take minutes.
+
+        Raises:
+            OutputError: Some lines could not be written; the calls under way may take minutes.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._flushing is None and self._is_sync_due():
             self._begin_flush()
 

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import csv
+import errno
 import json
 import os
 import random
@@ -861,6 +862,25 @@ async def test_whatever_a_write_raises_ends_the_run(session, tmp_path, monkeypat
     assert writes == 3
     assert (await aiosmrt.batch.run(*given, resume=True)).is_complete
     check_each_once(out, 100)
+
+
+async def test_a_failed_write_does_not_wait_for_the_calls_under_way(local, tmp_path, monkeypatch):
+    async def answer(request: ModelRequest) -> bytes:
+        if request.body != b"1":
+            await asyncio.Event().wait()
+        return request.body
+
+    def fail(self: OutputFile, _: bytes) -> None:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise aiosmrt.batch.OutputError(self.path, error)
+
+    local.add_model("hold", answer)
+    source = tmp_path / "in.jsonl"
+    source.write_text("1\n2\n3\n")
+    async with local.session() as session:
+        monkeypatch.setattr(OutputFile, "append", fail)
+        with pytest.raises(aiosmrt.batch.OutputError, match="No space"):
+            await aiosmrt.batch.run(session, "hold", source, tmp_path / "out.jsonl")
 
 
 @pytest.mark.parametrize(
