@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from aiosmrt.batch._output import IndexSet, OutputFile, RunFile, drop_failed
+from aiosmrt.batch._output import (
+    IndexSet,
+    OutputFile,
+    RunFile,
+    check_count_of_lines,
+    drop_failed,
+)
 from aiosmrt.batch._report import require_matplotlib, write_report
 from aiosmrt.batch._tables import converter
 from aiosmrt.errors import ConfigurationError
@@ -266,16 +272,18 @@ class RunFiles:
         await self.do(self.lines.close)
         summary = statistics.summary(now=time.monotonic(), signal=signal)
         if paths.convert is not None and summary.is_complete:
-            await self.do(self._convert, paths.convert, summary.failed)
+            await self.do(self._convert, paths.convert, summary)
         if paths.report is not None:
             await self.do(write_report, paths.report, statistics, summary, paths.input.name)
         return summary
 
-    def _convert(self, convert: Callable[[Path], None], failed: int) -> None:
-        if self._run_file is not None and self._paths.lines.exists():
-            convert(self._paths.lines)
-            self._run_file.write({**self._facts, "failed": failed})
-            self._paths.lines.unlink()
+    def _convert(self, convert: Callable[[Path], None], summary: BatchSummary) -> None:
+        journal = self._paths.lines
+        if self._run_file is not None and journal.exists():
+            check_count_of_lines(journal, summary.total)
+            convert(journal)
+            self._run_file.write({**self._facts, "failed": summary.failed})
+            journal.unlink()
 
     async def close(self) -> None:
         """Writes the lines that wait, closes the files, and gives the lock back.

@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from threading import Event
 
-__all__ = ["IndexSet", "OutputError", "OutputFile", "RunFile", "drop_failed"]
+__all__ = [
+    "IndexSet",
+    "OutputError",
+    "OutputFile",
+    "RunFile",
+    "check_count_of_lines",
+    "drop_failed",
+]
 
 _FORMAT: Final = 1
 _IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -278,6 +286,21 @@ class OutputFile:
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def check_count_of_lines(path: Path, expected: int) -> None:
+    """Compares how many lines a finished file has with how many were written.
+
+    Raises:
+        OutputError: Lines are missing, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            count = sum(chunk.count(b"\n") for chunk in iter(partial(file.read, 1_048_576), b""))
+        if count != expected:
+            raise OSError(errno.EIO, f"it has {count} lines, not {expected}")
+    except OSError as error:
+        raise OutputError(path, error) from error
 
 
 def drop_failed(path: Path) -> None:

@@ -864,6 +864,34 @@ async def test_whatever_a_write_raises_ends_the_run(session, tmp_path, monkeypat
     check_each_once(out, 100)
 
 
+async def test_a_journal_that_lacks_lines_becomes_no_table(session, tmp_path, monkeypatch):
+    append = OutputFile.append
+    lost = 0
+
+    def lose_the_first(self: OutputFile, lines: bytes) -> None:
+        nonlocal lost
+        if lost:
+            append(self, lines)
+        else:
+            lost = lines.count(b"\n")
+
+    source = write_records(tmp_path / "in.jsonl", 100)
+    given = (session, "echo", source, tmp_path / "out.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(OutputFile, "append", lose_the_first)
+        with pytest.raises(aiosmrt.batch.OutputError, match=r"out\.csv\.jsonl.*not 100"):
+            await aiosmrt.batch.run(*given, concurrency=8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out.csv.jsonl",
+        "out.csv.run",
+    ]
+    summary = await aiosmrt.batch.run(*given, resume=True)
+    assert (summary.succeeded, summary.is_complete) == (lost, True)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert {row["index"] for row in csv.DictReader(file)} == set(map(str, range(100)))
+
+
 async def test_a_failed_write_does_not_wait_for_the_calls_under_way(local, tmp_path, monkeypatch):
     async def answer(request: ModelRequest) -> bytes:
         if request.body != b"1":
