@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,6 +22,8 @@ __all__ = ["Requests"]
 # Read ahead in one go of the thread: enough to be worth it, little enough to hold.
 _RECORDS_AT_ONCE = 1_024
 _BYTES_AT_ONCE = 1_048_576
+# Refused in one turn of the loop: each takes microseconds, and others wait.
+_REFUSED_AT_ONCE = 64
 
 _Group: TypeAlias = tuple[list[Record], bytes, list[Record]]
 """The records of one request, its body, and the records among them that cannot be sent."""
@@ -60,12 +63,18 @@ class Requests(ReadAhead):
         """Returns the next request that is at hand, once all lines handed over are written.
 
         An answered record counts as under way until its line is written: no crash then
-        costs more than ``concurrency`` requests.
+        costs more than ``concurrency`` requests. Records that cannot be sent are refused
+        on the way, only some in one call: it returns None then, and ``wait`` lets other
+        tasks run.
         """
-        while self._at_hand and not self._is_stopped and self._files.write():
+        if self._is_stopped or not self._at_hand or not self._files.write():
+            return None
+        refused = 0
+        while self._at_hand and refused < _REFUSED_AT_ONCE:
             records, body, faulty = self._at_hand.popleft()
             if faulty:
                 self._refuse(faulty)
+                refused += len(faulty)
             if records:
                 return records, body
         return None
@@ -82,6 +91,7 @@ class Requests(ReadAhead):
             if self._is_stopped:
                 return False
             if self._at_hand:
+                await asyncio.sleep(0)  # `take` has refused as many as one turn allows
                 return True
             self._at_hand.extend(await self._files.do(_take, self._groups))
             if not self._at_hand and not self._is_stopped:

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -746,6 +747,43 @@ async def test_lines_of_one_turn_are_written_together(local, session, tmp_path, 
     check_each_once(out, 64)
     assert sum(writes) == 64
     assert max(writes) > 1
+
+
+@pytest.mark.parametrize("size", [1, 10])
+async def test_others_get_their_turn_while_bad_records_are_refused(
+    session, tmp_path, monkeypatch, size
+):
+    source = tmp_path / "in.jsonl"
+    source.write_text("no JSON\n" * 3_000 + "1\n")
+    out = tmp_path / "out.jsonl"
+    turns: list[int] = []
+    refused = writes = 0
+    refuse, append = RunFiles.append, OutputFile.append
+
+    def count_refused(self: RunFiles, lines: list[bytes]) -> None:
+        nonlocal refused
+        refused += len(lines)
+        refuse(self, lines)
+
+    def count_writes(self: OutputFile, lines: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        append(self, lines)
+
+    async def watch() -> None:
+        while True:
+            turns.append(refused)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(RunFiles, "append", count_refused)
+    monkeypatch.setattr(OutputFile, "append", count_writes)
+    watching = asyncio.ensure_future(watch())
+    await aiosmrt.batch.run(session, "echo", source, out, records_per_request=size)
+    watching.cancel()
+    check_each_once(out, 3_001)
+    assert max(after - before for before, after in pairwise(turns)) < 64 + size
+    # And their lines are written together.
+    assert writes < 3_000 / 10
 
 
 async def test_what_progress_tells_of_is_written(session, tmp_path, monkeypatch):
