@@ -53,6 +53,8 @@ class Requests(ReadAhead):
         self._at_hand: deque[_Group] = deque()
         # How many records of the input have been passed, those of earlier runs included.
         self._read = 0
+        # What the input raised after the groups at hand.
+        self._error: Exception | None = None
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -93,11 +95,34 @@ class Requests(ReadAhead):
             if self._at_hand:
                 await asyncio.sleep(0)  # `take` has refused as many as one turn allows
                 return True
-            self._at_hand.extend(await self._files.do(_take, self._groups))
+            self._at_hand.extend(await self._files.do(self._read_groups))
             if not self._at_hand and not self._is_stopped:
                 if self._read != self._files.total:
                     raise _changed()
                 return False
+
+    def _read_groups(self) -> list[_Group]:
+        """Reads as many groups as are worth a turn of the reader's thread, in which it runs.
+
+        An error of the input is raised after the groups before it have been returned.
+        """
+        if self._error is not None:
+            raise self._error
+        groups: list[_Group] = []
+        count = size = 0
+        try:
+            for group in self._groups:
+                records, body, faulty = group
+                groups.append(group)
+                count += len(records) + len(faulty)
+                size += len(body)
+                if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
+                    break
+        except Exception as error:
+            if not groups:
+                raise
+            self._error = error
+        return groups
 
     def _is_wanted(self, index: int) -> bool:
         if self._files.is_closing.is_set():  # of a long input all but the end may be done
@@ -123,17 +148,3 @@ def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:
         faulty = [record for record in group if record.fault is not None]
         sound = [record for record in group if record.fault is None] if faulty else group
         yield sound, b"\n".join([record.body for record in sound]), faulty
-
-
-def _take(groups: Iterator[_Group]) -> list[_Group]:
-    """The next groups, as many as are worth a turn of the thread."""
-    taken: list[_Group] = []
-    count = size = 0
-    for group in groups:
-        records, body, faulty = group
-        taken.append(group)
-        count += len(records) + len(faulty)
-        size += len(body)
-        if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
-            break
-    return taken

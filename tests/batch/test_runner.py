@@ -452,6 +452,29 @@ async def test_an_input_that_changes_under_the_run_is_told_of(session, model, tm
     assert {0, 1} <= set(indices) <= set(range(1_000))
 
 
+@pytest.mark.parametrize("size", [1, 10])
+async def test_an_error_of_the_input_comes_after_the_records_before_it(
+    session, tmp_path, monkeypatch, size
+):
+    source = write_records(tmp_path / "in.jsonl", 2_000)
+    out = tmp_path / "out.jsonl"
+    given = (session, "echo", source, out)
+    record = JsonLinesFile._record
+
+    def fail(self: JsonLinesFile, index: int, number: int, line: bytes) -> Any:
+        if index == 90:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return record(self, index, number, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLinesFile, "_record", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            await aiosmrt.batch.run(*given, records_per_request=size)
+    check_each_once(out, 90)
+    await aiosmrt.batch.run(*given, records_per_request=size, resume=True)
+    check_each_once(out, 2_000)
+
+
 async def test_what_is_written_is_synced_before_another_answer_comes(
     local, session, model, tmp_path, monkeypatch
 ):
