@@ -134,7 +134,4 @@ async def give_all(
     is raised.
     """
     workers = items._workers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - same module
-    try:
-        await workers.give_all(receive)
-    finally:
-        await items.aclose()
+    await workers.give_all(receive)

@@ -130,7 +130,7 @@ class Workers(Generic[OutputT]):
         self._consumer: asyncio.Future[None] | None = None
         # Items to hand out, and with `ordered` those that wait for the one of index `_next`.
         self._ready: deque[BatchItem[OutputT]] = deque()
-        # Is given the items instead, where there is one.
+        # The function that gets the items in place of the queue.
         self._receive: Callable[[BatchItem[OutputT]], None] | None = None
         self._early: dict[int, BatchItem[OutputT]] = {}
         self._next = 0
@@ -170,10 +170,14 @@ class Workers(Generic[OutputT]):
                 self._consumer = None
 
     async def give_all(self, receive: Callable[[BatchItem[OutputT]], None]) -> None:
-        """Calls a function with each item as it comes; raises what ended them, or it raised."""
+        """Calls a function with each item, then closes; raises what ended them, or it raised."""
         self._receive = receive
-        with contextlib.suppress(StopAsyncIteration):
-            await self.wait_for_item()
+        try:
+            with contextlib.suppress(StopAsyncIteration):
+                await self.wait_for_item()
+        finally:
+            await self.aclose()
+            self._receive = None  # it may hold the items, which hold the workers
 
     def are_unclosed(self) -> bool:
         """Whether tasks are left that nobody has ended."""
@@ -293,7 +297,8 @@ class Workers(Generic[OutputT]):
                 await self.pace.wait()
         finally:
             self._is_reading = False
-            # More than one would wait again, except where there are more requests at hand.
+            # Requests that are read ahead may suffice for all workers. Of other requests one
+            # worker reads the next; a second one that is woken would only wait again.
             several = self._source.is_ahead and self.pace.is_steady
             self._wake(len(self._idle) if several else 1)
         return taken

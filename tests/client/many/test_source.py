@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +249,24 @@ async def test_no_items_are_given_to_nobody(session):
     given: list[Any] = []
     await give_all(session.invoke_many("echo", []), given.append)
     assert given == []
+
+
+async def test_a_function_that_holds_the_items_does_not_keep_them(session, model):
+    model.open.set()
+    items = session.invoke_many("echo", [b"x"] * 20, concurrency=8)
+
+    def receive(_: Any, items: Any = items) -> None:
+        assert items.in_flight <= 8
+
+    gc.collect()
+    gc.disable()
+    try:
+        await give_all(items, receive)
+        left = weakref.ref(items)
+        del items, receive
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_the_function_raises_cancels_the_others(session, model):
