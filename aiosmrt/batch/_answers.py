@@ -148,7 +148,7 @@ def _text(body: bytes, content_type: str | None) -> bytes:
         return _json({"base64": base64.b64encode(body).decode()})
 
 
-# Of a run's answers most have the same content type.
+# Most answers of a run have the same content type.
 @lru_cache(maxsize=16)
 def _content_type(content_type: str | None) -> bytes:
     return _json(content_type)

@@ -91,7 +91,7 @@ class RunFiles:
         self._lines: OutputFile | None = None
         self._facts: dict[str, Any] = {}
         self._unwritten: list[bytes] = []
-        # What a thread is at; a future, as cancelling a task would not end its thread's work.
+        # A thread's write. Not a task: whoever cancels all tasks would leave the thread at work.
         self._flushing: asyncio.Future[None] | None = None
         self._synced_at = time.monotonic()
         self._is_unsynced = False

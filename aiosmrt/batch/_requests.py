@@ -36,7 +36,7 @@ class Requests(ReadAhead):
         files: Where they are read, and where the lines of the answers are written.
         records: The input.
         size: How many records one request carries.
-        refuse: Is given the records that cannot be sent.
+        refuse: Gets the records that cannot be sent.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Requests(ReadAhead):
         self._refuse = refuse
         self._groups = _group(records.read(self._is_wanted), size)
         self._at_hand: deque[_Group] = deque()
-        # How many records of the input have been passed, those of earlier runs included.
+        # How many records of the input have been passed, those of earlier runs included; the
+        # reader's thread counts them, and `wait` compares them once it is through.
         self._read = 0
         # What the input raised after the groups at hand.
         self._error: Exception | None = None
@@ -125,6 +126,7 @@ class Requests(ReadAhead):
         return groups
 
     def _is_wanted(self, index: int) -> bool:
+        """Whether a record has no line yet; runs in the reader's thread too."""
         if self._files.is_closing.is_set():  # of a long input all but the end may be done
             raise InterruptedError
         self._read = index + 1
@@ -140,11 +142,13 @@ def _changed() -> ConfigurationError:
 
 
 def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:
+    """Puts records into groups of a request each; runs in the reader's thread."""
     if size == 1:
         for record in records:
             is_sound = record.fault is None
             yield ([record], record.body, []) if is_sound else ([], b"", [record])
-    while group := list(islice(records, size)):
-        faulty = [record for record in group if record.fault is not None]
-        sound = [record for record in group if record.fault is None] if faulty else group
-        yield sound, b"\n".join([record.body for record in sound]), faulty
+    else:
+        while group := list(islice(records, size)):
+            faulty = [record for record in group if record.fault is not None]
+            sound = [record for record in group if record.fault is None] if faulty else group
+            yield sound, b"\n".join([record.body for record in sound]), faulty

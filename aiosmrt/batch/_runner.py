@@ -104,7 +104,9 @@ async def run(
         retry_failed: With ``resume``, gives the lines up that tell an error, and sends their
             records again.
         report: Where to write an HTML page with plots of this run; needs matplotlib.
-        progress: Called four times a second, and at the end.
+        progress: Called four times a second, and at the end. What it counts as done is
+            written: a call may wait until lines are, and until a sync to the disk that is
+            under way has ended.
         handle_signals: Whether SIGINT and SIGTERM end the run by reading no further and
             waiting for what is under way; a second one does not wait. In the main thread.
         drain_timeout: The seconds of that wait.
@@ -256,7 +258,7 @@ class _Run:
     ) -> None:
         while True:
             if progress is not None:
-                await self._files.flush()  # what is told of as done is written
+                await self._files.flush()  # progress reports only what is written
                 progress(self._progress(items))
             self._files.sync_when_due()
             await asyncio.sleep(_PROGRESS_SECONDS)
