@@ -379,7 +379,9 @@ def _drop_tracebacks(error: BaseException) -> None:
     An error that is kept as a value would otherwise keep them too, in cycles that wait
     for the garbage collector.
     """
+    seen: set[int] = set()
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and id(link) not in seen:  # a user's own may be its own cause
+        seen.add(id(link))
         link.__traceback__ = None
         link = link.__cause__ or link.__context__

@@ -313,6 +313,28 @@ async def test_what_the_retry_policy_raises_is_not_lost(session):
         )
 
 
+async def test_a_call_that_times_out_is_an_item(session):
+    bodies = [b"hold", b"good"]
+    timeouts = aiosmrt.Timeouts(read=0.2)
+    items = await collect(session.invoke_many("echo", bodies, ordered=True, timeouts=timeouts))
+    assert isinstance(items[0].error, aiosmrt.ReadTimeoutError)
+    assert items[0].error.__cause__ is None
+    assert items[1].error is None
+
+
+async def test_an_error_that_is_its_own_cause_is_an_item(session):
+    class Provider:
+        async def get_credentials(self) -> aiosmrt.Credentials:
+            error = aiosmrt.CredentialsError("none")
+            raise error from error
+
+    async with aiosmrt.Session(
+        region="us-east-1", endpoint_url="http://127.0.0.1:1", credentials=Provider()
+    ) as mine:
+        (item,) = await collect(mine.invoke_many("echo", [b"x"]))
+    assert isinstance(item.error, aiosmrt.CredentialsError)
+
+
 async def test_two_tasks_cannot_wait_for_one_item(session, model):
     model.open.clear()
     async with session.invoke_many("echo", [b"x"] * 3) as items:
