@@ -322,16 +322,16 @@ async def test_a_call_that_times_out_is_an_item(session):
     assert items[1].error is None
 
 
-async def test_an_error_that_is_its_own_cause_is_an_item(session):
+async def test_an_error_that_is_its_own_cause_is_an_item():
     class Provider:
         async def get_credentials(self) -> aiosmrt.Credentials:
             error = aiosmrt.CredentialsError("none")
             raise error from error
 
-    async with aiosmrt.Session(
-        region="us-east-1", endpoint_url="http://127.0.0.1:1", credentials=Provider()
-    ) as mine:
-        (item,) = await collect(mine.invoke_many("echo", [b"x"]))
+    async with LocalEndpoint() as local:
+        options = {"region": "us-east-1", "endpoint_url": local.url, "credentials": Provider()}
+        async with aiosmrt.Session(**options) as session:
+            (item,) = await collect(session.invoke_many("echo", [b"x"]))
     assert isinstance(item.error, aiosmrt.CredentialsError)
 
 
