@@ -151,13 +151,13 @@ class ResponseReader:
         self._pieces: list[bytes] = []
         self._left = 0  # of the body or chunk
         self._head_length = 0
-        self.status_code = 0
+        self.status_code: int = 0
         self.headers: Mapping[str, str] = _NO_HEADERS
-        self.is_complete = False
-        self.should_close = False
-        self.has_begun = False
+        self.is_complete: bool = False
+        self.should_close: bool = False
+        self.has_begun: bool = False
         self.fault: RemoteProtocolError | None = None
-        self.buffered = 0
+        self.buffered: int = 0
 
     def expect_response(self) -> None:
         """Notes that what comes next is a response. The one before is complete and taken.

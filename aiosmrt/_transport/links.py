@@ -123,7 +123,7 @@ class Link(asyncio.BaseProtocol):
         self.state: LinkState = _IN_USE
         self.loop: asyncio.AbstractEventLoop = loop
         self.transport: asyncio.Transport | None = transport
-        self.reader = ResponseReader()
+        self.reader: ResponseReader = ResponseReader()
         self.reused: bool = reused
         self.idle_since: float = 0.0
         self.due: float | None = None
