@@ -14,8 +14,8 @@ piece that stood before it, and the bytes after it are dropped.
 The reader is strict wherever two readers could disagree on where a response ends (RFC
 9112, 6.3 and 11.2): it refuses two lengths, a length beside chunks, any transfer coding
 except ``chunked``, folded lines, and a line that does not end with CRLF. What llhttp in
-its strict mode or h11 refuses, it refuses; tests/transport/test_http1.py lists the
-exceptions. Everything that must be kept until it is whole has a limit.
+its strict mode or h11 refuses, it refuses; tests/fuzz/fuzz_http1.py lists the exceptions.
+Everything that must be kept until it is whole has a limit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SMALL_PIECE = 4_096
 # From this number on, small pieces are joined before they are taken: a piece of two bytes
 # takes 56 bytes of memory.
 _MANY_PIECES = 512
-# The most chunks that are taken in one go, before the number of pieces is checked.
+# The most small chunks that are held before they are joined into one piece.
 _MAX_RUN = 1_024
 # Sizes of chunks repeat. The limit keeps a server from filling memory with them.
 _MAX_KNOWN_SIZES = 1_024

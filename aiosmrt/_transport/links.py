@@ -318,8 +318,8 @@ class _BufferedLink(Link, asyncio.BufferedProtocol):
 class _PlainLink(Link, asyncio.Protocol):
     """A link whose transport reads into memory of its own, and hands over what has come.
 
-    uvloop wastes nothing on that, and Windows' proactor loop begins to read before it knows
-    what it is handed: there each connection needs a buffer of its own.
+    uvloop wastes nothing on that. Windows' proactor loop could not share a buffer: it begins
+    the next read of a connection while others are read.
     """
 
     __slots__ = ()
@@ -361,7 +361,7 @@ class IdleLinks:
             self._expire_at(link.idle_since + KEEPALIVE_SECONDS, link.loop)
 
     def take(self, now: float) -> Link | None:
-        """Returns a connection that is still good, None where there is none.
+        """Returns a connection that is still good; None if no idle one is.
 
         Args:
             now: The time, by the loop's clock.

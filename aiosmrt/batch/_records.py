@@ -316,7 +316,7 @@ def decode_json(text: str) -> Any:
     """Parses a text that JSON's standard allows.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not such a text.
         RecursionError: It is nested too deeply.
     """
     # What the decoder's own `decode` does, whose two regular expressions take longer than

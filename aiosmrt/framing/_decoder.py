@@ -38,7 +38,7 @@ class Decoder(Protocol[_T_co]):
 
     @abstractmethod
     def next_unit(self) -> _T_co | Literal[NeedData.NEED_DATA]:
-        """Returns the next unit that is whole now, NEED_DATA when there is none."""
+        """Returns the next unit; NEED_DATA if none is whole yet."""
 
     def __iter__(self) -> Iterator[_T_co]:
         """Yields the units that are whole now; raises as ``next_unit`` does."""

@@ -105,7 +105,7 @@ class JSONLinesDecoder(Decoder[Any]):
         """Returns the next value that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
-            NEED_DATA when there is none.
+            NEED_DATA if none is whole yet.
 
         Raises:
             InvalidMessageError: A line is not JSON, or not UTF-8; the text says which.

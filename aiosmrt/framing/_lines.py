@@ -191,7 +191,7 @@ class LineDecoder(Decoder[str]):
         """Returns the next line that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
-            NEED_DATA when there is none.
+            NEED_DATA if none is whole yet.
 
         Raises:
             InvalidMessageError: A line is not UTF-8; the text says which, and where.

@@ -162,7 +162,7 @@ class JSONStreamDecoder(Decoder[Any]):
         """Returns the next value that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
-            NEED_DATA when there is none.
+            NEED_DATA if none is whole yet.
 
         Raises:
             InvalidMessageError: A value is not JSON, or the payload not UTF-8, and the

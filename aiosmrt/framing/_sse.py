@@ -144,7 +144,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         self._splitter.ended = True
 
     def next_unit(self) -> ServerSentEvent | Literal[NeedData.NEED_DATA]:
-        """Returns the next event that is whole now, NEED_DATA when there is none.
+        """Returns the next event; NEED_DATA if none is whole yet.
 
         Raises:
             InvalidMessageError: An event is not UTF-8, and the text says which; or the
@@ -162,7 +162,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         return event
 
     def next_data(self) -> str | None:
-        """Returns the data of the next event alone, None when there is none.
+        """Returns the data of the next event alone; None if none is whole yet.
 
         Raises:
             EventStreamError: As ``next_unit``.

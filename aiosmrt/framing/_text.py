@@ -134,7 +134,7 @@ class TextDecoder(Decoder[str]):
         self._ended = True
 
     def next_unit(self) -> str | Literal[NeedData.NEED_DATA]:
-        """Returns the next text that is whole now, NEED_DATA when there is none.
+        """Returns the next text; NEED_DATA if none is whole yet.
 
         Raises:
             InvalidMessageError: The payload is not UTF-8; the text says at which byte.

@@ -151,7 +151,7 @@ class TokenDecoder(Decoder[Token]):
         self._values.receive_eof()
 
     def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
-        """Returns the next token that is whole now, NEED_DATA when there is none.
+        """Returns the next token; NEED_DATA if none is whole yet.
 
         The last one of a stream says how it ended: where usage comes in a chunk of its
         own, behind the answer, its token repeats the answer's finish reason.

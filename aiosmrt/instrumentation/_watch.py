@@ -306,7 +306,7 @@ class SeenTokens(Decoder["Token"]):
         self._decoder.receive_eof()
 
     def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
-        """Returns the next token that is whole now, NEED_DATA when there is none."""
+        """Returns the next token; NEED_DATA if none is whole yet."""
         token = self._decoder.next_unit()
         if token is NEED_DATA:
             return NEED_DATA
