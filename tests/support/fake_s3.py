@@ -89,12 +89,10 @@ class FakeS3:
         ended = asyncio.ensure_future(self._listening.wait_closed())
         await asyncio.sleep(0)
         self._listening.close()
-        timeout: float = 1
         while not ended.done():
             self._server.pre_shutdown()
-            await self._server.shutdown(timeout)
+            await self._server.shutdown(1)
             await asyncio.wait({ended}, timeout=0.01)
-            timeout = 0
         await ended
 
     def session(self, **keywords: object) -> Session:
