@@ -12,7 +12,7 @@ The form is h11's. A fault in the bytes is never raised: it becomes `fault`, aft
 piece that stood before it, and the bytes after it are dropped.
 
 The reader is strict wherever two readers could disagree on where a response ends (RFC
-9112, 6.3 and 11.2): it refuses two lengths, a length beside chunks, any transfer coding
+9112, 6.3 and 11.2): it refuses two different lengths, a length beside chunks, any transfer coding
 except ``chunked``, folded lines, and a line that does not end with CRLF. What llhttp in
 its strict mode or h11 refuses, it refuses; tests/fuzz/fuzz_http1.py lists the exceptions.
 Everything that must be kept until it is whole has a limit.
@@ -209,10 +209,15 @@ class ResponseReader:
         except RemoteProtocolError as fault:
             self._fail(fault)
 
-    def receive_eof(self) -> None:
-        """Notes that the peer has closed."""
+    def receive_eof(self, *, is_cut: bool = False) -> None:
+        """Notes that the peer has closed.
+
+        Args:
+            is_cut: Whether the connection may have ended before the peer closed it: a body
+                that ends with its connection is incomplete then (RFC 9112, 9.8).
+        """
         self.should_close = True
-        if self._state is _UNTIL_EOF:
+        if self._state is _UNTIL_EOF and not is_cut:
             self._end(b"", 0)
         elif self._state is not _IDLE and self._state is not _FAILED:
             self._fail(IncompleteResponseError("The connection ended within a response"))
@@ -486,6 +491,8 @@ def _check_framing(headers: CIMultiDict[str], version: bytes, fields: bytes) -> 
     """Refuses what does not say in one way where the body ends."""
     codings = headers.getall("Transfer-Encoding", [])
     lengths = headers.getall("Content-Length", [])
+    if len(lengths) > 1 and len(set(lengths)) == 1:
+        del lengths[1:]  # equal lengths contradict nothing (RFC 9110, 8.6)
     if len(codings) + len(lengths) > 1:
         raise RemoteProtocolError("The response has two lengths, or a transfer coding beside one")
     if codings and (_lowered(codings[0]) != "chunked" or version == b"0"):

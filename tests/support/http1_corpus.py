@@ -110,7 +110,16 @@ GOOD = {
     "304 with chunks": Good(
         response(b"Transfer-Encoding: chunked", line=b"HTTP/1.1 304 N"), b"", 304
     ),
+    # The same length in several lines.
+    "length twice": Good(response(*[b"Content-Length: 2"] * 2, body=b"ab"), b"ab"),
+    "length three times": Good(
+        response(b"content-length: 2 ", b"A: b", *[b"Content-Length:2"] * 2, body=b"ab"), b"ab"
+    ),
+    "length twice without a body": Good(
+        response(*[b"Content-Length: 0"] * 2, line=b"HTTP/1.1 304 N"), b"", 304
+    ),
     # Interim responses.
+    "100 with a length twice": Good(interim(*[b"Content-Length: 0"] * 2) + sized(), b"ab"),
     "100": Good(interim() + sized(), b"ab"),
     "102, 103 and 199": Good(
         interim(line=b"HTTP/1.1 102 P")
@@ -287,7 +296,6 @@ BAD = {
     **_controls(),
     **_line_ends(),
     # Two answers to where the body ends.
-    "length twice": Bad(response(*[b"Content-Length: 2"] * 2, body=b"ab"), _TWO),
     "lengths that differ": Bad(
         response(b"Content-Length: 2", b"Content-Length: 3", body=b"abc"), _TWO
     ),
@@ -298,9 +306,13 @@ BAD = {
     "length beside chunks without a body": Bad(
         response(b"Content-Length: 0", b"Transfer-Encoding: chunked", line=b"HTTP/1.1 204 N"), _TWO
     ),
-    "length twice without a body": Bad(
-        response(*[b"Content-Length: 0"] * 2, line=b"HTTP/1.1 304 N"), _TWO
+    "lengths that are equal as numbers only": Bad(
+        response(b"Content-Length: 2", b"Content-Length: 02", body=b"ab"), _TWO
     ),
+    "length twice, and another": Bad(
+        response(*[b"Content-Length: 2"] * 2, b"Content-Length: 3", body=b"abc"), _TWO
+    ),
+    "length twice beside chunks": Bad(chunked(LAST, *[b"Content-Length: 5"] * 2), _TWO),
     "coding twice": Bad(chunked(LAST, b"Transfer-Encoding: chunked"), _TWO),
     "coding of HTTP/1.0": Bad(
         response(b"Transfer-Encoding: chunked", line=b"HTTP/1.0 200 OK", body=LAST), _CODING
@@ -361,7 +373,9 @@ BAD = {
     "100 of HTTP/1.0, kept": Bad(
         interim(b"Connection: keep-alive", line=b"HTTP/1.0 100 C") + sized(), _INTERIM
     ),
-    "100 with two lengths": Bad(interim(*[b"Content-Length: 0"] * 2) + sized(), _TWO),
+    "100 with two lengths": Bad(
+        interim(b"Content-Length: 0", b"Content-Length: 1") + sized(), _TWO
+    ),
     "100 with a length and chunks": Bad(
         interim(b"Content-Length: 0", b"Transfer-Encoding: chunked") + sized(), _TWO
     ),
