@@ -281,6 +281,7 @@ class CallRetries:
         now: float,
         retry_after: str | None = None,
         remaining: float | None = None,
+        has_crossed: bool = False,
     ) -> RetryDecision:
         """Decides after an attempt failed, and pays for the next one.
 
@@ -293,6 +294,8 @@ class CallRetries:
             retry_after: The response's ``x-amz-retry-after`` header (milliseconds), as it
                 came; None without one. A malformed one is ignored.
             remaining: Seconds left of the call's total time, None without a limit.
+            has_crossed: Whether the closing of an idle connection crossed the request on its
+                way: nothing is overloaded, and the next attempt waits for nothing.
 
         Returns:
             The delay before the next attempt, or why there is none.
@@ -312,6 +315,8 @@ class CallRetries:
             decision = self._back_off(rule, retry_after)
         if decision.delay is None:
             return decision
+        if has_crossed:
+            return RetryDecision(delay=0.0)
         if remaining is not None and decision.delay >= remaining:
             return RetryDecision(
                 reason=f"the next attempt would start in {decision.delay:.3g} seconds, "

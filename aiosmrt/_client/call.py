@@ -126,6 +126,7 @@ class Call(Generic[_T]):
         "_deadline",
         "_failed",
         "_finish",
+        "_has_crossed",
         "_invocation_id",
         "_metadata",
         "_number",
@@ -166,6 +167,9 @@ class Call(Generic[_T]):
         self._credentials: Credentials | None = None
         self._offset = 0.0
         self._metadata: ResponseMetadata | None = None
+        # Whether the attempt before crossed the closing of its connection: others that are
+        # idle may have been closed with that.
+        self._has_crossed = False
 
     async def run(self) -> _T:
         """Makes the call: an attempt, and further ones for as long as the policy grants them.
@@ -199,12 +203,13 @@ class Call(Generic[_T]):
         self.describe(error)
         if self._watch is not None:
             self._watch.failed(error)
-        if self._failed is not None:
+        if self._failed is not None and not self._has_crossed:  # which shows no congestion
             self._failed(error)
         delay = await self._next_delay(error, retries)
         if self._watch is not None:
             self._watch.retry(delay)
-        await self._channel.lifetime.sleep(delay)
+        if delay:
+            await self._channel.lifetime.sleep(delay)
 
     @property
     def remaining(self) -> float | None:
@@ -244,17 +249,17 @@ class Call(Generic[_T]):
         exchange = None
         try:
             heads, credentials = channel.heads.writer, channel.provider.current()
-            if heads is not None and credentials is not None:
+            fresh, self._has_crossed = self._has_crossed, False
+            if heads is not None and credentials is not None and not fresh:
                 exchange = channel.transport.take(self._deadline)
             if exchange is None or heads is None or credentials is None:
-                exchange, heads, credentials = await self._connect(fresh=False)
+                exchange, heads, credentials = await self._connect(fresh=fresh)
             body, read = self._request.body, self._timeouts.read
             try:
                 # The date of the signature is that of the writing: nothing waits in between.
                 await exchange.send(self._head(heads, credentials), body, read=read)
             except StaleConnectionError:
-                # The service closes idle connections without notice, and the request crossed
-                # that closing on its way: this is not a further attempt.
+                # Nothing was written: this is not a further attempt.
                 exchange, heads, credentials = await self._connect(fresh=True)
                 await exchange.send(self._head(heads, credentials), body, read=read)
             if watch is not None:
@@ -272,6 +277,7 @@ class Call(Generic[_T]):
             output = await self._finish(exchange, metadata)
         except BaseException as error:
             if exchange is not None:
+                self._has_crossed = exchange.has_crossed
                 exchange.close()
             if _logger.isEnabledFor(logging.DEBUG):
                 self._log(started, type(error).__name__)
@@ -349,6 +355,7 @@ class Call(Generic[_T]):
             now=time.monotonic(),
             retry_after=self._refusal_header(RETRY_AFTER_HEADER),
             remaining=self.remaining,
+            has_crossed=self._has_crossed,
         )
         if decision.delay is None:
             error.retry_stopped = error.retry_stopped or decision.reason

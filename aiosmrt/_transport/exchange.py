@@ -30,14 +30,14 @@ _JOINED_WRITE = 65_536
 # A larger body goes in slices: TLS encrypts a slice at a time on the loop, and each slice
 # that has left shows that the request is still on its way.
 _SLICE = 262_144
-# The service's closing of an idle connection crosses the request on its way: within a
-# round trip. A connection that ends later had its request read, and perhaps acted upon.
+# When the service closes an idle connection, its closing may cross a request on the way: within
+# a round trip. A connection that ends later has had its request read.
 _CROSSING_SECONDS = 1.0
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class StaleConnectionError(ConnectionLostError):
-    """A kept-alive connection was dead before one byte of the response: free to replace."""
+    """A kept-alive connection ended before the request was written to it: nobody has read it."""
 
 
 class ExchangeState(enum.Enum):
@@ -66,6 +66,8 @@ class Exchange:
 
     Attributes:
         reused: Whether the connection had carried a request before.
+        has_crossed: Whether the connection, a reused one, ended so soon after the request and
+            without a byte of a response that the request has probably not been read.
         status_code: The response's status, once ``send`` has returned.
         headers: The response's headers, case-insensitive.
         bytes_received: How many bytes of the body have been handed out.
@@ -84,6 +86,7 @@ class Exchange:
         "_upload",
         "_written_at",
         "bytes_received",
+        "has_crossed",
         "headers",
         "reused",
         "status_code",
@@ -110,6 +113,7 @@ class Exchange:
         # Why the connection was dropped: what every further read raises.
         self._reason: TransportError | None = None
         self.reused: bool = link.reused
+        self.has_crossed: bool = False
         self.status_code: int = 0
         self.headers: Mapping[str, str] = _NO_HEADERS
         self.bytes_received: int = 0
@@ -126,7 +130,7 @@ class Exchange:
             read: Seconds from the last byte written to the head; None for no limit.
 
         Raises:
-            StaleConnectionError: A reused connection was dead before one byte came back.
+            StaleConnectionError: A reused connection ended before the request was written.
             ConnectionLostError: The connection broke before the head was complete.
             ReadTimeoutError: No head came in ``read`` seconds.
             DeadlineExceededError: The call's deadline passed first.
@@ -137,11 +141,11 @@ class Exchange:
         try:
             self._check_open()  # it may have been closed while credentials were waited for
             self._state = _AWAITING_HEAD
-            self._sent = len(body)
-            self._written_at = link.loop.time()
             # The connection may have ended since it was taken.
             if transport is None or not link.is_clean:
-                raise self._lost()
+                raise self._ended_unused()
+            self._sent = len(body)
+            self._written_at = link.loop.time()
             reader.expect_response()
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
@@ -340,6 +344,11 @@ class Exchange:
             error = ReadTimeoutError(f"{text}={self._limit} s", host=self._host)
         self._link.fail(error)
 
+    def _ended_unused(self) -> TransportError:
+        """Returns the error for a connection that cannot carry the request."""
+        cls = StaleConnectionError if self.reused else ConnectionLostError
+        return cls("The connection was closed before the request was sent", host=self._host)
+
     def _lost(self) -> AiosmrtError:
         """Returns the error for what has ended the response."""
         failure, fault = self._link.failure, self._reader.fault
@@ -361,11 +370,11 @@ class Exchange:
                 head_received=True,
             )
         if is_cut or (self.reused and not self._reader.has_begun):
-            crossed = self._link.loop.time() - self._written_at < _CROSSING_SECONDS
-            stale = self.reused and crossed and not self._reader.has_begun
-            cls = StaleConnectionError if stale else ConnectionLostError
+            if self.reused and not self._reader.has_begun:
+                waited = self._link.loop.time() - self._written_at
+                self.has_crossed = waited < _CROSSING_SECONDS
             text = "The connection was closed before the response's head was complete"
-            return cls(text, host=self._host, bytes_sent=self._sent)
+            return ConnectionLostError(text, host=self._host, bytes_sent=self._sent)
         text = (
             f"What came back is not an HTTP response ({fault}): check that endpoint URL and proxy "
             "lead to the service"

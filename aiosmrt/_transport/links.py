@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import ssl
 import warnings
 import weakref
 from collections import deque
@@ -229,10 +230,11 @@ class Link(asyncio.BaseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Notes the connection's end, whose reason is an OSError or None."""
         transport, self.transport = self.transport, None
+        is_cut = exc is None and _is_cut(transport)  # a closed transport could not say
         if transport is not None:
             transport.close()  # Python 3.10's TLS transport warns if nobody has closed it
         if exc is None:
-            self.reader.receive_eof()
+            self.reader.receive_eof(is_cut=is_cut)
         else:
             self.reader.should_close = True
             if self.failure is None:
@@ -250,7 +252,7 @@ class Link(asyncio.BaseProtocol):
         It first writes what it has, if need be to a peer that reads no further.
         """
         if not self.is_written:
-            self.reader.receive_eof()
+            self.reader.receive_eof(is_cut=_is_cut(self.transport))
             self.wake()
 
     def pause_writing(self) -> None:
@@ -327,6 +329,23 @@ class _PlainLink(Link, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Takes what was read."""
         self._receive(data)
+
+
+def _is_cut(transport: asyncio.Transport | None) -> bool:
+    """Returns whether a TLS connection has ended without its peer's close_notify.
+
+    Without that anybody on the way may have ended it (RFC 8446, 6.1). Event loops report
+    both ends alike, but only after a close_notify does OpenSSL report the end.
+    """
+    if transport is None:
+        return False
+    try:
+        tls = transport.get_extra_info("ssl_object")
+        return tls is not None and bool(tls.read(1))
+    except ssl.SSLZeroReturnError:
+        return False
+    except (AttributeError, OSError, ValueError):
+        return True  # AttributeError: the connection was closed on this side
 
 
 def open_link(connection: Connection, loop: asyncio.AbstractEventLoop, *, reused: bool) -> Link:

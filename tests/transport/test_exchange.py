@@ -8,6 +8,7 @@ import gc
 import random
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -96,6 +97,49 @@ async def test_a_body_that_ends_with_the_connection_is_whole() -> None:
         assert await fetch(transport) == b"abc"
         assert await fetch(transport) == b"abc"
         assert server.connections == 2
+
+
+OPEN_ENDED = {
+    "http/1.1": b"HTTP/1.1 200 OK\r\n\r\n",
+    "http/1.0": b"HTTP/1.0 200 OK\r\n\r\n",
+    "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", OPEN_ENDED.values(), ids=OPEN_ENDED)
+@pytest.mark.parametrize("length", [0, 3, 100_000, 3_000_000])
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("is_cut", [False, True], ids=["close_notify", "cut"])
+async def test_over_tls_a_body_without_a_length_ends_with_close_notify(
+    head: bytes, length: int, version: str, is_cut: bool
+) -> None:
+    """Else anybody on the way could have ended it."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(head + bytes(length))
+        transport = connection.writer.transport
+        await until(lambda: not transport.get_write_buffer_size())
+        if is_cut:
+            transport.abort()
+        else:
+            connection.writer.close()
+            await connection.gone()
+
+    context = serving()
+    context.maximum_version = ssl.TLSVersion[version]
+    async with (
+        RawServer(handler, ssl=context) as server,
+        open_transport(server, tls=trusting()) as transport,
+    ):
+        if not is_cut:
+            assert await fetch(transport) == bytes(length)
+            return
+        exchange = await begin(transport)
+        with pytest.raises(StreamTruncatedError) as caught:
+            await exchange.read(20.0, None)
+        assert caught.value.bytes_received == length
+        exchange.close()
 
 
 async def test_bytes_before_a_fault_are_handed_out_before_the_error() -> None:
@@ -216,8 +260,11 @@ async def test_a_kept_connection_that_died_is_told_from_a_lost_one() -> None:
 
     async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
-        with pytest.raises(StaleConnectionError):
-            await fetch(transport)
+        exchange = await transport.acquire(deadline=None, connect=5.0)
+        with pytest.raises(ConnectionLostError) as caught:
+            await exchange.send(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", read=5.0)
+        assert not isinstance(caught.value, StaleConnectionError)  # the request was written
+        assert exchange.has_crossed
         assert await fetch(transport, fresh=True) == b"ok"
 
 
@@ -558,7 +605,7 @@ async def test_a_slow_upload_does_not_count_as_a_slow_answer(tls: bool) -> None:
             assert await exchange.read(20.0, None) == b"ok"
 
 
-async def test_a_connection_that_dies_late_is_not_replaced_for_free(
+async def test_a_connection_that_dies_late_has_not_crossed_the_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its request was read, and the model may be running."""
@@ -572,9 +619,10 @@ async def test_a_connection_that_dies_late_is_not_replaced_for_free(
 
     async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
-        with pytest.raises(ConnectionLostError) as caught:
-            await fetch(transport)
-        assert not isinstance(caught.value, StaleConnectionError)
+        exchange = await transport.acquire(deadline=None, connect=5.0)
+        with pytest.raises(ConnectionLostError):
+            await exchange.send(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", read=5.0)
+        assert not exchange.has_crossed
 
 
 async def test_what_was_received_is_not_behind_an_error() -> None:
