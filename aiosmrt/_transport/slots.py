@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from aiosmrt.errors import PoolTimeoutError, TransportError
 
@@ -14,7 +15,8 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self._limit = self._free = limit
-        self._waiters: dict[asyncio.Future[None], None] = {}
+        # Not a dict: finding its first entry passes over all that were removed before that.
+        self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"{self._limit - self._free} of {self._limit} connections in use"
@@ -52,8 +54,7 @@ class Slots:
     def give(self) -> None:
         """Hands a place to who has waited longest, else keeps it free."""
         while self._waiters:
-            waiter = next(iter(self._waiters))
-            del self._waiters[waiter]
+            waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(None)
                 return
@@ -62,7 +63,7 @@ class Slots:
     def fail(self, host: str) -> None:
         """Ends every wait: the session is closed."""
         text = "The session was closed during the call: let its calls end first"
-        waiters, self._waiters = self._waiters, {}
+        waiters, self._waiters = self._waiters, OrderedDict()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(TransportError(text, host=host))
