@@ -7,6 +7,7 @@ work, a call that needs a thread waits behind that work, whatever the call's dea
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,30 +22,45 @@ _MOST = 4
 
 
 class Threads:
-    """At most four threads, each started when there is work for it."""
+    """At most four threads, each started when there is work for it.
+
+    They serve any event loop. They end with `close`, or when nothing refers to this object.
+    """
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
+        self._process = 0
+        self._is_closed = False
 
     def run(self, call: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         """Begins a call in a thread.
+
+        After `close` it works too, since an answer outlives its session and can be saved to
+        a file; the thread then ends with the call.
 
         Args:
             call: The function; it may block.
             arguments: Its arguments.
 
         Returns:
-            A future of the running loop, with the call's result or exception.
+            A future of the running loop, with the call's result or exception. Cancelling it
+            takes a call back that has not begun; another one goes on, and its end is lost.
         """
-        if self._executor is None:
+        # After a fork the child has the executor, but none of its threads.
+        if self._executor is None or self._process != os.getpid():
             # Not at the module's head: most sessions need no thread of their own.
             from concurrent.futures import ThreadPoolExecutor
 
+            self._process = os.getpid()
             self._executor = ThreadPoolExecutor(_MOST, thread_name_prefix="aiosmrt")
-        return asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+        future = asyncio.get_running_loop().run_in_executor(self._executor, call, *arguments)
+        if self._is_closed:
+            self.close()
+        return future
 
     def close(self) -> None:
-        """Lets the threads end after the work that they have begun. Idempotent."""
+        """Lets the threads end after the work that was given to them. Idempotent."""
+        self._is_closed = True
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)

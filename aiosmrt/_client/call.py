@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from aiosmrt._protocol.models import Timeouts
     from aiosmrt._protocol.request_head import HeadWriter
     from aiosmrt._protocol.serialize import SerializedRequest
+    from aiosmrt._threads import Threads
     from aiosmrt._transport import Transport
     from aiosmrt.instrumentation._watch import CallWatch
 
@@ -84,6 +85,7 @@ class Channel:
         heads: Where the writer comes from that writes and signs the head of each attempt.
         provider: Gives the credentials of each attempt.
         lifetime: Ends waits with the session.
+        threads: For work that would hold the loop up.
         quota: The tokens that retries take.
         limiter: The send rate in adaptive mode.
     """
@@ -92,6 +94,7 @@ class Channel:
     heads: LateHeads
     provider: SessionProvider
     lifetime: Lifetime
+    threads: Threads
     quota: RetryQuota = attrs.field(factory=RetryQuota, init=False)
     limiter: AdaptiveLimiter = attrs.field(
         factory=lambda: AdaptiveLimiter(time.monotonic()), init=False
@@ -183,7 +186,7 @@ class Call(Generic[_T]):
         if len(body) < _HASH_OFF_LOOP:
             self._body_hash = hashlib.sha256(body).hexdigest()
         else:
-            self._body_hash = await asyncio.get_running_loop().run_in_executor(None, _hash, body)
+            self._body_hash = await self._channel.threads.run(_hash, body)
         retries = CallRetries(self._policy, self._channel.quota, self._channel.limiter)
         while True:
             try:

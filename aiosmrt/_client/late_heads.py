@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiosmrt._protocol.request_head import HeadWriter
+    from aiosmrt._threads import Threads
 
 __all__ = ["LateHeads"]
 
@@ -21,14 +22,16 @@ class LateHeads:
 
     Args:
         make: Imports and makes the writer; it may block.
+        threads: The session's.
 
     Attributes:
         writer: The writer; None until ``make`` has returned one.
     """
 
-    def __init__(self, make: Callable[[], HeadWriter]) -> None:
+    def __init__(self, make: Callable[[], HeadWriter], threads: Threads) -> None:
         self.writer: HeadWriter | None = None
         self._make = make
+        self._threads = threads
         self._making: asyncio.Future[HeadWriter] | None = None
 
     def begin(self) -> asyncio.Future[HeadWriter]:
@@ -39,7 +42,7 @@ class LateHeads:
         """
         loop = asyncio.get_running_loop()
         if self._making is None or self._making.get_loop() is not loop:
-            self._making = loop.run_in_executor(None, self._set_writer)
+            self._making = self._threads.run(self._set_writer)
             self._making.add_done_callback(_retrieve)
         return self._making
 

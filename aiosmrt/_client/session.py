@@ -25,6 +25,7 @@ from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
 from aiosmrt._protocol.serialize import serialize
+from aiosmrt._threads import Threads
 from aiosmrt._transport import Transport, choose_tls, environment_proxy
 
 if TYPE_CHECKING:
@@ -131,20 +132,20 @@ class Session:
         )
         self._provider = choose_provider(credentials, config)
         tls = choose_tls(ssl, config.ca_bundle)
+        self._threads = Threads()
         self._transport = Transport(
             config.endpoint_url,
             max_connections=max_connections,
             connector=connector,
             tls=tls,
             proxy=proxy or environment_proxy(config.endpoint_url),
+            threads=self._threads,
         )
-        self._user_agent = build_user_agent(
-            __version__, app_id=config.user_agent_app_id, extra=user_agent_extra
-        )
-        heads = _late_heads(self._transport, config.region, self._user_agent)
+        self._user_agent = _name_client(config, user_agent_extra)
+        heads = _late_heads(self._transport, config.region, self._user_agent, self._threads)
         self._lifetime = Lifetime(self._transport.host)
         self._client = Client(
-            channel=Channel(self._transport, heads, self._provider, self._lifetime),
+            channel=Channel(self._transport, heads, self._provider, self._lifetime, self._threads),
             timeouts=timeouts,
             retries=config.retries,
             max_body_length=max_body_length,
@@ -188,6 +189,7 @@ class Session:
         if "_poller" in vars(self):
             await self._poller.aclose()
         self._lifetime.close()
+        self._threads.close()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -580,7 +582,11 @@ class Session:
         )
 
 
-def _late_heads(transport: Transport, region: str, user_agent: str) -> LateHeads:
+def _name_client(config: Config, extra: str | None) -> str:
+    return build_user_agent(__version__, app_id=config.user_agent_app_id, extra=extra)
+
+
+def _late_heads(transport: Transport, region: str, user_agent: str, threads: Threads) -> LateHeads:
     def make() -> HeadWriter:
         from aiosmrt._aws.signer import SigV4Signer
         from aiosmrt._protocol.request_head import HeadWriter
@@ -593,7 +599,7 @@ def _late_heads(transport: Transport, region: str, user_agent: str) -> LateHeads
             unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
         )
 
-    return LateHeads(make)
+    return LateHeads(make, threads)
 
 
 def _make_watcher(

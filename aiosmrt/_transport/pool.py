@@ -13,6 +13,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from aiosmrt._threads import Threads
 from aiosmrt._transport._aiohttp import ClientRequest, Trace, check_aiohttp
 from aiosmrt._transport.exchange import Exchange
 from aiosmrt._transport.links import IdleLinks, Link, open_link
@@ -74,6 +75,7 @@ class Transport:
         tls: As aiohttp takes it: True verifies by the system's certificates; or the path
             of a file of certificates to trust instead.
         proxy: The proxy's URL, with its user and password if it wants them; None for none.
+        threads: The session's; None makes some.
 
     Attributes:
         host: The Host header's value, for texts and signatures.
@@ -91,6 +93,7 @@ class Transport:
         connector: aiohttp.TCPConnector | None = None,
         tls: ssl.SSLContext | aiohttp.Fingerprint | bool | str = True,
         proxy: str | None = None,
+        threads: Threads | None = None,
     ) -> None:
         self._url = URL(base_url, encoded=True)
         self._proxy = Proxy.parse(proxy) if proxy else None
@@ -98,6 +101,7 @@ class Transport:
         # A file of 150 certificates takes 20 ms to read, for nothing where nothing is encrypted.
         self._tls = True if isinstance(tls, str) and "https" not in schemes else tls
         self._loading_tls = asyncio.Lock()
+        self._threads = Threads() if threads is None else threads
         self._way = f" through the proxy {self._proxy}" if self._proxy else ""
         if connector is not None and not isinstance(connector, aiohttp.TCPConnector):
             raise ConfigurationError(
@@ -131,7 +135,7 @@ class Transport:
             async with self._loading_tls:
                 if isinstance(self._tls, str):
                     # Some 150 certificates: 10 ms and more, not on the loop.
-                    self._tls = await loop.run_in_executor(None, trust, self._tls)
+                    self._tls = await self._threads.run(trust, self._tls)
         self._check_open()
         if self._opened is None:
             connector = self._connector

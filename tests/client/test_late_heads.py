@@ -13,7 +13,7 @@ import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import open_once, open_session
 from support.transports import at_rest
-from support.waiting import turns, until
+from support.waiting import our_threads, turns, until
 
 import aiosmrt
 from aiosmrt import Timeouts
@@ -21,6 +21,7 @@ from aiosmrt._aws.signer import SigV4Signer
 from aiosmrt._client.late_heads import LateHeads
 from aiosmrt._protocol import request_head
 from aiosmrt._protocol.request_head import HeadWriter
+from aiosmrt._threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,15 +150,18 @@ async def test_a_session_that_is_closed_does_not_wait_for_the_import(imported: I
 
 def test_an_import_that_another_loop_began_is_not_waited_for() -> None:
     late = Import()
-    heads = LateHeads(lambda: late(SigV4Signer(None, None, "h", "r", "sagemaker"), host="h"))
+    signer = SigV4Signer(None, None, "h", "r", "sagemaker")
+    heads = LateHeads(lambda: late(signer, host="h"), Threads())
 
     async def begin() -> None:
         heads.begin()
+
+    async def get() -> HeadWriter:
         late.may_end.set()
+        return await heads.get()
 
     asyncio.run(begin())
-    assert heads.writer is not None
-    assert isinstance(asyncio.run(heads.get()), HeadWriter)
+    assert isinstance(asyncio.run(get()), HeadWriter)
     assert late.begun == 2
 
 
@@ -171,7 +175,7 @@ async def test_a_failed_import_that_no_call_has_waited_for_is_not_logged(importe
         with pytest.raises(aiosmrt.ConnectError):
             await session.invoke_endpoint("e", b"x")
         await until(lambda: imported.begun)
-    await asyncio.get_running_loop().shutdown_default_executor()
+    await until(lambda: not our_threads())
     await turns()
     imported.failure = None  # its traceback holds what is to be collected
     del session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,11 @@ def our_tasks() -> set[asyncio.Task[Any]]:
     """The tasks that run functions of the package."""
     running = {task: getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
     return {task for task, code in running.items() if code and PACKAGE in code.co_filename}
+
+
+def our_threads() -> set[threading.Thread]:
+    """The sessions' own threads that have not ended."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("aiosmrt_")}
 
 
 async def turns() -> None:
