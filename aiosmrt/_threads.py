@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["Threads"]
+__all__ = ["Late", "Threads"]
 
 _T = TypeVar("_T")
 
@@ -64,3 +64,58 @@ class Threads:
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+
+
+class Late(Generic[_T]):
+    """A value that a thread makes when it is first needed, once for all who wait for it.
+
+    Args:
+        threads: Where it is made.
+        make: Makes it; it may block.
+
+    Attributes:
+        value: The value; None until ``make`` has returned it.
+    """
+
+    def __init__(self, threads: Threads, make: Callable[[], _T]) -> None:
+        self.value: _T | None = None
+        self._threads = threads
+        self._make = make
+        self._making: asyncio.Future[_T] | None = None
+
+    def begin(self) -> asyncio.Future[_T]:
+        """Begins to make the value, unless that is under way in this event loop.
+
+        Returns:
+            A future that all who need the value share: wait for it by `get`.
+        """
+        loop = asyncio.get_running_loop()
+        if self._making is None or self._making.get_loop() is not loop:
+            self._making = self._threads.run(self._set)
+            self._making.add_done_callback(_retrieve)
+        return self._making
+
+    async def get(self) -> _T:
+        """Waits for the value; cancelling that does not end the making, which others need.
+
+        Returns:
+            The value.
+
+        Raises:
+            Exception: ``make`` failed; whoever comes next tries it again.
+        """
+        making = self.begin()
+        await asyncio.wait([making])
+        if making.exception() is not None and self._making is making:
+            self._making = None
+        return making.result()
+
+    def _set(self) -> _T:
+        value = self.value = self._make()
+        return value
+
+
+def _retrieve(making: asyncio.Future[_T]) -> None:
+    """Takes note of a failure that nobody has waited for."""
+    if not making.cancelled():
+        making.exception()

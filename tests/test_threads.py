@@ -10,18 +10,25 @@ import sys
 import threading
 
 import pytest
-from support.waiting import our_threads, until
+from support.waiting import our_threads, turns, until
 
 from aiosmrt._threads import Threads
 
 
-async def test_a_result_and_an_error_come_back_to_the_loop() -> None:
+@pytest.fixture
+def before() -> set[threading.Thread]:
+    """The threads of other tests' sessions."""
+    gc.collect()
+    return our_threads()
+
+
+async def test_a_result_and_an_error_come_back_to_the_loop(before: set[threading.Thread]) -> None:
     threads = Threads()
     assert await threads.run(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         await threads.run(divmod, 7, 0)
     threads.close()
-    await until(lambda: not our_threads())
+    await until(lambda: our_threads() <= before)
 
 
 async def test_a_default_executor_that_is_full_is_not_waited_for() -> None:
@@ -35,7 +42,7 @@ async def test_a_default_executor_that_is_full_is_not_waited_for() -> None:
     threads.close()
 
 
-async def test_what_was_given_before_the_close_is_done() -> None:
+async def test_what_was_given_before_the_close_is_done(before: set[threading.Thread]) -> None:
     """Begun or not: somebody may await it."""
     free, threads = threading.Event(), Threads()
     work = [threads.run(free.wait, 60) for _ in range(10)]
@@ -43,31 +50,36 @@ async def test_what_was_given_before_the_close_is_done() -> None:
     threads.close()
     free.set()
     assert all(await asyncio.gather(*work))
-    await until(lambda: not our_threads())
+    await until(lambda: our_threads() <= before)
 
 
-async def test_work_after_the_close_leaves_no_thread() -> None:
+async def test_work_after_the_close_leaves_no_thread(before: set[threading.Thread]) -> None:
     threads = Threads()
     threads.close()
     for _ in range(3):
         assert await threads.run(int, "7") == 7
-        await until(lambda: not our_threads())
+        await until(lambda: our_threads() <= before)
 
 
-async def test_threads_that_nobody_closed_end_with_their_owner() -> None:
+async def test_threads_that_nobody_closed_end_with_their_owner(
+    before: set[threading.Thread],
+) -> None:
     threads = Threads()
     await threads.run(int, "7")
-    assert our_threads()
+    assert our_threads() > before
     del threads
     gc.collect()
-    await until(lambda: not our_threads())
+    await until(lambda: our_threads() <= before)
 
 
-async def test_work_that_is_cancelled_before_it_begins_is_never_done() -> None:
+async def test_work_that_is_cancelled_before_it_begins_is_never_done(
+    before: set[threading.Thread],
+) -> None:
     free, threads, done = threading.Event(), Threads(), []
     blocking = [threads.run(free.wait, 60) for _ in range(4)]
     waiting = threads.run(done.append, 1)
     waiting.cancel()
+    await turns()
     free.set()
     await asyncio.gather(*blocking)
     await threads.run(done.append, 2)

@@ -20,6 +20,7 @@ __all__ = [
     "CredentialsProvider",
     "SessionProvider",
     "ask_provider",
+    "in_own_task",
     "refuse_pickling",
 ]
 
@@ -153,8 +154,12 @@ class SessionProvider(CredentialsProvider, Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Ends what runs in the background."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes as ``close`` does, and waits until all has ended."""
         ...
 
 
@@ -189,12 +194,33 @@ async def ask_provider(provider: CredentialsProvider, *, renew: bool = False) ->
     return found
 
 
+async def in_own_task(asking: Awaitable[Credentials]) -> Credentials:
+    """Awaits a provider, in a task that makes nothing else.
+
+    A caller that was not cancelled would else take a CancelledError of the provider's own for
+    its own cancellation, as task groups do.
+
+    Raises:
+        CredentialsError: The provider raised CancelledError.
+        AiosmrtError: As `ask_provider`.
+    """
+    try:
+        return await asking
+    except asyncio.CancelledError as error:
+        raise CredentialsError(_CANCELLED) from error
+
+
+_CANCELLED: Final = (
+    "The credentials provider was cancelled, by itself or by other code, though the call was not"
+)
 # botocore's times (`credentials.py`), in seconds before the end.
 _REFRESH_BEFORE: Final = 15 * 60.0
 _BLOCK_BEFORE: Final = 10 * 60.0
 # Between two fetches of which the first got nothing better: before the end, and when refused.
 _PAUSE: Final = 60.0
 _PAUSE_WHEN_REFUSED: Final = 10.0
+# A fetch that is cancelled mostly ends within a few turns of the loop; some never does.
+_SETTLING_SECONDS: Final = 1.0
 
 
 class CachingProvider:
@@ -228,6 +254,8 @@ class CachingProvider:
         # error, so that it is no unretrieved exception where nobody waits for it.
         self._flight: asyncio.Task[Credentials | AiosmrtError] | None = None
         self._flight_renews = False
+        # Fetches that were cancelled and have not ended yet.
+        self._left: set[asyncio.Task[Credentials | AiosmrtError]] = set()
 
     def current(self) -> Credentials | None:
         """Returns the credentials if no wait is due; begins a fetch in the background if one is.
@@ -281,12 +309,20 @@ class CachingProvider:
             if found is not None and (renews or found != stale):
                 return found
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Ends a fetch in the background. Calls that wait for it, and later ones, begin another."""
         flight, self._flight = self._flight, None
         if flight is not None and _is_running(flight):
             flight.cancel()
-            await asyncio.wait([flight])
+            self._left.add(flight)
+            flight.add_done_callback(self._left.discard)
+
+    async def aclose(self) -> None:
+        """Closes as ``close`` does, and waits for the fetch to end, but for a second at most."""
+        self.close()
+        left = [flight for flight in self._left if _is_running(flight)]
+        if left:
+            await asyncio.wait(left, timeout=_SETTLING_SECONDS)
 
     def _fly(self, *, renew: bool = False) -> asyncio.Task[Credentials | AiosmrtError]:
         """The fetch under way; begins one if there is none in this event loop."""
@@ -315,8 +351,16 @@ class CachingProvider:
             if asyncio.current_task() is not self._flight:
                 raise  # closed
             # By whoever else: waiting for another fetch would cancel that one too, and for ever.
-            return CredentialsError("The fetch of credentials was cancelled")
-        self._keep(credentials, renew=renew)
+            kept = None if renew else self._credentials
+            lasts = kept is not None and self._seconds_left(kept) > 0
+            return kept if kept is not None and lasts else CredentialsError(_CANCELLED)
+        except BaseException as error:
+            # Raised to whoever waits; in the background it counts as any other failure.
+            name = type(error).__name__
+            self._make_do(CredentialsError(f"The provider raised {name}"), renew=renew)
+            raise
+        if asyncio.current_task() is self._flight:  # else it was closed, and went on all the same
+            self._keep(credentials, renew=renew)
         return credentials
 
     def _keep(self, credentials: Credentials, *, renew: bool) -> None:
@@ -339,19 +383,19 @@ class CachingProvider:
                 self._block_from = now + 0.75 * left
             self._refresh_from = min(now + min(_PAUSE, left / 2), self._block_from)
 
+    def _seconds_left(self, credentials: Credentials) -> float:
+        expiry = credentials.expiry
+        return math.inf if expiry is None else expiry.timestamp() - self._clock()
+
     def _make_do(self, error: AiosmrtError, *, renew: bool) -> Credentials | AiosmrtError:
         """What a failed fetch comes to: the credentials kept if they last, else its error."""
         kept = self._credentials
-        if renew or kept is None or kept.expiry is None:
-            return error
-        now = self._clock()
-        left = kept.expiry.timestamp() - now
-        if left <= 0:
+        if renew or kept is None or not 0 < (left := self._seconds_left(kept)) < math.inf:
             return error
         logger.warning(
             "Fetching credentials failed, those in use last %.0f s more: %s", left, error
         )
-        self._refresh_from = now + max(1.0, min(_PAUSE, left / 2))
+        self._refresh_from = self._clock() + max(1.0, min(_PAUSE, left / 2))
         self._block_from = max(self._block_from, self._refresh_from)
         return kept
 

@@ -36,6 +36,9 @@ class StaticProvider:
         """Returns the credentials, refused or not."""
         return self._credentials
 
+    def close(self) -> None:
+        """Does nothing."""
+
     async def aclose(self) -> None:
         """Does nothing."""
 
@@ -64,6 +67,9 @@ class DirectProvider:
             CredentialsError: It failed, or returned something else.
         """
         return await ask_provider(self._provider, renew=True)
+
+    def close(self) -> None:
+        """Does nothing: the provider may serve others."""
 
     async def aclose(self) -> None:
         """Does nothing: the provider may serve others."""

@@ -13,11 +13,11 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from aiosmrt._aws.credentials import CachingProvider
+from aiosmrt._aws.credentials import CachingProvider, in_own_task
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt._protocol.deserialize import parse_error, request_id
@@ -37,17 +37,13 @@ from aiosmrt.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from aiosmrt._aws.credentials import Credentials, SessionProvider
     from aiosmrt._aws.retries import RetryPolicy
-    from aiosmrt._client.late_heads import LateHeads
-    from aiosmrt._client.lifetime import Lifetime
     from aiosmrt._protocol.models import Timeouts
     from aiosmrt._protocol.request_head import HeadWriter
     from aiosmrt._protocol.serialize import SerializedRequest
-    from aiosmrt._threads import Threads
-    from aiosmrt._transport import Transport
+    from aiosmrt._threads import Late, Threads
+    from aiosmrt._transport import Lifetime, Transport
     from aiosmrt.instrumentation._watch import CallWatch
 
 __all__ = ["Call", "Channel", "Finish"]
@@ -91,7 +87,7 @@ class Channel:
     """
 
     transport: Transport
-    heads: LateHeads
+    heads: Late[HeadWriter]
     provider: SessionProvider
     lifetime: Lifetime
     threads: Threads
@@ -185,8 +181,6 @@ class Call(Generic[_T]):
             self._deadline = asyncio.get_running_loop().time() + total
         if len(body) < _HASH_OFF_LOOP:
             self._body_hash = hashlib.sha256(body).hexdigest()
-        else:
-            self._body_hash = await self._channel.threads.run(_hash, body)
         retries = CallRetries(self._policy, self._channel.quota, self._channel.limiter)
         while True:
             try:
@@ -245,13 +239,13 @@ class Call(Generic[_T]):
         started = time.perf_counter()
         channel = self._channel
         watch = self._watch
-        if limiter is not None and limiter.enabled:
-            await self._within(channel.pace(), "Adaptive retries held the request back")
+        if not self._body_hash or (limiter is not None and limiter.enabled):
+            await self._prepare(limiter)
         if watch is not None:
             watch.attempt(self._number)
         exchange = None
         try:
-            heads, credentials = channel.heads.writer, channel.provider.current()
+            heads, credentials = channel.heads.value, channel.provider.current()
             fresh, self._has_crossed = self._has_crossed, False
             if heads is not None and credentials is not None and not fresh:
                 exchange = channel.transport.take(self._deadline)
@@ -289,11 +283,20 @@ class Call(Generic[_T]):
             self._log(started, "ok")
         return output
 
+    async def _prepare(self, limiter: AdaptiveLimiter | None) -> None:
+        """Waits for what comes before an attempt: a large body's hash, and the adaptive rate."""
+        channel = self._channel
+        if not self._body_hash:
+            hashing = channel.threads.run(_hash, self._request.body)
+            self._body_hash = await self._within(hashing, "The body was being hashed")
+        if limiter is not None and limiter.enabled:
+            await self._within(channel.pace(), "Adaptive retries held the request back")
+
     async def _connect(self, *, fresh: bool) -> tuple[Exchange, HeadWriter, Credentials]:
         """Waits for a connection, and for what signs the request on it."""
         channel = self._channel
         provider = channel.provider
-        heads: HeadWriter | None = channel.heads.writer
+        heads: HeadWriter | None = channel.heads.value
         if heads is None:
             channel.heads.begin()
         if isinstance(provider, CachingProvider) and provider.current() is None:
@@ -336,10 +339,10 @@ class Call(Generic[_T]):
         )
 
     async def _fetch_credentials(self) -> Credentials:
-        fetching = self._channel.provider.get_credentials()
+        fetching = in_own_task(self._channel.provider.get_credentials())
         return await self._within(fetching, "The credentials provider was waited for")
 
-    async def _within(self, waiting: Coroutine[Any, Any, _V], what: str) -> _V:
+    async def _within(self, waiting: Awaitable[_V], what: str) -> _V:
         """Awaits one step of an attempt, no longer than the call may last."""
         try:
             return await self._channel.lifetime.wait_for(waiting, self.remaining)
@@ -396,7 +399,7 @@ class Call(Generic[_T]):
         stale = self._credentials
         if stale is None:
             return False
-        renewing = self._channel.provider.refresh(stale)
+        renewing = in_own_task(self._channel.provider.refresh(stale))
         try:
             renewed = await self._within(renewing, "The credentials provider was waited for")
         except AiosmrtError as failure:
@@ -407,7 +410,7 @@ class Call(Generic[_T]):
 
     def _learn_clock(self) -> bool:
         """Takes the service's clock for ours if the two differ enough to be the cause."""
-        date, heads = self._refusal_header("Date"), self._channel.heads.writer
+        date, heads = self._refusal_header("Date"), self._channel.heads.value
         if date is None or heads is None:
             return False
         try:

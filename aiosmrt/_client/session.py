@@ -18,14 +18,12 @@ from aiosmrt._aws.user_agent import build_user_agent
 from aiosmrt._client.body import choose_body
 from aiosmrt._client.call import Channel
 from aiosmrt._client.client import Client, check_count, check_type
-from aiosmrt._client.late_heads import LateHeads
-from aiosmrt._client.lifetime import Lifetime
 from aiosmrt._protocol.deserialize import parse_invoke_endpoint, parse_invoke_endpoint_async
 from aiosmrt._protocol.models import InvokeEndpointOutput, Timeouts
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
 from aiosmrt._protocol.serialize import serialize
-from aiosmrt._threads import Threads
+from aiosmrt._threads import Late, Threads
 from aiosmrt._transport import Transport, choose_tls, environment_proxy
 
 if TYPE_CHECKING:
@@ -143,7 +141,7 @@ class Session:
         )
         self._user_agent = _name_client(config, user_agent_extra)
         heads = _late_heads(self._transport, config.region, self._user_agent, self._threads)
-        self._lifetime = Lifetime(self._transport.host)
+        self._lifetime = self._transport.lifetime
         self._client = Client(
             channel=Channel(self._transport, heads, self._provider, self._lifetime, self._threads),
             timeouts=timeouts,
@@ -186,10 +184,16 @@ class Session:
 
         A connector that was given stays open, but for the connections in use here.
         """
-        if "_poller" in vars(self):
-            await self._poller.aclose()
-        self._lifetime.close()
+        poller = self._poller if "_poller" in vars(self) else None
+        # All of it ends here, in one turn of the loop: a cancellation finds the session closed.
+        self._transport.close()
+        if poller is not None:
+            poller.close()
+        self._provider.close()
         self._threads.close()
+        # The rest is to wait for what has been ended.
+        if poller is not None:
+            await poller.aclose()
         await self._transport.aclose()
         await self._provider.aclose()
 
@@ -586,7 +590,14 @@ def _name_client(config: Config, extra: str | None) -> str:
     return build_user_agent(__version__, app_id=config.user_agent_app_id, extra=extra)
 
 
-def _late_heads(transport: Transport, region: str, user_agent: str, threads: Threads) -> LateHeads:
+def _late_heads(
+    transport: Transport, region: str, user_agent: str, threads: Threads
+) -> Late[HeadWriter]:
+    """The writer of heads, imported while the first connection is made.
+
+    Its signer brings `requests`, whose import takes longer than that of all of our own modules.
+    """
+
     def make() -> HeadWriter:
         from aiosmrt._aws.signer import SigV4Signer
         from aiosmrt._protocol.request_head import HeadWriter
@@ -599,7 +610,7 @@ def _late_heads(transport: Transport, region: str, user_agent: str, threads: Thr
             unsigned=[("User-Agent", user_agent), *transport.proxy_headers],
         )
 
-    return LateHeads(make, threads)
+    return Late(threads, make)
 
 
 def _make_watcher(

@@ -155,11 +155,15 @@ class ResultPoller:
         directory.add(watch)
         return watch
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Ends every wait with a TransportError, and every look. Idempotent."""
         self._closed = True
         for directory in self._directories.values():
             directory.close(TransportError("The session was closed while a result was awaited"))
+
+    async def aclose(self) -> None:
+        """Closes as `close` does, and waits until all has ended. Idempotent."""
+        self.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.aclose()

@@ -15,12 +15,14 @@ an unknown state is never used again).
 from __future__ import annotations
 
 from aiosmrt._transport.exchange import Exchange, StaleConnectionError
+from aiosmrt._transport.lifetime import Lifetime
 from aiosmrt._transport.pool import Transport
 from aiosmrt._transport.proxies import environment_proxy
 from aiosmrt._transport.tls import Verification, authorities, beside_the_service, choose_tls
 
 __all__ = [
     "Exchange",
+    "Lifetime",
     "StaleConnectionError",
     "Transport",
     "Verification",

@@ -7,15 +7,17 @@ import os
 import socket
 import ssl
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from aiosmrt._threads import Threads
+from aiosmrt._threads import Late, Threads
 from aiosmrt._transport._aiohttp import ClientRequest, Trace, check_aiohttp
 from aiosmrt._transport.exchange import Exchange
+from aiosmrt._transport.lifetime import Lifetime
 from aiosmrt._transport.links import IdleLinks, Link, open_link
 from aiosmrt._transport.proxies import Proxy
 from aiosmrt._transport.slots import Slots
@@ -79,6 +81,7 @@ class Transport:
 
     Attributes:
         host: The Host header's value, for texts and signatures.
+        lifetime: Ends waits when the transport is closed.
         path_prefix: What stands before every request's path.
         target_prefix: What stands before that in the request line: the endpoint, for a
             proxy of plain HTTP.
@@ -98,10 +101,16 @@ class Transport:
         self._url = URL(base_url, encoded=True)
         self._proxy = Proxy.parse(proxy) if proxy else None
         schemes = {self._url.scheme, self._proxy.url.scheme if self._proxy else "http"}
-        # A file of 150 certificates takes 20 ms to read, for nothing where nothing is encrypted.
-        self._tls = True if isinstance(tls, str) and "https" not in schemes else tls
-        self._loading_tls = asyncio.Lock()
         self._threads = Threads() if threads is None else threads
+        self._owns_threads = threads is None
+        self._tls: Late[ssl.SSLContext] | ssl.SSLContext | aiohttp.Fingerprint | bool
+        if not isinstance(tls, str):
+            self._tls = tls
+        elif "https" in schemes:
+            # Some 150 certificates: 10 ms and more, not on the loop.
+            self._tls = Late(self._threads, partial(trust, tls))
+        else:
+            self._tls = True  # nothing is encrypted, so that the file need not be read
         self._way = f" through the proxy {self._proxy}" if self._proxy else ""
         if connector is not None and not isinstance(connector, aiohttp.TCPConnector):
             raise ConfigurationError(
@@ -113,8 +122,9 @@ class Transport:
         self._idle = IdleLinks()
         self._exchanges: set[Exchange] = set()
         self._opened: tuple[aiohttp.TCPConnector, ClientRequest] | None = None
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self.host: str = self._url.host_port_subcomponent or ""
+        self.lifetime = Lifetime(self.host)
         self.path_prefix: str = self._url.raw_path.rstrip("/")
         # A plain-HTTP proxy takes the whole URL as the request's target (RFC 9112, 3.2.2).
         self.target_prefix: str = ""
@@ -128,27 +138,39 @@ class Transport:
         """How many connections are in use, and how many wait for the next call."""
         return f"{self._slots}, {len(self._idle)} idle"
 
-    async def _open(self) -> tuple[aiohttp.TCPConnector, ClientRequest]:
+    async def _open(
+        self, deadline: float | None, connect: float | None
+    ) -> tuple[aiohttp.TCPConnector, ClientRequest]:
         """The connector, and the request that stands for all of ours before it."""
         loop = asyncio.get_running_loop()
-        if isinstance(self._tls, str):
-            async with self._loading_tls:
-                if isinstance(self._tls, str):
-                    # Some 150 certificates: 10 ms and more, not on the loop.
-                    self._tls = await self._threads.run(trust, self._tls)
-        self._check_open()
+        tls = self._tls
+        if isinstance(tls, Late):
+            tls = tls.value or await self._load(tls, deadline, connect)
+        self.lifetime.check_open()
         if self._opened is None:
             connector = self._connector
             if connector is None:
                 # The slots bound the connections: a second limit would be a second queue.
                 connector = self._connector = aiohttp.TCPConnector(limit=0)
-            template = self._make_template(loop, tls=self._tls)
+            template = self._make_template(loop, tls=tls)
             check_aiohttp(template)
             self._opened = connector, template
         elif self._opened[1].loop is not loop:
             text = "The session belongs to another event loop: open one in each"
             raise TransportError(text, host=self.host)
         return self._opened
+
+    async def _load(
+        self, tls: Late[ssl.SSLContext], deadline: float | None, connect: float | None
+    ) -> ssl.SSLContext:
+        """Waits for the file of certificates, as for a part of connecting."""
+        remaining = None if deadline is None else self._remaining(deadline)
+        seconds = min((s for s in (connect, remaining) if s is not None), default=None)
+        try:
+            return await self.lifetime.wait_for(tls.get(), seconds)
+        except asyncio.TimeoutError:
+            failure = self._connect_timeout(_Probe(), seconds, remaining)
+        raise failure
 
     def _make_template(
         self, loop: asyncio.AbstractEventLoop, *, tls: ssl.SSLContext | aiohttp.Fingerprint | bool
@@ -180,7 +202,7 @@ class Transport:
             The exchange, to be released or closed; None where ``acquire`` has to be awaited.
         """
         opened, idle = self._opened, self._idle
-        if opened is None or self._closed or not idle:
+        if opened is None or self.lifetime.is_closed or not idle:
             return None
         loop = opened[1].loop
         if loop is not asyncio.get_running_loop() or not self._slots.take_nowait():
@@ -221,8 +243,8 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         opened = self._opened
-        if opened is None or opened[1].loop is not loop or self._closed:
-            opened = await self._open()
+        if opened is None or opened[1].loop is not loop or self.lifetime.is_closed:
+            opened = await self._open(deadline, connect)
         if not self._slots.take_nowait():
             asked = time.perf_counter()
             try:
@@ -231,7 +253,8 @@ class Transport:
                 if waited is not None:
                     waited(time.perf_counter() - asked)
         try:
-            self._check_open()  # the slot may have been given just before the session was closed
+            # The slot may have been given just before the session was closed.
+            self.lifetime.check_open()
             if fresh:
                 self._idle.clear()
             elif deadline is not None:
@@ -240,9 +263,9 @@ class Transport:
             while link is None:
                 connection, reused = await self._connect(*opened, deadline, connect)
                 link = open_link(connection, loop, reused=reused)
-                if self._closed:
+                if self.lifetime.is_closed:
                     link.close()
-                    self._check_open()
+                    self.lifetime.check_open()
                 if reused and (fresh or not link.is_clean):
                     link.close()
                     link = None
@@ -275,7 +298,11 @@ class Transport:
         failure: TransportError
         cause: BaseException | None
         try:
-            return await connector.connect(template, [probe], limits), probe.reused
+            connecting = connector.connect(template, [probe], limits)
+            connection = await self.lifetime.wait_for(connecting, whole, unwanted=_drop)
+            return connection, probe.reused
+        except TransportError:
+            raise  # a ConnectError is an OSError too
         except asyncio.TimeoutError as error:
             failure, cause = self._connect_timeout(probe, connect, remaining), error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -286,7 +313,7 @@ class Transport:
             # this is raised out here too: inside of `except` they would be its context.
             cause = None
         try:
-            self._check_open()  # else that is why
+            self.lifetime.check_open()  # else that is why
             raise failure from cause
         finally:
             del failure, cause  # they hold this frame, which would hold them
@@ -323,35 +350,47 @@ class Transport:
         if not self._owns_connector:
             # An idle connection here would count against the limits that others share.
             link.release()
-        elif self._closed or not link.is_clean:
+        elif self.lifetime.is_closed or not link.is_clean:
             link.close()
         else:
             self._idle.put(link)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            text = "The session is closed: keep it open for as long as calls are made"
-            raise TransportError(text, host=self.host)
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Closes the connections made here; and those in use of a user's connector. Idempotent.
 
         Whoever waits for a slot, a connection or an answer gets a TransportError.
         """
-        if self._closed:
+        if self.lifetime.is_closed:
             return
-        self._closed = True
+        self.lifetime.close()
         self._slots.fail(self.host)
         for exchange in list(self._exchanges):
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
+        if self._owns_threads:
+            self._threads.close()
         if self._owns_connector and self._connector is not None:
-            try:
-                # To the connector our idle connections count as in use; closing it closes them
-                # too, and waits until they are closed.
-                await self._connector.close()
-            finally:
-                self._idle.clear()
+            # A task, so that no cancellation of `aclose` leaves the connections open.
+            self._closing = asyncio.get_running_loop().create_task(_close(self._connector))
+            self._closing.add_done_callback(lambda _: self._idle.clear())
+
+    async def aclose(self) -> None:
+        """Closes as `close` does, and waits until all is closed. Idempotent."""
+        self.close()
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        await self.lifetime.settle()
+
+
+async def _close(connector: aiohttp.TCPConnector) -> None:
+    # To the connector our idle connections count as in use; closing it closes them too, and
+    # waits until they are closed.
+    await connector.close()
+
+
+def _drop(connection: Connection) -> None:
+    """Closes a connection that was made for a call which has ended."""
+    connection.close()
 
 
 def _reason(error: BaseException) -> str:

@@ -393,10 +393,9 @@ async def test_a_closed_session_ends_the_wait(s3, session, invocation):
     waiting = asyncio.create_task(result(invocation))
     await until(lambda: s3.seen)
     await session.aclose()
-    with pytest.raises(TransportError, match="was closed"):
-        await waiting
-    with pytest.raises(TransportError, match="is closed"):
-        await result(invocation)
+    for one in (waiting, result(invocation)):
+        with pytest.raises(TransportError, match="is closed"):
+            await one
 
 
 @pytest.mark.parametrize("operation", ["upload", "read", "save"])

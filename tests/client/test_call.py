@@ -23,7 +23,7 @@ from support.waiting import until
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
 from aiosmrt._aws.signer import SigV4Signer
-from aiosmrt._client.lifetime import Lifetime
+from aiosmrt._transport import Lifetime
 
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
 

@@ -18,10 +18,9 @@ from support.waiting import our_threads, turns, until
 import aiosmrt
 from aiosmrt import Timeouts
 from aiosmrt._aws.signer import SigV4Signer
-from aiosmrt._client.late_heads import LateHeads
 from aiosmrt._protocol import request_head
 from aiosmrt._protocol.request_head import HeadWriter
-from aiosmrt._threads import Threads
+from aiosmrt._threads import Late, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +52,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Import]:
 
 
 MODULES = """
-import asyncio, sys, aiosmrt
+import asyncio, sys, threading, aiosmrt
 
 def loaded():
     return not {"requests", "aws_requests_auth", "aiosmrt._aws.signer"}.isdisjoint(sys.modules)
@@ -73,12 +72,15 @@ async def main():
             pass
 
 asyncio.run(main())
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join()
 print(loaded())
 """
 
 
 def test_a_session_without_a_call_does_not_bring_requests() -> None:
-    """The first call does: and the import has ended when the loop's threads have."""
+    """The first call does: and the import has ended when the session's thread has."""
     command = [sys.executable, "-W", "error", "-c", MODULES]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "True"]
@@ -151,7 +153,7 @@ async def test_a_session_that_is_closed_does_not_wait_for_the_import(imported: I
 def test_an_import_that_another_loop_began_is_not_waited_for() -> None:
     late = Import()
     signer = SigV4Signer(None, None, "h", "r", "sagemaker")
-    heads = LateHeads(lambda: late(signer, host="h"), Threads())
+    heads = Late(Threads(), lambda: late(signer, host="h"))
 
     async def begin() -> None:
         heads.begin()
@@ -168,6 +170,7 @@ def test_an_import_that_another_loop_began_is_not_waited_for() -> None:
 async def test_a_failed_import_that_no_call_has_waited_for_is_not_logged(imported: Import) -> None:
     """The calls have failed already, for want of a connection."""
     logged: list[dict[str, Any]] = []
+    before = our_threads()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     imported.failure = ImportError("no module of that name")
     imported.may_end.set()
@@ -175,7 +178,7 @@ async def test_a_failed_import_that_no_call_has_waited_for_is_not_logged(importe
         with pytest.raises(aiosmrt.ConnectError):
             await session.invoke_endpoint("e", b"x")
         await until(lambda: imported.begun)
-    await until(lambda: not our_threads())
+    await until(lambda: our_threads() <= before)
     await turns()
     imported.failure = None  # its traceback holds what is to be collected
     del session

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 
 import pytest
+from support.waiting import turns
 
-from aiosmrt._client.lifetime import Lifetime
+from aiosmrt._transport import Lifetime
 from aiosmrt.errors import TransportError
 
 
@@ -57,12 +60,14 @@ async def test_what_takes_too_long_is_cancelled() -> None:
             cancelled.set()
             raise
 
+    lifetime = Lifetime("host")
     with pytest.raises(asyncio.TimeoutError):
-        await Lifetime("host").wait_for(slow(), 0.01)
+        await lifetime.wait_for(slow(), 0.01)
+    await lifetime.settle()
     assert cancelled.is_set()
 
 
-async def test_cancelling_a_wait_cancels_what_is_awaited_and_waits_for_its_end() -> None:
+async def test_cancelling_a_wait_cancels_what_is_awaited() -> None:
     ended = asyncio.Event()
 
     async def slow_to_end() -> None:
@@ -72,13 +77,81 @@ async def test_cancelling_a_wait_cancels_what_is_awaited_and_waits_for_its_end()
             await asyncio.sleep(0)
             ended.set()
 
-    waiting = asyncio.ensure_future(Lifetime("host").wait_for(slow_to_end(), None))
+    lifetime = Lifetime("host")
+    waiting = asyncio.ensure_future(lifetime.wait_for(slow_to_end(), None))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    await lifetime.settle()
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("end", ["timeout", "cancel", "close"])
+@pytest.mark.parametrize("outcome", ["result", "error"])
+async def test_what_swallows_its_cancellation_is_left_behind(end: str, outcome: str) -> None:
+    free, unwanted = asyncio.Event(), []
+
+    async def stubborn() -> int:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+        if outcome == "error":
+            raise ValueError
+        return 7
+
+    lifetime = Lifetime("host")
+    seconds = 0.01 if end == "timeout" else None
+    wait = lifetime.wait_for(stubborn(), seconds, unwanted=unwanted.append)
+    waiting = asyncio.ensure_future(wait)
+    await turns()
+    if end == "cancel":
+        waiting.cancel()
+    elif end == "close":
+        lifetime.close()
+    expected = {
+        "timeout": asyncio.TimeoutError,
+        "cancel": asyncio.CancelledError,
+        "close": TransportError,
+    }
+    with pytest.raises(expected[end]):
+        await waiting
+    gc.collect()  # the task that is left is still referred to
+    free.set()
+    await lifetime.settle()
+    assert unwanted == ([7] if outcome == "result" else [])
+
+
+async def test_a_result_that_comes_with_the_cancellation_is_given_back() -> None:
+    unwanted: list[int] = []
+    done = asyncio.get_running_loop().create_future()
+    wait = Lifetime("host").wait_for(done, None, unwanted=unwanted.append)
+    waiting = asyncio.ensure_future(wait)
+    await asyncio.sleep(0)
+    done.set_result(7)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert unwanted == [7]
+
+
+@pytest.mark.parametrize("how", ["by itself", "by other code"])
+async def test_a_step_that_was_cancelled_is_an_error_and_no_cancellation(how: str) -> None:
+    """The caller was not cancelled: a task group would take the call for one that was."""
+
+    async def step() -> None:
+        if how == "by itself":
+            raise asyncio.CancelledError
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(step())
+    waiting = asyncio.ensure_future(Lifetime("host").wait_for(task, None))
+    await asyncio.sleep(0)
+    if how == "by other code":
+        task.cancel()
+    with pytest.raises(TransportError, match="was cancelled, though the call was not"):
+        await waiting
 
 
 class CountedFuture(asyncio.Future):
