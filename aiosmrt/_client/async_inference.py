@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aiosmrt._protocol.models import Body, ResponseMetadata
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
     from aiosmrt._s3.result_poller import ResultPoller, Watch
+    from aiosmrt._threads import Threads
 
 __all__ = ["AsyncInvocation", "choose_input", "upload_input"]
 
@@ -160,6 +161,7 @@ def _new_location(location: str, parameter: str) -> S3Location:
 
 async def choose_input(
     store: ObjectStore,
+    threads: Threads,
     how: str | None,
     body: Body | os.PathLike[str] | None,
     parameters: Mapping[str, Any],
@@ -168,6 +170,7 @@ async def choose_input(
 
     Args:
         store: S3.
+        threads: Where a file is read.
         how: ``auto`` to choose by its length.
         body: The input, or the path of a file that holds it.
         parameters: All others; ``input_location`` is where to put the input if it is long.
@@ -190,15 +193,17 @@ async def choose_input(
         raise ParameterValidationError("body", 'is required with input="auto"')
     target = None if location is None else _new_location(location, "input_location")
     if isinstance(body, os.PathLike):
-        length = (await asyncio.to_thread(os.stat, body)).st_size
+        length = (await threads.run(os.stat, body)).st_size
     else:
         body = body_bytes(body)
         length = len(body)
     limit = INVOKE_ENDPOINT_ASYNC.max_body_length
     if length <= limit:
         if isinstance(body, os.PathLike):
-            body = await asyncio.to_thread(read_regular, body, limit + 1)
-        return body, {**parameters, "input_location": None}
+            content: Body = await threads.run(read_regular, body, limit + 1)
+        else:
+            content = body
+        return content, {**parameters, "input_location": None}
     if target is None:
         rule = f"must say where in S3 to put a body of more than {limit} bytes"
         raise ParameterValidationError("input_location", rule, length=length)
@@ -328,7 +333,7 @@ class _Output:
 
     async def save(self, path: str | os.PathLike[str], body: bytes | None) -> None:
         """Writes it to a file, from S3 where ``body`` is None."""
-        async with AtomicFile(path) as file:
+        async with AtomicFile(path, self._poller.threads) as file:
             if body is not None:
                 await file.write(body)
             else:

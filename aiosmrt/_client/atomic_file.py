@@ -8,8 +8,9 @@ import errno
 import os
 import secrets
 import stat
+import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,41 +18,50 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from aiosmrt._threads import Threads
+
 __all__ = ["AtomicFile"]
 
 
 class AtomicFile:
     """Writes to a file beside the one wanted, which takes that one's place at the end.
 
-        async with AtomicFile(path) as file:
+        async with AtomicFile(path, threads) as file:
             await file.write(...)
 
     When the block raises, or is cancelled, nothing is left and the old file stays. The new
     one has the old one's permissions; where the path is a symbolic link, it is what that
     leads to.
 
+    Args:
+        path: Where the file will be.
+        threads: Where it is written.
+
     Raises:
         OSError: On entering, writing or leaving: it cannot be written, or what is there is
             not a regular file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
         self._path = Path(os.fsdecode(path))
         self._part = self._path
         self._file: IO[bytes] | None = None
+        self._threads = threads
+        # One step at a time: one that was left behind may still have the file in its hands.
+        self._lock = threading.Lock()
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         try:
-            await _in_thread(self._open)
+            await self._do(self._open)
         except BaseException:
-            self._discard()
+            await self._end()
             raise
         return self
 
     async def write(self, data: bytes) -> None:
         """Appends bytes."""
-        assert self._file is not None  # noqa: S101 - for the type checker: it was entered
-        await _in_thread(self._file.write, data)
+        await self._do(self._write, data)
 
     async def __aexit__(
         self,
@@ -59,11 +69,32 @@ class AtomicFile:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc is not None:
+            await self._end()
+            return
         try:
-            if exc is None:
-                await _in_thread(self._finish)
-        finally:
-            self._discard()
+            await self._do(self._finish)
+        except BaseException:
+            await self._end()
+            raise
+
+    async def _do(self, step: Callable[..., object], *arguments: object) -> None:
+        """Makes a step in a thread; once it has begun there it goes on when this is cancelled."""
+        await self._threads.run(self._alone, step, *arguments)
+
+    def _alone(self, step: Callable[..., object], *arguments: object) -> None:
+        with self._lock:
+            if not self._is_over:
+                step(*arguments)
+
+    async def _end(self) -> None:
+        """Removes what is not finished, after the steps that have begun."""
+        # Not cancelled with this wait: there is nothing behind it that would do it again.
+        await asyncio.shield(self._threads.run(self._alone, self._discard))
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None  # noqa: S101 - for the type checker: it was entered
+        self._file.write(data)
 
     def _open(self) -> None:
         self._path = Path(os.path.realpath(self._path))
@@ -89,21 +120,10 @@ class AtomicFile:
         self._file = None
 
     def _discard(self) -> None:
+        self._is_over = True
         if self._file is not None:
             # On a full disk closing fails too, for it writes what is buffered.
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
             self._part.unlink(missing_ok=True)
-
-
-async def _in_thread(call: Callable[..., Any], *args: Any) -> None:
-    """Runs a call in a thread, and stays until it is through, whatever happens meanwhile."""
-    work = asyncio.get_running_loop().run_in_executor(None, call, *args)
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # retrieved, or the loop would report it
-        raise

@@ -161,7 +161,7 @@ class Session:
         from aiosmrt._s3.result_poller import ResultPoller
 
         store = ObjectStore(self._config, self._provider, user_agent=self._user_agent, **self._s3)
-        return ResultPoller(store, self._lifetime.wait_for)
+        return ResultPoller(store, self._lifetime.wait_for, self._threads)
 
     @property
     def region(self) -> str:
@@ -508,7 +508,7 @@ class Session:
         }
         data, parameters = await choose_body(INVOKE_ENDPOINT_ASYNC, body, json, parameters)
         if input is not None or isinstance(body, os.PathLike):
-            choice = choose_input(self._poller.store, input, data, parameters)
+            choice = choose_input(self._poller.store, self._threads, input, data, parameters)
             data, parameters = await self._lifetime.wait_for(choice, None)
         request = serialize(INVOKE_ENDPOINT_ASYNC, data, parameters)
         output = await self._client.invoke(request, parse_invoke_endpoint_async, timeouts, retries)

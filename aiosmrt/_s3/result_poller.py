@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
+    from aiosmrt._threads import Threads
 
 __all__ = ["ResultPoller", "Watch"]
 
@@ -115,15 +116,18 @@ class ResultPoller:
     Args:
         store: Where they will be.
         wait_for: Awaits a coroutine for so many seconds, and until the session is closed.
+        threads: The session's.
 
     Attributes:
         store: As given.
         wait_for: As given.
+        threads: As given.
     """
 
-    def __init__(self, store: ObjectStore, wait_for: WaitFor) -> None:
+    def __init__(self, store: ObjectStore, wait_for: WaitFor, threads: Threads) -> None:
         self.store = store
         self.wait_for = wait_for
+        self.threads = threads
         self._directories: dict[S3Location, _Directory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
