@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from aiosmrt._threads import Threads
 from aiosmrt.batch._output import (
     IndexSet,
     OutputFile,
@@ -291,7 +292,11 @@ class RunFiles:
         A thread does so even if this call is cancelled.
         """
         self.is_closing.set()
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._close))
+        # The default executor may be full of the program's own work.
+        threads = Threads()
+        closing = threads.run(self._close)
+        threads.close()
+        await asyncio.shield(closing)
 
     def _close(self) -> None:
         # A cancelled run leaves its threads at work: they end before anything is closed.

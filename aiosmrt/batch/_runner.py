@@ -232,8 +232,11 @@ class _Run:
             await asyncio.gather(consuming, ticking, return_exceptions=True)
         if not ticking.cancelled():
             ticking.result()  # what `progress` raised ends the run
-        if not (consuming.cancelled() and self._state is _State.STOPPED):
+        if not consuming.cancelled():
             consuming.result()
+        elif self._state is not _State.STOPPED:
+            # This call was not cancelled: a task group would take CancelledError for its end.
+            raise RuntimeError("a task of the run was cancelled from outside: resume the run")
         if progress is not None:
             await self._files.flush()
             progress(self._progress(items))
