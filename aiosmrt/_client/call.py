@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -21,6 +20,7 @@ from aiosmrt._aws.credentials import CachingProvider, in_own_task
 from aiosmrt._aws.limiter import AdaptiveLimiter, RetryQuota
 from aiosmrt._aws.retries import RETRY_AFTER_HEADER, CallRetries
 from aiosmrt._protocol.deserialize import parse_error, request_id
+from aiosmrt._protocol.http_dates import parse_http_date
 from aiosmrt._protocol.models import ResponseMetadata
 from aiosmrt._protocol.serialize import add_call
 from aiosmrt._transport import Exchange, StaleConnectionError
@@ -411,11 +411,8 @@ class Call(Generic[_T]):
     def _learn_clock(self) -> bool:
         """Takes the service's clock for ours if the two differ enough to be the cause."""
         date, heads = self._refusal_header("Date"), self._channel.heads.value
-        if date is None or heads is None:
-            return False
-        try:
-            theirs = parsedate_to_datetime(date).timestamp()
-        except (TypeError, ValueError, OverflowError):
+        theirs = None if date is None else parse_http_date(date)
+        if theirs is None or heads is None:
             return False
         offset = theirs - time.time()
         # Compared with the offset of this request: another call may have learnt it meanwhile.

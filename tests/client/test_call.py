@@ -13,6 +13,7 @@ import re
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from support.raw_server import Connection, RawServer, Request, answer, serve
@@ -24,6 +25,9 @@ import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
 from aiosmrt._aws.signer import SigV4Signer
 from aiosmrt._transport import Lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 FAILURE = answer(b'{"message": "oops"}', "500 Internal Server Error")
 
@@ -288,6 +292,39 @@ async def test_the_services_clock_is_learnt_once(code: str) -> None:
         await session.invoke_endpoint("e", b"x")
         assert len(server.requests) == 3
     assert abs(date_of(server.requests[2]) - theirs) < timedelta(minutes=1)
+
+
+@pytest.fixture
+def machine_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets this machine's time zone for one test."""
+
+    def set_zone(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("ending", [" GMT", " -0000", " +0000", "", " UTC"])
+@pytest.mark.parametrize("hours", [0, 3])
+async def test_a_date_of_the_service_is_utc_wherever_this_machine_is(
+    machine_zone: Callable[[str], None], zone: str, ending: str, hours: int
+) -> None:
+    machine_zone(zone)
+    theirs = datetime.now(timezone.utc) + timedelta(hours=hours)
+    date = theirs.strftime("%a, %d %b %Y %H:%M:%S") + ending
+    refusal = error_answer(403, "InvalidSignatureException", {"Date": date})
+    async with serve(refusal, answer()) as server, open_session(server.url) as session:
+        if hours == 0:  # a right clock is not the cause, and nothing is sent again
+            with pytest.raises(aiosmrt.UnknownServiceError):
+                await session.invoke_endpoint("e", b"x")
+        else:
+            await session.invoke_endpoint("e", b"x")
+    assert len(server.requests) == (1 if hours == 0 else 2)
+    assert abs(date_of(server.requests[-1]) - theirs) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("date", ["right", "nonsense", "none"])
