@@ -1,9 +1,9 @@
-"""Which values are bytes, integers and numbers, and what a repr shows of a payload."""
+"""Which values are bytes, integers and numbers, and how texts from elsewhere are shown."""
 
 import sys
 from typing import TypeGuard
 
-__all__ = ["hide", "is_finite", "is_integer", "to_bytes"]
+__all__ = ["hide", "is_finite", "is_integer", "printable", "to_bytes"]
 
 
 def to_bytes(data: bytes | bytearray | memoryview) -> bytes:
@@ -19,6 +19,30 @@ def to_bytes(data: bytes | bytearray | memoryview) -> bytes:
 def hide(payload: bytes | str) -> str:
     """Returns a payload's length for its repr: the service model calls payloads sensitive."""
     return f"<{len(payload)} {'bytes' if isinstance(payload, bytes) else 'characters'}>"
+
+
+def printable(text: str, most: int | None = None) -> str:
+    r"""Returns a text from elsewhere as it may appear in a log or on a terminal.
+
+    Characters that a terminal obeys, that begin a line, or that reorder the text around them
+    (whatever `str.isprintable` refuses) become what a Python literal has for them: ``\n``,
+    ``\x1b``, ``\u202e``. The result is one line that every encoding for Unicode can write.
+
+    Args:
+        text: The text.
+        most: How many characters are shown; the end of a longer text is cut off, and marked.
+            None shows all.
+    """
+    shown = text if most is None else text[:most]
+    if not shown.isprintable():
+        shown = "".join([each if each.isprintable() else _escape(each) for each in shown])
+    if most is None or len(text) <= most >= len(shown):
+        return shown
+    return f"{shown[:most]}... [{len(text)} characters in all]"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def is_integer(value: object) -> TypeGuard[int]:

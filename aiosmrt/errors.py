@@ -33,11 +33,15 @@ AiosmrtError
 
 An error keeps its facts as attributes and builds its sentence in ``__str__``, so
 that the session can add what only it knows (operation, endpoint, attempts)
-without rewriting text. No error holds a request or response body, a credential or
-a signature: texts of errors end up in logs.
+without rewriting text. The attributes hold what the service and the container said
+as it came; in the sentence, and in the ``repr``, their control characters are escaped
+and their ends cut off, so that each error is one line of a log. No error holds a request
+or response body, a credential or a signature: texts of errors end up in logs.
 """
 
 from typing import Any, ClassVar
+
+from aiosmrt._values import printable
 
 __all__ = [
     "AccessDeniedException",
@@ -72,6 +76,9 @@ __all__ = [
     "ValidationError",
 ]
 
+# What the text of an error shows of a message, and of each fact: an S3 URI has 1,093
+# characters at most.
+_TEXT_LENGTH, _FACT_LENGTH, _CODE_LENGTH = 2_000, 1_100, 200
 _WHO_ANSWERS = (
     "look at what answers at the endpoint URL, such as a proxy or a load balancer on the way."
 )
@@ -110,33 +117,33 @@ class AiosmrtError(Exception):
     def _what(self) -> str:
         return self.message or type(self).__name__
 
-    def _where(self) -> list[str]:
-        """The facts behind the sentence, in the order a reader looks for them."""
-        facts: list[str] = []
-        if self.operation:
-            facts.append(f"operation {self.operation}")
-        if self.endpoint_name:
-            facts.append(f"endpoint {self.endpoint_name}")
-        if self.attempts:
-            facts.append(f"attempts {self.attempts}")
-        if self.request_id:
-            facts.append(f"request id {self.request_id}")
-        return facts
+    def _where(self) -> dict[str, object]:
+        """The facts after the sentence, in the order a reader looks for them; None if unknown."""
+        return {
+            "operation": self.operation,
+            "endpoint": self.endpoint_name,
+            "attempts": self.attempts or None,
+            "request id": self.request_id,
+        }
 
     def _advise(self) -> str:
         return self._advice
 
     def __str__(self) -> str:
-        text = self._what().rstrip()
-        if facts := self._where():
+        text = printable(self._what().rstrip(), _TEXT_LENGTH)
+        known = {name: fact for name, fact in self._where().items() if fact not in (None, "")}
+        if facts := [f"{name} {printable(f'{known[name]}', _FACT_LENGTH)}" for name in known]:
             text = f"{text.rstrip('.')} ({', '.join(facts)})"
         if not text.endswith((".", "!", "?")):
             text += "."
         if self.retry_stopped:
-            text += f" Not tried again: {self.retry_stopped}."
+            text += f" Not tried again: {printable(self.retry_stopped, _FACT_LENGTH)}."
         if advice := self._advise():
-            text += f" {advice}"
+            text += f" {printable(advice, _FACT_LENGTH)}"
         return text
+
+    def __repr__(self) -> str:
+        return printable(super().__repr__(), _TEXT_LENGTH)
 
 
 def _restore(cls: type[AiosmrtError], args: tuple[Any, ...], state: dict[str, Any]) -> AiosmrtError:
@@ -179,7 +186,8 @@ class ParameterValidationError(AiosmrtError, ValueError):
 
     def _what(self) -> str:
         given = "" if self.length is None else f"; the value given has length {self.length}"
-        return f"Invalid parameter {self.parameter}: it {self.rule}{given}"
+        text = f"Invalid parameter {self.parameter}: it {self.rule}"
+        return printable(text, _FACT_LENGTH) + given
 
 
 class TransportError(AiosmrtError):
@@ -199,13 +207,9 @@ class TransportError(AiosmrtError):
         super().__init__(message)
         self.host = host
 
-    def _where(self) -> list[str]:
-        facts = super()._where()
-        if self.host:
-            facts.append(f"host {self.host}")
-        if self.total is not None:
-            facts.append(f"Timeouts.total {self.total:g} s")
-        return facts
+    def _where(self) -> dict[str, object]:
+        total = None if self.total is None else f"{self.total:g} s"
+        return super()._where() | {"host": self.host, "Timeouts.total": total}
 
     def _advise(self) -> str:
         return self._s3_advice if self.operation in _S3_OPERATIONS else super()._advise()
@@ -295,11 +299,9 @@ class EventStreamError(AiosmrtError):
     content_type: str | None = None
     _advice = "Parts handed out before it are whole and correct; the rest of the response is lost."
 
-    def _where(self) -> list[str]:
-        facts = super()._where()
-        if self.content_type is not None:  # from outside: its beginning, escaped
-            facts.append(f"content type {self.content_type[:80]!r}")
-        return facts
+    def _where(self) -> dict[str, object]:
+        told = None if self.content_type is None else f"{self.content_type[:80]!r}"
+        return super()._where() | {"content type": told}
 
     def _advise(self) -> str:
         if self.content_type is not None:
@@ -377,10 +379,11 @@ class StreamTruncatedError(EventStreamError):
         self.leftover = leftover
 
     def _what(self) -> str:
+        message = printable(self.message.rstrip("."), _FACT_LENGTH)
         if self.bytes_left and not self.bytes_received:
             # Of a decoder that is fed by hand: it knows of no response.
-            return f"{self.message.rstrip('.')}: bytes left over: {self.bytes_left}"
-        text = f"{self.message.rstrip('.')}: {self.bytes_received} bytes had arrived"
+            return f"{message}: bytes left over: {self.bytes_left}"
+        text = f"{message}: {self.bytes_received} bytes had arrived"
         if self.parts_received or self.bytes_left:
             text += f"; parts handed out: {self.parts_received}, bytes left over: {self.bytes_left}"
         return text
@@ -414,13 +417,9 @@ class AsyncInferenceError(AiosmrtError):
         self.inference_id = inference_id
         self.failure_location = failure_location
 
-    def _where(self) -> list[str]:
-        facts = super()._where()
-        if self.inference_id:
-            facts.append(f"inference id {self.inference_id}")
-        if self.failure_location:
-            facts.append(f"failure object {self.failure_location}")
-        return facts
+    def _where(self) -> dict[str, object]:
+        own = {"inference id": self.inference_id, "failure object": self.failure_location}
+        return super()._where() | own
 
 
 class ServiceError(AiosmrtError):
@@ -460,7 +459,7 @@ class ServiceError(AiosmrtError):
         said = self.message or own or "the service gave no message"
         if self.code == str(self.status_code):
             return f"HTTP {self.code}: {said}"
-        return f"{self.code} (HTTP {self.status_code}): {said}"
+        return f"{printable(self.code, _CODE_LENGTH)} (HTTP {self.status_code}): {said}"
 
 
 class ValidationError(ServiceError):
@@ -497,13 +496,9 @@ class ModelError(ServiceError):
         self.original_message = original_message
         self.log_stream_arn = log_stream_arn
 
-    def _where(self) -> list[str]:
-        facts = super()._where()
-        if self.original_status_code is not None:
-            facts.append(f"container status {self.original_status_code}")
-        if self.log_stream_arn:
-            facts.append(f"log stream {self.log_stream_arn}")
-        return facts
+    def _where(self) -> dict[str, object]:
+        own = {"container status": self.original_status_code, "log stream": self.log_stream_arn}
+        return super()._where() | own
 
     def _advise(self) -> str:
         if self.log_stream_arn:
@@ -582,8 +577,8 @@ class ModelStreamError(ServiceError):
         )
         self.error_code = error_code
 
-    def _where(self) -> list[str]:
-        return super()._where() + ([f"error code {self.error_code}"] if self.error_code else [])
+    def _where(self) -> dict[str, object]:
+        return super()._where() | {"error code": self.error_code}
 
 
 class InternalStreamFailure(ServiceError):

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import zlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
 from support.streams import exception, part
@@ -22,6 +26,7 @@ from support.streams import exception, part
 import aiosmrt
 from aiosmrt import AiosmrtError, RetryPolicy, Session, Timeouts, errors
 from aiosmrt.eventstream import encode_message
+from aiosmrt.instrumentation.opentelemetry import OpenTelemetry
 from aiosmrt.local import LocalEndpoint, ModelFailure
 
 if TYPE_CHECKING:
@@ -384,3 +389,100 @@ async def test_a_text_says_what_where_and_what_to_do(case: Case) -> None:
 def test_every_class_that_is_raised_is_among_them() -> None:
     roots = {"AiosmrtError", "EventStreamError", "ServiceError"}  # nothing of a call raises these
     assert {case.error.__name__ for case in CASES.values()} == set(errors.__all__) - roots
+
+
+# ── what answers is hostile ──────────────────────────────────────────────────────────────────
+
+EVIL = (
+    "ok\r\n2026-11-29 CRITICAL forged\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2028\udc80" + "x" * 5_000
+)
+EVENT_STREAM = {"Content-Type": "application/vnd.amazon.eventstream"}
+TOKENS = {**EVENT_STREAM, "X-Amzn-SageMaker-Content-Type": "text/event-stream"}
+
+
+def says(headers: dict[str, str], fields: dict[str, Any] | str, status: int = 400) -> bytes:
+    body = fields if isinstance(fields, str) else json.dumps(fields)
+    return answer(body.encode(errors="replace"), f"{status} Error", headers)
+
+
+def streams(message: bytes, headers: dict[str, str] = EVENT_STREAM) -> bytes:
+    return answer(PART + message if headers is EVENT_STREAM else message, headers=headers)
+
+
+def error_message(code: str, text: str) -> bytes:
+    told = {":message-type": "error", ":error-code": code, ":error-message": text}
+    return encode_message(told, b"")
+
+
+SENDABLE = EVIL.replace("\udc80", "")
+IN_A_HEADER = "a\tb\x9bc\u202ed" + "r" * 5_000
+HOSTILE = {
+    "message": says({"x-amzn-errortype": "ValidationError"}, {"Message": EVIL}),
+    "container's message": says(
+        {"x-amzn-errortype": "ModelError"},
+        {"OriginalMessage": EVIL, "LogStreamArn": EVIL, "OriginalStatusCode": "9" * 4_000},
+        424,
+    ),
+    "type": says({}, {"__type": f"x#{EVIL}", "message": "m"}),
+    "code": says({}, {"code": EVIL}),
+    "page": says({}, f"<html>{EVIL}", 502),
+    "request id": says({"x-amzn-RequestId": IN_A_HEADER}, {}),
+    "error type": says({"x-amzn-errortype": IN_A_HEADER}, {}),
+    "content type": answer(b"<html>", headers={"Content-Type": IN_A_HEADER}),
+    "exception": streams(
+        encode_message(
+            {":message-type": "exception", ":exception-type": SENDABLE},
+            json.dumps({"Message": EVIL, "ErrorCode": EVIL}).encode(),
+        )
+    ),
+    "broken stream": streams(exception("ModelStreamError", {"Message": EVIL, "ErrorCode": EVIL})),
+    "error message": streams(error_message(SENDABLE, SENDABLE)),
+    "token": streams(
+        part(f"data: {json.dumps({'error': {'message': EVIL, 'type': EVIL}})}\n\n".encode()), TOKENS
+    ),
+}
+
+
+@pytest.mark.parametrize("sent", HOSTILE.values(), ids=HOSTILE)
+async def test_what_a_hostile_answer_says_is_one_line_in_texts_logs_and_traces(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    options = {"retries": RetryPolicy(max_attempts=1)}
+    async with (
+        serve(sent) as server,
+        open_session(
+            server.url, instrumentation=OpenTelemetry(tracer_provider=tracers), **options
+        ) as session,
+    ):
+        with (
+            pytest.raises(AiosmrtError) as caught,
+            tracers.get_tracer("").start_span("mine") as own,
+        ):
+            try:
+                async with session.invoke_endpoint_with_response_stream("e", BODY) as parts:
+                    async for _ in parts.iter_tokens() if parts.content_type else parts:
+                        pass
+            except AiosmrtError as error:
+                own.record_exception(error)
+                logging.getLogger().exception("it failed")
+                raise
+    error = caught.value
+    for text in (str(error), repr(error), error.request_id or ""):
+        assert text.isprintable()
+        assert len(text) < 8_000
+    assert "(operation InvokeEndpointWithResponseStream, endpoint e, attempts 1" in str(error)
+    assert [record.getMessage() for record in caplog.records]
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+    logged = caplog.text.splitlines()
+    assert not [line for line in logged if not line.isprintable() or line.startswith("2026-11-29")]
+    spans = exporter.get_finished_spans()
+    told = [each.attributes for span in spans for each in (span, *span.events)]
+    assert len(told) > 3
+    for attributes in told:
+        for name, value in (attributes or {}).items():
+            lines = str(value).splitlines() if name == "exception.stacktrace" else [str(value)]
+            assert all(map(str.isprintable, lines)), name

@@ -6,9 +6,12 @@ import copy
 import inspect
 import pickle
 import re
+import traceback
 
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiosmrt import errors
 from aiosmrt.errors import (
@@ -211,6 +214,66 @@ def test_an_error_without_facts_has_sentences_too(cls):
     assert text.endswith(".")
     assert "None" not in text
     assert "()" not in text
+
+
+# Whatever a service, a container or a proxy may say: lone surrogates, controls, and at length.
+said = st.text() | st.text("\r\n\x1b\x9b\u202e\u2028\ud800.a ") | st.just("\x1b" * 70_000)
+
+
+@each_class
+@given(data=st.data())
+def test_whatever_was_said_the_text_is_one_line_with_all_facts(cls, data):
+    error = error_of(cls)
+    for name, value in vars(error).items():
+        if isinstance(value, str) and name not in _OURS:
+            setattr(error, name, data.draw(said, label=name))
+    raw = vars(error).copy()
+    for text in (str(error), repr(error), f"{error}"):
+        assert text.isprintable()
+        assert len(text) < 10_000
+        text.encode()
+    told = str(error)
+    assert "operation InvokeEndpoint, endpoint my-endpoint, attempts 3" in told
+    assert re.search(r" Not tried again: the retry quota is empty\.( [A-Z].{10,}\.)?$", told)
+    numbers = ["status_code", "original_status_code", "bytes_left"]
+    if cls is ParameterValidationError:
+        numbers.append("length")
+    assert all(str(raw[name]) in told for name in numbers if name in raw)
+    assert vars(error) == raw  # the attributes hold what was said as it came
+    assert_same(pickle.loads(pickle.dumps(error)), error)  # noqa: S301
+
+
+# Named by the session, not by what answers.
+_OURS = {"operation", "endpoint_name", "retry_stopped"}
+
+
+@pytest.mark.parametrize("length", [2_001, 60_000, 1_000_000])
+def test_a_long_message_costs_no_fact(length):
+    error = ModelError(
+        "M" * length,
+        code="ModelError",
+        status_code=424,
+        request_id="the-request-id",
+        original_status_code=500,
+        log_stream_arn="arn:aws:logs:us-east-1:123456789012:log-group:g:log-stream:s",
+    )
+    text = str(error)
+    assert len(text) < 3_000
+    assert text.startswith("ModelError (HTTP 424): MMM")
+    assert f"M... [{length + 23} characters in all] (attempts 1, request id the-request-id" in text
+    assert "container status 500, log stream arn:aws:logs:us-east-1" in text
+    assert text.endswith("tells why.")
+    assert error.message == "M" * length
+
+
+def test_a_traceback_shows_a_message_in_one_line():
+    forged = "ok\n2026-01-01 CRITICAL all is lost\x1b[2J"
+    try:
+        raise ModelError(forged, status_code=424)
+    except ModelError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert r"ok\n2026-01-01 CRITICAL all is lost\x1b[2J" in shown.splitlines()[-1]
+    assert "\x1b" not in shown
 
 
 def test_timeouts_are_timeout_errors_and_bad_parameters_value_errors():

@@ -1,4 +1,4 @@
-"""What is taken for bytes and for a number, and what a repr shows of a payload."""
+"""What is taken for bytes and for a number, and how texts from elsewhere are shown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import array
 import enum
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aiosmrt._values import hide, is_finite, is_integer, to_bytes
+from aiosmrt._values import hide, is_finite, is_integer, printable, to_bytes
 
 LARGEST = float("1.7976931348623157e308")
 
@@ -52,3 +54,42 @@ def test_what_has_no_buffer_is_not_bytes(value):
 def test_a_repr_shows_how_long_a_payload_is():
     assert hide(b"abc") == "<3 bytes>"
     assert hide("\u00fc\u00df") == "<2 characters>"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("", ""),
+        ("It is so.", "It is so."),
+        ("Größe, Ελλάδα, 模型, עברית, हिन्दी, 🚀", "Größe, Ελλάδα, 模型, עברית, हिन्दी, 🚀"),
+        ("one\r\ntwo\tthree\0", r"one\r\ntwo\tthree\x00"),
+        ("\x1b[2J\x07\x7f", r"\x1b[2J\x07\x7f"),
+        ("\x85\x9b31m", r"\x85\x9b31m"),
+        ("\u202egpj.exe\u2066\u2069", r"\u202egpj.exe\u2066\u2069"),
+        ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
+        ("\u200b\ufeff\U000e0041", r"\u200b\ufeff\U000e0041"),
+        ("\ud800 and \udcff", r"\ud800 and \udcff"),
+        (r"C:\new", r"C:\new"),
+    ],
+    ids=ascii,
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert printable(text) == printable(text, 100) == shown
+
+
+def test_a_long_text_is_cut_and_says_so():
+    assert printable("x" * 10, 10) == "x" * 10
+    assert printable("x" * 11, 10) == "x" * 10 + "... [11 characters in all]"
+    assert printable("\n" * 10, 10) == r"\n" * 5 + "... [10 characters in all]"
+    assert printable("x" * 100_000) == "x" * 100_000
+
+
+@given(st.text(), st.integers(0, 40))
+def test_any_text_is_one_printable_line_of_a_bounded_length(text, most):
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)
+    shown = printable(text, most)
+    assert shown.isprintable()
+    assert len(shown) <= most + len(f"... [{len(text)} characters in all]")
+    assert printable(text).startswith(shown.partition("... [")[0][:most])
+    shown.encode()

@@ -16,7 +16,7 @@ from aiosmrt._protocol.serialize import add_call, body_bytes, serialize
 from aiosmrt._s3.object_errors import is_absence, is_passing
 from aiosmrt._s3.object_store import S3Location
 from aiosmrt._s3.upload_parts import read_regular
-from aiosmrt._values import is_finite
+from aiosmrt._values import is_finite, printable
 from aiosmrt.errors import (
     AiosmrtError,
     AsyncInferenceError,
@@ -270,7 +270,7 @@ class _Wait:
                         raise
                     raise self._failed(f"its failure object cannot be read ({error})") from error
                 # Deleted since, or lost on its way: as if it had not come yet.
-                _logger.warning("looking again for %s: %s", watch.location, error)
+                _logger.warning("looking again for %s: %s", printable(str(watch.location)), error)
             self._watches[watch.location] = self._poller.watch(
                 watch.location, cap=self._poll, pause=watch.pause
             )

@@ -16,6 +16,7 @@ from aiosmrt._protocol.operations import (
     INVOKE_ENDPOINT_ASYNC,
     INVOKE_ENDPOINT_WITH_RESPONSE_STREAM,
 )
+from aiosmrt._values import printable
 from aiosmrt.errors import (
     ERROR_CLASSES,
     InvalidMessageError,
@@ -43,15 +44,17 @@ _logger = logging.getLogger("aiosmrt")
 
 # A message that is not JSON may be a proxy's whole error page: enough to know it by.
 _SHORTENED = 500
+# AWS's have 36 characters, S3's 16.
+_REQUEST_ID_LENGTH = 128
 
 # Read off the table once, since each call reads them.
 _INVOKE_ENDPOINT_HEADERS = tuple([(b.parameter, b.header) for b in INVOKE_ENDPOINT.outputs])
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Returns the response's request id, None where it has none."""
+    """Returns the response's request id as logs and traces may show it, None where it has none."""
     told = headers.get("x-amzn-RequestId")
-    return told or None if told is None or told.isascii() else _text(told)
+    return printable(told, _REQUEST_ID_LENGTH) if told else None
 
 
 def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndpointOutput:
