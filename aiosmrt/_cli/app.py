@@ -14,7 +14,8 @@ from aiosmrt._cli.invoke import invoke
 from aiosmrt._cli.invoke_async import invoke_async
 from aiosmrt._cli.local import local
 from aiosmrt._cli.stream import stream
-from aiosmrt._cli.terminal import one_line
+from aiosmrt._cli.terminal import say
+from aiosmrt._values import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,4 +77,4 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as its sentence: where in the code it arose tells a command's user nothing."""
-    click.echo(f"Warning: {one_line(str(message))}", err=True)
+    say(f"Warning: {printable(str(message))}")

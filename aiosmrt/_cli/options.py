@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 import click
 
-from aiosmrt._cli.terminal import one_line, say
+from aiosmrt._cli.terminal import say
 from aiosmrt._protocol.models import Timeouts
 from aiosmrt._protocol.operations import IntegerConstraint, Operation, StringConstraint
+from aiosmrt._values import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -158,7 +159,7 @@ class Call:
         for binding in self.operation.outputs:
             value = getattr(output, binding.parameter)
             if value is not None:
-                say(f"{binding.member}: {one_line(value)}")
+                say(f"{binding.member}: {printable(value)}")
         say(f"RequestId: {output.metadata.request_id}, attempts: {output.metadata.attempts}")
 
 

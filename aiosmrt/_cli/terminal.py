@@ -5,24 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiosmrt._values import printable
 from aiosmrt.errors import AiosmrtError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from contextlib import AbstractContextManager
 
-__all__ = ["Stdout", "json_line", "one_line", "open_stdout", "run_async", "say", "spinner"]
+__all__ = ["Stdout", "json_line", "open_stdout", "run_async", "say", "spinner"]
 
 _BROKEN_PIPE = 128 + 13  # what a shell shows of a program that SIGPIPE, 13, ends
-
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class Stdout:
@@ -74,8 +72,8 @@ def open_stdout() -> Generator[Stdout]:
 
 
 def say(text: str) -> None:
-    """Prints a line for people, to stderr."""
-    click.echo(text, err=True)
+    """Prints lines for people, to stderr: nothing in them is a command to the terminal."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def spinner(text: str) -> AbstractContextManager[object]:
@@ -96,11 +94,6 @@ def json_line(value: Any) -> bytes:
         return f"{json.dumps(value, separators=compact)}\n".encode()
 
 
-def one_line(text: str) -> str:
-    """Text from elsewhere, as it may appear on a terminal: no line ends, no control characters."""
-    return _CONTROLS.sub(" ", text).strip()
-
-
 def run_async(main: Coroutine[Any, Any, None]) -> None:
     """Runs a command's coroutine, and turns what it raises into an exit status.
 
@@ -113,6 +106,6 @@ def run_async(main: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(main)
     except (AiosmrtError, OSError) as error:
-        raise click.ClickException(one_line(str(error))) from error
+        raise click.ClickException(printable(str(error))) from error
     except KeyboardInterrupt:
         raise click.exceptions.Exit(128 + signal.SIGINT) from None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from aiosmrt._values import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -217,7 +219,7 @@ class Statistics:
             else:
                 name = type(error).__name__
                 if name not in self._errors:
-                    self._messages[name] = _shown(error.message or str(error))
+                    self._messages[name] = printable(error.message or str(error), _MESSAGE_LENGTH)
                 self._errors[name] += 1
                 interval.failed += 1
 
@@ -285,9 +287,3 @@ class Statistics:
             is_complete=self._skipped + self._succeeded + failed == self._total,
             signal=signal,
         )
-
-
-def _shown(message: str) -> str:
-    """A message, part of it a container's, as it may appear in a line on a terminal."""
-    text = message[:_MESSAGE_LENGTH]
-    return "".join([each if each.isprintable() else " " for each in text]).strip()

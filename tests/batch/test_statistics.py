@@ -99,7 +99,8 @@ def test_the_summary():
     assert "2.5 records/s" in text
     assert "\n4 failed: ModelError 2, RecordFaultError 1\n" in text
     # No control character reaches a terminal, and no line is without an end.
-    assert f"\n  ModelError: [31mno {'x' * 292}\n  RecordFaultError: line 2\n" in text
+    said = rf"\x1b[31mno\n{'x' * 288}... [408 characters in all]"
+    assert f"\n  ModelError: {said}\n  RecordFaultError: line 2\n" in text
     assert "4 were done before" in text
     assert "run it again with resume" in text
     add(statistics, 7.0)

@@ -40,7 +40,7 @@ async def reverse(request):
 
 
 async def fail(request):
-    raise ModelFailure(507, "line one\nline two \x1b[31mred")
+    raise ModelFailure(507, "line one\nline two \x1b[31mred \x9b32m\u202ederever")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_verbose_tells_on_stderr_what_came_beside_the_body(local):
     assert lines[:-1] == [
         "ContentType: text/x-reversed",
         "InvokedProductionVariant: AllTraffic",
-        "CustomAttributes: took= 3",
+        r"CustomAttributes: took=\t3",
         "NewSessionId: abc; Expires=2030-01-02T03:04:05Z",
     ]
     assert lines[-1].startswith("RequestId: ")
@@ -111,9 +111,10 @@ async def test_an_error_of_the_model_is_one_line_and_status_1(local):
     ended = await run("invoke", "fail", "x", env=environment(local))
     assert ended[:2] == (1, b"")
     assert ended.stderr.startswith("Error: ModelError (HTTP 424)")
-    assert "line one line two  [31mred" in ended.stderr
+    # Escaped and not blanked out, so that whoever reads it sees what the container said.
+    assert r"line one\nline two \x1b[31mred \x9b32m\u202ederever" in ended.stderr
     assert ended.stderr.count("\n") == 1
-    assert "\x1b" not in ended.stderr
+    assert ended.stderr.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize(
