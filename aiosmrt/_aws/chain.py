@@ -128,7 +128,7 @@ class DefaultProvider:
             ConfigurationError: A shared file cannot be read or parsed.
         """
         if not self._config.profile_is_argument:
-            found = read_environment(os.environ)
+            found = read_environment()
             if found is not None:
                 return found
             if os.environ.get("AWS_SECRET_ACCESS_KEY"):
@@ -270,13 +270,19 @@ class _BotocoreCredentials:
 
     async def get_credentials(self) -> Credentials:
         if inspect.iscoroutinefunction(self._credentials.get_frozen_credentials):
-            frozen = await self._credentials.get_frozen_credentials()
-            return _convert(frozen, _expiry(self._credentials))
+            return _convert(
+                await self._credentials.get_frozen_credentials(), _expiry(self._credentials)
+            )
         return await _in_thread(lambda: _freeze(self._credentials))
 
 
 def _freeze(credentials: Any) -> Credentials:
     """The present credentials of a botocore object; blocks where it renews them."""
+    return _convert(*_take(credentials))
+
+
+def _take(credentials: Any) -> tuple[Any, Any]:
+    """What a botocore object has now, and when that ends."""
     before = _expiry(credentials)
     frozen = credentials.get_frozen_credentials()
     expiry = _expiry(credentials)
@@ -284,7 +290,7 @@ def _freeze(credentials: Any) -> Credentials:
         # Renewed in between, here or in another thread: the pair may not belong together.
         frozen = credentials.get_frozen_credentials()
         expiry = _expiry(credentials)
-    return _convert(frozen, expiry)
+    return frozen, expiry
 
 
 def _expiry(credentials: Any) -> Any:
@@ -293,7 +299,12 @@ def _expiry(credentials: Any) -> Any:
 
 
 def _convert(frozen: Any, expiry: Any) -> Credentials:
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expiry)
+    try:
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expiry)
+    except CredentialsError as error:
+        fault = error.message
+    del frozen  # a log of the traceback's locals would show its secrets
+    raise CredentialsError(fault)
 
 
 async def _in_thread(call: Callable[[], _T]) -> _T:

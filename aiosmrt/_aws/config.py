@@ -129,7 +129,7 @@ def resolve_config(
         ConfigurationError: There is no region, the profile named does not exist, a file cannot
             be read, or a value is malformed or contradicts another.
     """
-    settings = _Settings(os.environ if environ is None else environ, profile)
+    settings = _Settings(environ, profile)
     found_region = settings.text("region", region, ("AWS_REGION", "AWS_DEFAULT_REGION"), "region")
     if found_region is None:
         raise ConfigurationError(settings.describe_missing_region())
@@ -174,12 +174,14 @@ def _expand(path: str) -> str:
 class _Settings:
     """The lookup of one setting after another; notes each one's source."""
 
-    def __init__(self, environ: Mapping[str, str], profile: str | None) -> None:
-        self.environ = environ
+    def __init__(self, environ: Mapping[str, str] | None, profile: str | None) -> None:
+        self._environ = environ
         self.sources: dict[str, Source] = {}
         self.files = SharedFiles.load(
-            config=_expand(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"),
-            credentials=_expand(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"),
+            config=_expand(self._variable("AWS_CONFIG_FILE") or "~/.aws/config"),
+            credentials=_expand(
+                self._variable("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+            ),
         )
         named = self._given("profile", profile, ("AWS_DEFAULT_PROFILE", "AWS_PROFILE"))
         self.profile_name = "default" if named is None else named
@@ -187,6 +189,10 @@ class _Settings:
         if section is None and named is not None:
             raise ConfigurationError(self._describe_missing_profile())
         self._profile = section or Section()
+
+    def _variable(self, name: str) -> str | None:
+        # os.environ stays out of locals and attributes: its repr shows every secret in it.
+        return (os.environ if self._environ is None else self._environ).get(name)
 
     def _given(self, name: str, given: str | None, variables: tuple[str, ...]) -> str | None:
         """What the argument or the environment says."""
@@ -198,7 +204,7 @@ class _Settings:
             self.sources[name] = Source(f"the argument {name}")
             return given
         for variable in variables:
-            if value := self.environ.get(variable):
+            if value := self._variable(variable):
                 self.sources[name] = Source(variable)
                 return value
         return None

@@ -27,32 +27,40 @@ __all__ = [
 logger = logging.getLogger("aiosmrt.credentials")
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _must_be(
-    rule: str, holds: Callable[[Any], bool]
-) -> Callable[[object, "attrs.Attribute[Any]", Any], None]:
-    """An attrs validator whose error never shows the value: it may be a secret put elsewhere."""
-
-    def check(_credentials: object, field: "attrs.Attribute[Any]", value: Any) -> None:
-        if not holds(value):
-            raise CredentialsError(f"Credentials.{field.name} must be {rule}")
-
-    return check
+def _is_header_value(value: object) -> bool:
+    return isinstance(value, str) and _VISIBLE_ASCII.fullmatch(value) is not None
 
 
-# Both of these stand in headers of every request.
-_IN_HEADERS = _must_be(
-    "a str of visible ASCII characters, not empty and without spaces or line ends",
-    lambda value: isinstance(value, str) and _VISIBLE_ASCII.fullmatch(value) is not None,
+def _is_secret(value: object) -> bool:
+    if not isinstance(value, str) or value == "" or value != value.strip():
+        return False  # white space is what a file's line end leaves
+    # Half of a surrogate pair is what an environment has for a byte that is not UTF-8. No key
+    # can be derived from it.
+    return not _SURROGATE.search(value)
+
+
+def _is_expiry(value: object) -> bool:
+    return value is None or (isinstance(value, datetime) and value.utcoffset() is not None)
+
+
+# Key id and token stand in headers of every request.
+_VISIBLE = "a str of visible ASCII characters, not empty and without spaces or line ends"
+_RULES: tuple[tuple[str, str, Callable[[object], bool]], ...] = (
+    ("access_key_id", _VISIBLE, _is_header_value),
+    (
+        "secret_access_key",
+        "a str of Unicode characters, not empty and without white space around it",
+        _is_secret,
+    ),
+    ("session_token", _VISIBLE, lambda value: value is None or _is_header_value(value)),
+    ("expiry", "a datetime with its timezone, or None", _is_expiry),
 )
 
 
-def _none_if_empty(token: str | None) -> str | None:
-    return None if token == "" else token
-
-
-@attrs.frozen
+@attrs.frozen(init=False)
 class Credentials:
     """An access key, its secret and, for temporary ones, their token and end.
 
@@ -71,29 +79,32 @@ class Credentials:
             a time without its zone. The text names the attribute, never the value.
     """
 
-    access_key_id: str = attrs.field(validator=_IN_HEADERS)
-    secret_access_key: str = attrs.field(
-        repr=False,
-        validator=_must_be(
-            "a str, not empty and without white space around it",  # what a file's line end leaves
-            lambda value: isinstance(value, str) and value != "" and value == value.strip(),
-        ),
-    )
-    session_token: str | None = attrs.field(
-        default=None,
-        repr=False,
-        converter=_none_if_empty,
-        validator=attrs.validators.optional(_IN_HEADERS),
-    )
-    expiry: datetime | None = attrs.field(
-        default=None,
-        validator=_must_be(
-            "a datetime with its timezone, or None",
-            lambda value: (
-                value is None or (isinstance(value, datetime) and value.utcoffset() is not None)
-            ),
-        ),
-    )
+    access_key_id: str
+    secret_access_key: str = attrs.field(repr=False)
+    session_token: str | None = attrs.field(repr=False)
+    expiry: datetime | None
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        session_token: str | None = None,
+        expiry: datetime | None = None,
+    ) -> None:
+        session_token = None if session_token == "" else session_token
+        values: tuple[Any, ...] = (access_key_id, secret_access_key, session_token, expiry)
+        broken = [
+            f"Credentials.{name} must be {rule}"
+            for (name, rule, holds), value in zip(_RULES, values, strict=True)
+            if not holds(value)
+        ]
+        if broken:
+            # A log of the traceback's locals would show the values, and fail at self, which has
+            # none yet.
+            del self, access_key_id, secret_access_key, session_token, expiry, values
+            raise CredentialsError(broken[0])
+        for (name, _, _), value in zip(_RULES, values, strict=True):
+            object.__setattr__(self, name, value)
 
     def __copy__(self) -> "Credentials":
         return self

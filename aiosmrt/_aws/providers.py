@@ -95,7 +95,7 @@ class EnvironmentProvider:
     __reduce__ = refuse_pickling
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+        self._environ = environ
 
     async def get_credentials(self) -> Credentials:
         """Reads the environment.
@@ -105,16 +105,16 @@ class EnvironmentProvider:
         """
         found = read_environment(self._environ)
         if found is None:
-            missing = _KEY if self._environ.get(_SECRET) else f"{_KEY} and {_SECRET}"
+            missing = _KEY if _variables(self._environ).get(_SECRET) else f"{_KEY} and {_SECRET}"
             raise CredentialsError(f"No credentials in the environment: {missing} not set")
         return found
 
 
-def read_environment(environ: Mapping[str, str]) -> Credentials | None:
+def read_environment(environ: Mapping[str, str] | None = None) -> Credentials | None:
     """Reads credentials from the environment.
 
     Args:
-        environ: The environment; an empty variable counts as not set.
+        environ: The environment, ``os.environ`` if None; an empty variable counts as not set.
 
     Returns:
         The credentials; None without ``AWS_ACCESS_KEY_ID``, when a chain goes on.
@@ -122,6 +122,20 @@ def read_environment(environ: Mapping[str, str]) -> Credentials | None:
     Raises:
         CredentialsError: There is a key without its secret, or a malformed variable.
     """
+    try:
+        return _read(_variables(environ))
+    except CredentialsError as error:
+        fault = error.message
+    del environ  # a log of the traceback's locals would show all of it
+    raise CredentialsError(fault)
+
+
+def _variables(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    # Looked up where it is read: the repr of os.environ shows every secret in it.
+    return os.environ if environ is None else environ
+
+
+def _read(environ: Mapping[str, str]) -> Credentials | None:
     key = environ.get(_KEY)
     if not key:
         return None

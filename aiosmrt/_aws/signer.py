@@ -40,6 +40,7 @@ from aiosmrt._aws.sigv4 import (
     opening,
     signature,
 )
+from aiosmrt.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -335,6 +336,15 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
         Raises:
             CredentialsError: The signer was made without credentials, or they cannot be sent.
         """
+        found: Credentials | str
+        try:
+            found = Credentials(aws_access_key, aws_secret_access_key, aws_token)
+        except CredentialsError as error:
+            found = error.message
+        # A log of the traceback's locals would show them.
+        del aws_access_key, aws_secret_access_key, aws_token
+        if isinstance(found, str):
+            raise CredentialsError(found)
         # requests keeps bytes as they are and writes text as Latin-1.
         headers = [
             (name, value.decode("latin-1") if isinstance(value, bytes) else value)
@@ -350,6 +360,6 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
                 f"{url.path}?{url.query}",
                 headers,
                 sha256(body.encode() if isinstance(body, str) else body).hexdigest(),
-                Credentials(aws_access_key, aws_secret_access_key, aws_token),
+                found,
             )
         )

@@ -152,6 +152,8 @@ class Session:
         self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
 
     def __repr__(self) -> str:
+        if "_client" not in vars(self):  # a log of the traceback's locals, as a setting is refused
+            return "<Session that could not be made>"
         state = "closed" if self._lifetime.is_closed else f"open, {self._transport}"
         return f"<Session of {self._config.endpoint_url}, {self._config.region}, {state}>"
 
