@@ -70,6 +70,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _checked_seconds(idle_timeout: float) -> float:
+    if not is_finite(idle_timeout) or idle_timeout <= 0:
+        raise ConfigurationError(
+            f"idle_timeout must be a finite number of seconds above 0, not {idle_timeout!r}"
+        )
+    return idle_timeout
+
+
 class LocalEndpoint:
     """A server that speaks SageMaker Runtime's wire protocol in front of your own models.
 
@@ -110,6 +118,10 @@ class LocalEndpoint:
             of those that are being put.
         shutdown_timeout: Seconds that async inferences have to finish when it is closed;
             those that are not done then fail, in writing.
+        idle_timeout: Seconds in which a client must send a request's head, and in which it
+            may send nothing of a body that is not whole. Then a body's request is answered
+            with a timeout (408, from S3 400), and the connection is closed, as one without a
+            request is; within half as many seconds more.
         max_received: How many requests ``received`` keeps.
         fault_header: Whether a request may order faults for itself, by a header
             ``x-aiosmrt-fault: error=ModelNotReadyException, times=2``, signed or not. It
@@ -122,7 +134,8 @@ class LocalEndpoint:
 
     Raises:
         ConfigurationError: ``region`` or ``output_bucket`` is no name of one, no async
-            inference may run, ``s3_endpoint_url`` is no URL, or the extra is not installed.
+            inference may run, ``idle_timeout`` is not above 0, ``s3_endpoint_url`` is no URL,
+            or the extra is not installed.
 
     Attributes:
         host: The address it listens on.
@@ -138,6 +151,8 @@ class LocalEndpoint:
     port: int
     region: str
     output_bucket: str
+    _is_started = False
+    _thread: BackgroundThread | None = None
 
     def __init__(
         self,
@@ -159,6 +174,7 @@ class LocalEndpoint:
         s3_credentials: Credentials | CredentialsProvider | None = None,
         max_store_length: int = 2_147_483_648,
         shutdown_timeout: float = 0.0,
+        idle_timeout: float = 20.0,
         max_received: int = 10_000,
         fault_header: bool = False,
         seed: int | None = None,
@@ -167,12 +183,9 @@ class LocalEndpoint:
         self.host, self.port = host, port
         self.region, self.output_bucket = _checked(region, output_bucket)
         self.credentials: Credentials = _CREDENTIALS if credentials is None else credentials
-        self._s3_endpoint_url = s3_endpoint_url
-        self._clock, self._shutdown_timeout = clock, shutdown_timeout
-        self._is_started = False
-        self._thread: BackgroundThread | None = None
+        self._s3_endpoint_url, self._shutdown_timeout = s3_endpoint_url, shutdown_timeout
+        self._clock, self._store = clock, ObjectStore(max_store_length)
         self._signatures = SignatureCheck(region, clock, self.credentials)
-        self._store = ObjectStore(max_store_length)
         chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
         self._hosting = Hosting(clock, chance)
         self._faults = Faults(chance, obeys_header=fault_header)
@@ -196,6 +209,7 @@ class LocalEndpoint:
             body_length=max_body_length,
             bodies_length=max_bodies_length,
             object_length=max_store_length,
+            idle_seconds=_checked_seconds(idle_timeout),
             received=max_received,
         )
         self._server = self._make_server(invocations, limits, verify=verify)
@@ -206,7 +220,11 @@ class LocalEndpoint:
         return RemoteObjects(self.region, self._s3_endpoint_url, credentials)
 
     def _make_server(
-        self, invocations: Invocations, limits: Limits, *, verify: bool
+        self,
+        invocations: Invocations,
+        limits: Limits,
+        *,
+        verify: bool,
     ) -> LocalServer:
         return LocalServer(
             invocations,

@@ -24,6 +24,7 @@ __all__ = [
     "model_error",
     "model_not_ready",
     "ordered",
+    "request_idle",
     "session_not_found",
     "target_missing",
     "target_not_found",
@@ -94,6 +95,13 @@ def too_long(limit: int) -> Refusal:
 def too_many_requests() -> Refusal:
     """More than the endpoint takes."""
     return Refusal("ThrottlingException", 400, {"message": "Rate exceeded"})
+
+
+def request_idle() -> Refusal:
+    """A request whose client has stopped before the body's end."""
+    return Refusal(
+        "RequestTimeoutException", 408, {"message": "The rest of the request's body did not come."}
+    )
 
 
 def internal_failure() -> Refusal:

@@ -15,6 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiosmrt.errors import ConfigurationError
 from aiosmrt.local._faulty_responses import send_faulty
+from aiosmrt.local._idleness import ConnectionWatch
 from aiosmrt.local._models import ReceivedRequest
 from aiosmrt.local._parameters import read_call, route
 from aiosmrt.local._refusals import (
@@ -22,6 +23,7 @@ from aiosmrt.local._refusals import (
     internal_failure,
     invalid_request,
     ordered,
+    request_idle,
     too_long,
     too_many_requests,
 )
@@ -45,8 +47,6 @@ _log = logging.getLogger("aiosmrt.local")
 _http_log = logging.getLogger("aiosmrt.local.http")
 
 _CREDENTIAL_HEADERS = ("Authorization", "X-Amz-Security-Token")
-# What the service closes an idle connection after.
-_KEEPALIVE_SECONDS = 20.0
 # A thousand clients may come at once.
 _BACKLOG = 1024
 # How long a model that does not heed its cancellation is waited for.
@@ -75,12 +75,15 @@ class Limits:
         body_length: Bytes of an invocation's body.
         bodies_length: Bytes of the bodies of all invocations that are being answered.
         object_length: Bytes of an object's body, and of all that are being put.
+        idle_seconds: How long a client may send nothing of a request that is not whole, and
+            how long a connection may be without one.
         received: How many requests are remembered.
     """
 
     body_length: int
     bodies_length: int
     object_length: int
+    idle_seconds: float
     received: int
 
 
@@ -112,14 +115,20 @@ class LocalServer:
             each=limits.body_length,
             together=limits.bodies_length,
             too_long=lambda: too_long(limits.body_length),
+            idle_seconds=limits.idle_seconds,
             too_many=too_many_requests,
+            idle=request_idle,
         )
         self._object_bodies = RequestBodies(
             each=limits.object_length,
             together=limits.object_length,
             too_long=_entity_too_large,
+            idle_seconds=limits.idle_seconds,
             too_many=slow_down,
+            idle=_stopped,
         )
+        self._idle_seconds = limits.idle_seconds
+        self._connections: ConnectionWatch | None = None
         self._answering: dict[asyncio.Task[None], web.BaseRequest] = {}
         self._runner: web.ServerRunner | None = None
         self.received: deque[ReceivedRequest] = deque(maxlen=limits.received)
@@ -137,13 +146,15 @@ class LocalServer:
             # The signature covers the body as it is on the wire.
             auto_decompress=False,
             access_log=None,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
             logger=_http_log,
         )
         # By then nothing is being answered: see aclose.
         self._runner = web.ServerRunner(server, shutdown_timeout=_LINGER_SECONDS)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
+        self._connections = ConnectionWatch(
+            lambda: server.connections, self._answering.values, self._idle_seconds
+        )
         return int(self._runner.addresses[0][1])
 
     async def aclose(self) -> None:
@@ -151,6 +162,8 @@ class LocalServer:
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
+        if self._connections is not None:
+            self._connections.stop()
         for site in list(runner.sites):
             await site.stop()
         assert runner.server is not None  # noqa: S101 - for the type checker: it was set up
@@ -168,6 +181,8 @@ class LocalServer:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
         self._answering[task] = request
+        if self._connections is not None:
+            self._connections.moved(request.protocol)
         try:
             routed = route(request.method, request.raw_path.partition("?")[0])
             if routed is not None:
@@ -291,6 +306,14 @@ def _s3_refusal(code: str, message: str, status_code: int, request_id: str) -> w
         body=error_document(code, message, request_id) if code else None,
         content_type="application/xml",
     )
+
+
+def _stopped() -> S3Refusal:
+    message = (
+        "Your socket connection to the server was not read from or written to within the timeout "
+        "period. Idle connections will be closed."
+    )
+    return S3Refusal("RequestTimeout", message, 400)
 
 
 def _entity_too_large() -> S3Refusal:

@@ -87,7 +87,8 @@ async def test_idle_connections_do_not_hold_up_the_end():
     async with LocalEndpoint() as local:
         idle = await asyncio.open_connection(local.host, local.port)
         half = await asyncio.open_connection(local.host, local.port)
-        half[1].write(f"POST {PATH} HTTP/1.1\r\nContent-Length: 5\r\n\r\nab".encode())
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+        half[1].write(f"{head}ab".encode())
         await half[1].drain()
         await send(local, PATH)
         closing = asyncio.create_task(local.aclose())

@@ -93,7 +93,8 @@ async def test_one_body_always_finds_room():
         assert (await send_signed(local, "/endpoints/echo/invocations", bytes(1000)))[0] == 200
 
 
-async def test_a_body_that_does_not_tell_its_length_takes_the_most_that_it_may():
+@pytest.mark.parametrize("announced", [None, "10"])
+async def test_a_body_of_unknown_length_takes_as_much_room_as_has_arrived(announced):
     begun, go = asyncio.Event(), asyncio.Event()
 
     async def chunks():
@@ -101,29 +102,29 @@ async def test_a_body_that_does_not_tell_its_length_takes_the_most_that_it_may()
         begun.set()
         await go.wait()
 
+    headers = {"x-amz-decoded-content-length": announced} if announced else None
     async with LocalEndpoint(max_bodies_length=12, max_body_length=10, verify=False) as local:
         local.add_model("echo", echo)
-        call = asyncio.create_task(send(local, "/endpoints/echo/invocations", chunks()))
+        path = "/endpoints/echo/invocations"
+        call = asyncio.create_task(send(local, path, chunks(), headers))
         await begun.wait()
         await until(lambda: local.received)
-        assert (await send(local, "/endpoints/echo/invocations", bytes(3)))[0] == 400
-        assert (await send(local, "/endpoints/echo/invocations", bytes(2)))[0] == 200
+        assert (await send(local, path, bytes(9)))[0] == 200
+        assert (await send(local, path, bytes(10)))[0] == 400
         go.set()
         assert (await call)[0] == 200
 
 
-async def test_what_is_longer_than_announced_takes_the_room_that_it_needs(held):
-    less = {"x-amz-decoded-content-length": "1"}
-
+async def test_bodies_in_chunks_take_room_chunk_by_chunk(held):
     async def chunks(count):
         for _ in range(count):
             yield bytes(1)
 
     async with LocalEndpoint(max_bodies_length=100, max_body_length=60, verify=False) as local:
         local.add_model("held", held)
-        calls = [asyncio.create_task(send(local, PATH, chunks(55), less))]
+        calls = [asyncio.create_task(send(local, PATH, chunks(55)))]
         await until(lambda: held.under_way == 1)
-        status, headers, _ = await send(local, PATH, chunks(46), less)
+        status, headers, _ = await send(local, PATH, chunks(46))
         assert (status, headers["x-amzn-errortype"]) == (400, "ThrottlingException")
         calls.append(asyncio.create_task(send(local, PATH, bytes(45))))
         await until(lambda: held.under_way == 2)
@@ -132,28 +133,82 @@ async def test_what_is_longer_than_announced_takes_the_room_that_it_needs(held):
         assert (await send(local, PATH, bytes(60)))[0] == 200
 
 
-@pytest.mark.parametrize(
-    "head, service, full",
-    [
-        (f"POST {PATH}", "sagemaker", 400),
-        ("PUT /b/a", "s3", 503),
-    ],
-)
-async def test_what_is_announced_takes_room_until_it_is_given_up(head, service, full):
+KINDS = [(f"POST {PATH}", "sagemaker", 400), ("PUT /b/a", "s3", 503)]
+
+
+def half(head, length, body=b""):
+    """A request that stops within its body."""
+    fields = f"Host: localhost\r\nContent-Length: {length}\r\n\r\n"
+    return f"{head} HTTP/1.1\r\n{fields}".encode() + body
+
+
+@pytest.fixture
+async def small():
     async with LocalEndpoint(
         max_bodies_length=10, max_body_length=10, max_store_length=10, verify=False
-    ) as local:
-        local.add_model("held", echo)
-        _, writer = await asyncio.open_connection(local.host, local.port)
-        writer.write(f"{head} HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n1234".encode())
-        await until(lambda: local.received)
-        method, path = head.split()
-        asked = {"method": method, "service": service}
-        assert (await send_signed(local, path, b"123", **asked))[0] == full
+    ) as endpoint:
+        endpoint.add_model("held", echo)
+        yield endpoint
+
+
+@pytest.mark.parametrize("head, service, full", KINDS)
+@pytest.mark.parametrize("count", [1, 50])
+async def test_what_is_announced_takes_no_room(small, head, service, full, count):
+    writers = []
+    for _ in range(count):
+        _, writer = await asyncio.open_connection(small.host, small.port)
+        writer.write(half(head, 10))
+        writers.append(writer)
+    await until(lambda: len(small.received) == count)
+    method, path = head.split()
+    assert (await send_signed(small, path, bytes(10), method=method, service=service))[0] == 200
+    for writer in writers:
         writer.close()
+
+
+@pytest.mark.parametrize("head, service, full", KINDS)
+async def test_what_has_arrived_takes_room_until_it_is_given_up(small, head, service, full):
+    _, writer = await asyncio.open_connection(small.host, small.port)
+    writer.write(half(head, 10, bytes(8)))
+    method, path = head.split()
+    asked = {"method": method, "service": service}
+
+    async def status(wanted):
         for _ in range(500):
-            status, *_ = await send_signed(local, path, b"123", **asked)
-            if status != full:
+            answered, *_ = await send_signed(small, path, b"123", **asked)
+            if answered == wanted:
                 break
             await asyncio.sleep(0.01)
-        assert status == 200
+        return answered
+
+    assert await status(full) == full
+    writer.close()
+    assert await status(200) == 200
+
+
+@pytest.mark.parametrize("head, service, full", KINDS)
+async def test_of_bodies_that_do_not_fit_together_the_others_go_on(small, head, service, full):
+    """The one that finds no room gives back what it holds."""
+    connections = [await asyncio.open_connection(small.host, small.port) for _ in range(2)]
+    fields = "Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _, writer in connections:
+        writer.write(f"{head} HTTP/1.1\r\n{fields}4\r\nabcd\r\n".encode())
+    await until(lambda: len(small.received) == 2)
+    (first, first_writer), (second, second_writer) = connections
+    first_writer.write(b"5\r\nabcde\r\n")
+    assert b" %d " % full in await first.readline()
+    second_writer.write(b"6\r\nabcdef\r\n0\r\n\r\n")
+    assert b" 200 " in await second.readline()
+    for writer in (first_writer, second_writer):
+        writer.close()
+
+
+@pytest.mark.parametrize("head, service, full", KINDS)
+@pytest.mark.parametrize("field", ["Content-Length: 11", "Content-Length: 6000000"])
+async def test_a_body_that_is_announced_too_long_is_not_waited_for(
+    small, head, service, full, field
+):
+    reader, writer = await asyncio.open_connection(small.host, small.port)
+    writer.write(f"{head} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n".encode())
+    assert b" 400 " in await reader.readline()
+    writer.close()

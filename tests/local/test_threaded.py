@@ -83,7 +83,9 @@ def test_a_client_that_does_not_read_does_not_outlive_it():
     with LocalEndpoint(verify=False) as local:
         local.add_model("llm", endless)
         client = socket.create_connection((local.host, local.port))
-        head = f"POST {STREAM.format('llm')} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        head = (
+            f"POST {STREAM.format('llm')} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        )
         client.sendall(head.encode())
         before = 0
         while before != made or not made:  # until nothing moves
