@@ -112,6 +112,15 @@ def _container(value: str) -> _Container:
 @click.option("--region", default="us-east-1", show_default=True, help="The region it stands for.")
 @click.option("--access-key-id", metavar="ID", help="What requests must be signed with.")
 @click.option("--secret-access-key", metavar="KEY", help="The key of that id.")
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which requests may call it, besides addresses and localhost: requests by "
+    "others are refused, for a web page's name may have been pointed here. Can be repeated. "
+    "Listening on 0.0.0.0, it takes names without a dot, as containers have, anyhow.",
+)
 @click.option("--no-verify", is_flag=True, help="Take requests whatever their signature.")
 @click.option(
     "--output-bucket",
@@ -140,6 +149,7 @@ def local(
     region: str,
     access_key_id: str | None,
     secret_access_key: str | None,
+    allowed_hosts: tuple[str, ...],
     no_verify: bool,
     output_bucket: str,
     s3_endpoint_url: str | None,
@@ -169,6 +179,7 @@ def local(
             port,
             region=region,
             credentials=credentials,
+            allowed_hosts=allowed_hosts,
             verify=not no_verify,
             output_bucket=output_bucket,
             s3_endpoint_url=s3_endpoint_url,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import re
 import warnings
@@ -26,10 +25,11 @@ from aiosmrt.local._s3.requests import ObjectStoreApi
 from aiosmrt.local._s3.store import Location, ObjectStore
 from aiosmrt.local._server import Limits, LocalServer
 from aiosmrt.local._signatures import SignatureCheck
+from aiosmrt.local._sites import SiteCheck, is_loopback
 from aiosmrt.local._threaded import BackgroundThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from typing_extensions import Self
 
@@ -63,13 +63,6 @@ def _checked(region: str, bucket: str) -> tuple[str, str]:
     return region, bucket
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _checked_seconds(idle_timeout: float) -> float:
     if not is_finite(idle_timeout) or idle_timeout <= 0:
         raise ConfigurationError(
@@ -97,7 +90,13 @@ class LocalEndpoint:
         region: The region that requests must be signed for.
         credentials: The key pair that requests must be signed with; None is a fixed one
             that everyone knows.
-        verify: Whether signatures are checked.
+        allowed_hosts: Names by which requests may call it, besides addresses, ``localhost``
+            and ``host``: ``["models.example"]``. Where it does not listen on loopback alone,
+            names without a dot, as containers have, need not be listed. Requests by any other
+            name are refused with status 421: a web page's own name may have been pointed
+            here.
+        verify: Whether signatures are checked. If not, what another site's web page sends is
+            refused with status 403, by its headers ``Origin`` and ``Sec-Fetch-Site``.
         output_bucket: Where async inferences write their results.
         max_body_length: Bytes of a request's body; the service's own limit unless your
             account has another.
@@ -133,9 +132,9 @@ class LocalEndpoint:
             headers and the expiry of sessions.
 
     Raises:
-        ConfigurationError: ``region`` or ``output_bucket`` is no name of one, no async
-            inference may run, ``idle_timeout`` is not above 0, ``s3_endpoint_url`` is no URL,
-            or the extra is not installed.
+        ConfigurationError: ``region`` or ``output_bucket`` is no name of one, or a name of
+            ``allowed_hosts`` is none, no async inference may run, ``idle_timeout`` is not
+            above 0, ``s3_endpoint_url`` is no URL, or the extra is not installed.
 
     Attributes:
         host: The address it listens on.
@@ -161,6 +160,7 @@ class LocalEndpoint:
         *,
         region: str = "us-east-1",
         credentials: Credentials | None = None,
+        allowed_hosts: Iterable[str] = (),
         verify: bool = True,
         output_bucket: str = "aiosmrt-local",
         max_body_length: int = SYNC_BODY_LENGTH,
@@ -212,7 +212,7 @@ class LocalEndpoint:
             idle_seconds=_checked_seconds(idle_timeout),
             received=max_received,
         )
-        self._server = self._make_server(invocations, limits, verify=verify)
+        self._server = self._make_server(invocations, limits, allowed_hosts, verify=verify)
 
     def _choose_objects(self, credentials: Credentials | CredentialsProvider | None) -> Objects:
         if self._s3_endpoint_url is None:
@@ -223,6 +223,7 @@ class LocalEndpoint:
         self,
         invocations: Invocations,
         limits: Limits,
+        allowed_hosts: Iterable[str],
         *,
         verify: bool,
     ) -> LocalServer:
@@ -230,6 +231,7 @@ class LocalEndpoint:
             invocations,
             ObjectStoreApi(self._store, self._clock),
             signatures=self._signatures if verify else None,
+            sites=SiteCheck(self.host, allowed_hosts, takes_pages=verify),
             faults=self._faults,
             clock=self._clock,
             limits=limits,
@@ -279,7 +281,7 @@ class LocalEndpoint:
         if self._is_started:
             raise ConfigurationError("A local endpoint is started once: make another one")
         self._is_started = True
-        if not _is_loopback(self.host):
+        if not is_loopback(self.host):
             warnings.warn(
                 f"the local endpoint listens on {self.host}: it is a development server, and "
                 "others can reach it there",

@@ -31,6 +31,7 @@ from aiosmrt.local._request_bodies import RequestBodies
 from aiosmrt.local._s3.documents import S3Refusal, error_document, slow_down
 from aiosmrt.local._s3.requests import ObjectStoreApi, S3Request
 from aiosmrt.local._signature_refusals import SignatureRefused
+from aiosmrt.local._sites import SiteCheck, SiteRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,7 @@ class LocalServer:
         objects: ObjectStoreApi,
         *,
         signatures: SignatureCheck | None,
+        sites: SiteCheck,
         faults: Faults,
         clock: Callable[[], datetime],
         limits: Limits,
@@ -109,6 +111,7 @@ class LocalServer:
         self._invocations = invocations
         self._objects = objects
         self._signatures = signatures
+        self._sites = sites
         self._faults = faults
         self._clock = clock
         self._bodies = RequestBodies(
@@ -205,6 +208,7 @@ class LocalServer:
         self._remember(request, name, endpoint_name)
         fault = None
         try:
+            self._sites.check(request.headers)
             async with self._bodies.read(request) as body:
                 await self._check_signature("sagemaker", request, body)
                 call = read_call(operation, endpoint_name, request.headers, body)
@@ -216,7 +220,7 @@ class LocalServer:
                 response = await self._invocations.answer(request, call, headers, fault)
         except Refusal as error:
             response = _refusal(error, headers)
-        except SignatureRefused as error:
+        except (SignatureRefused, SiteRefused) as error:
             refusal = Refusal(error.code, error.status_code, {"message": error.message})
             response = _refusal(refusal, headers)
         except ConfigurationError as error:
@@ -233,6 +237,7 @@ class LocalServer:
         self._remember(request, asked.operation, None)
         fault = None
         try:
+            self._sites.check(request.headers)
             async with self._object_bodies.read(request) as body:
                 await self._check_signature("s3", request, body)
                 fault = self._faults.strike(asked.operation, None, request.headers)
@@ -242,7 +247,7 @@ class LocalServer:
                         said = "A fault was ordered."
                         raise S3Refusal(fault.error or "", said, fault.error_status)
                 response = await self._objects.answer(asked, body)
-        except (S3Refusal, SignatureRefused) as error:
+        except (S3Refusal, SignatureRefused, SiteRefused) as error:
             response = _s3_refusal(error.code, error.message, error.status_code, request_id)
         except ConfigurationError as error:
             response = _s3_refusal("InvalidArgument", error.message, 400, request_id)

@@ -115,6 +115,23 @@ async def test_own_credentials_hold_and_the_key_is_not_printed(container):
                 await client.invoke_endpoint("words", b"x")
 
 
+async def test_hosts_that_are_allowed(container):
+    words = ["--container", f"words={container}", "--no-verify", "--allow-host", "models.example"]
+    async with serving(*words) as (_, exports, _), aiohttp.ClientSession() as client:
+        url = f"{exports['AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME']}/endpoints/words/invocations"
+        for host, status in (("models.example", 200), ("localhost:80", 200), ("evil.example", 421)):
+            async with client.post(url, data=b"x", headers={"Host": host}) as response:
+                assert response.status == status
+
+
+async def test_what_is_no_host_to_allow():
+    status, _, said = await run(
+        "local", "--port", "0", "--allow-host", "http://a:1", env=environment()
+    )
+    assert status == 1
+    assert "allowed_hosts holds 'http://a:1', which is not a host's name" in said
+
+
 async def test_no_verify_takes_any_signature(container):
     words = ["--container", f"words={container}", "--no-verify", "--region", "eu-west-1"]
     async with serving(*words) as (_, exports, _):
