@@ -25,10 +25,12 @@ import concurrent.futures
 import inspect
 import logging
 import os
+import shlex
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiosmrt._aws.credential_failures import credentials_failure
 from aiosmrt._aws.credentials import CachingProvider, Credentials, refuse_pickling
 from aiosmrt._aws.providers import DirectProvider, StaticProvider, read_environment
 from aiosmrt._aws.shared_files import Section, SharedFiles, locate
@@ -188,13 +190,13 @@ class DefaultProvider:
                 session_class = import_module("botocore.session").Session
             except ImportError:
                 raise CredentialsError(self._describe_missing_botocore(decisive)) from None
-            found = self._answered(self._load, session_class)
+            found = self._answered(decisive, self._load, session_class)
             if found is None:
                 raise CredentialsError(
                     f"No credentials were found. {self._describe_tried()}, and by botocore at "
                     "those of a container and of an instance"
                 )
-        credentials = self._answered(_freeze, found)
+        credentials = self._answered(decisive, _freeze, found)
         self._kept = found  # what never gave any is not worth keeping
         return credentials
 
@@ -212,15 +214,20 @@ class DefaultProvider:
         session.set_config_variable("region", config.region)  # for STS
         return session.get_credentials()
 
-    def _answered(self, call: Callable[[Any], _T], argument: Any) -> _T:
+    def _answered(self, decisive: str | None, call: Callable[[Any], _T], argument: Any) -> _T:
         """Calls botocore; whatever it raises becomes an error of ours."""
+        config, profile = self._config, self._config.profile
         try:
             return call(argument)
-        except Exception as error:
-            raise CredentialsError(
-                f"botocore got no credentials for the profile {self._config.profile!r} "
-                f"({type(error).__name__}: {error})"
-            ) from error
+        except Exception as error:  # noqa: BLE001 - whatever botocore raises
+            failure = credentials_failure(
+                f"botocore got no credentials for the profile {profile!r}"
+                + (f" by {decisive}" if decisive else ""),
+                error,
+                "To see botocore's own error, run: aws sts get-caller-identity"
+                + (f" --profile {shlex.quote(profile)}" if config.profile_is_argument else ""),
+            )
+        raise failure
 
     def _describe_tried(self) -> str:
         if self._config.profile_is_argument:

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 import attrs
 
+from aiosmrt._aws.credential_failures import credentials_failure
 from aiosmrt.errors import AiosmrtError, CredentialsError
 
 __all__ = [
@@ -189,14 +190,20 @@ async def ask_provider(provider: CredentialsProvider, *, renew: bool = False) ->
     fetch: Callable[[], Awaitable[Any]] = provider.get_credentials
     if renew:
         fetch = getattr(provider, "renew", fetch)
+    failure = None
+    found: Any = None
     try:
         found = await fetch()
     except AiosmrtError:
         raise
-    except Exception as error:
-        raise CredentialsError(
-            f"The credentials provider {name} failed ({type(error).__name__}: {error})"
-        ) from error
+    except Exception as error:  # noqa: BLE001 - whatever a user's provider raises
+        failure = credentials_failure(
+            f"The credentials provider {name} failed",
+            error,
+            "To say more, let the provider raise aiosmrt.CredentialsError",
+        )
+    if failure is not None:
+        raise failure
     if not isinstance(found, Credentials):
         raise CredentialsError(
             f"The credentials provider {name} returned {type(found).__name__}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -154,9 +155,13 @@ def _read(environ: Mapping[str, str]) -> Credentials | None:
 def _parse_expiry(text: str | None) -> datetime | None:
     if not text:
         return None
-    try:
+    expiry = None
+    with suppress(ValueError):
         # Python 3.10 does not know the Z.
         expiry = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-    except ValueError:
-        raise CredentialsError(f"{_EXPIRY} must be a time in ISO 8601, not {text!r}") from None
+    if expiry is None:  # outside of the handler: the error there shows the value
+        raise CredentialsError(
+            f"{_EXPIRY} must be a time in ISO 8601, such as 2026-01-02T03:04:05Z: set one, or "
+            "unset the variable"
+        )
     return expiry if expiry.tzinfo else expiry.replace(tzinfo=timezone.utc)

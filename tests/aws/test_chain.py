@@ -460,18 +460,91 @@ async def test_without_botocore_the_error_names_the_extra_and_what_needs_it(aws,
     assert (await aws.provider().get_credentials()).access_key_id == "AKIDFILE"
 
 
-async def test_a_process_that_fails_is_quoted_and_no_secret_is(aws, caplog):
+def all_of(error):
+    """A traceback, with the errors that a traceback leaves out, and what they were made of."""
+    shown = "".join(traceback.format_exception(error))
+    for linked in (error.__cause__, error.__context__):
+        if linked is not None:
+            shown += all_of(linked) + repr(linked) + repr(vars(linked))
+    return shown
+
+
+def ours_in(caplog):
+    """The package's log: what botocore logs of a failed refresh is its own."""
+    return "".join(
+        record.getMessage() for record in caplog.records if record.name.startswith("aiosmrt")
+    )
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        "/bin/sh -c 'echo s3cr3t >&2; exit 3'",
+        "/bin/sh -c 'echo s3cr3t; exit 3'",
+        "/bin/sh -c 'echo s3cr3t'",
+        """/bin/sh -c 'echo "{s3cr3t"'""",
+        """/bin/echo '{"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": "s3cr3t"'""",
+        """/bin/echo '{"Version": "s3cr3t", "AccessKeyId": "AKID"}'""",
+        """/bin/echo '{"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": " s3cr3t"}'""",
+        """/bin/echo '{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s3cr3t",
+            "Expiration": "s3cr3t"}'""".replace("\n", ""),
+        """/bin/echo '["s3cr3t"]'""",
+        "/nowhere/program --token s3cr3t",
+        "/bin/sh -c 'echo \"s3cr3t",
+    ],
+)
+@pytest.mark.parametrize("profile", [None, "my profile"])
+async def test_a_process_that_fails_is_named_and_nothing_of_it_quoted(
+    aws, caplog, process, profile
+):
     caplog.set_level(logging.DEBUG, "aiosmrt")
-    aws.write("[default]\ncredential_process = /bin/sh -c 'echo denied by vault >&2; exit 3'\n")
-    with pytest.raises(CredentialsError, match="denied by vault"):
-        await aws.ours()
-    answer = '{"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": "s3cr3t"'
-    aws.write(f"[default]\ncredential_process = /bin/echo '{answer}'\n")
-    cache = default_provider(resolve_config())
-    with pytest.raises(CredentialsError, match="JSONDecodeError") as caught:
+    aws.write(f'[profile "{profile or "default"}"]\ncredential_process = {process}\n')
+    cache = default_provider(resolve_config(profile=profile, region="us-east-1"))
+    with pytest.raises(CredentialsError) as caught:
         await cache.get_credentials()
-    shown = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(cache)
-    assert "s3cr3t" not in shown
+    text = str(caught.value)
+    assert f"the profile {profile or 'default'!r} by credential_process, " in text
+    assert "config, line 2 (" in text
+    if "must be" not in text:  # else it says what is wrong
+        wanted = "run: aws sts get-caller-identity" + (" --profile 'my profile'" if profile else "")
+        assert wanted in text
+    assert "s3cr3t" not in all_of(caught.value) + ours_in(caplog) + repr(cache)
+
+
+@pytest.mark.parametrize(
+    "variables, named",
+    [
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/s3cr3t", "AWS_ROLE_ARN": ROLE_ARN},
+            "by AWS_WEB_IDENTITY_TOKEN_FILE (FileNotFoundError: No such file or directory)",
+        ),
+        ({"AWS_WEB_IDENTITY_TOKEN_FILE": "/s3cr3t"}, "by AWS_WEB_IDENTITY_TOKEN_FILE (Invalid"),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://s3cr3t.example/x"}, "(ValueError at "),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "s3cr3t"}, "(ValueError at "),
+        (
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/x?token=s3cr3t",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": "s3cr3t\r\n",
+            },
+            "(ValueError at ",
+        ),
+        (
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/x",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/s3cr3t",
+            },
+            "(FileNotFoundError: No such file or directory)",
+        ),
+    ],
+)
+async def test_the_value_of_a_variable_is_never_quoted(aws, caplog, variables, named):
+    caplog.set_level(logging.DEBUG, "aiosmrt")
+    aws.set(**variables)
+    cache = default_provider(resolve_config(region="us-east-1"))
+    with pytest.raises(CredentialsError) as caught:
+        await cache.get_credentials()
+    assert named in str(caught.value)
+    assert "s3cr3t" not in all_of(caught.value) + ours_in(caplog)
 
 
 # ── what users hand in ───────────────────────────────────────────────────────────────────────

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import logging
 import pickle
+import re
+import subprocess
 import time
 import traceback
 from datetime import datetime, timezone
+from pathlib import Path
 
 import attrs
 import pytest
 from botocore.credentials import RefreshableCredentials
 
 from aiosmrt._aws.credentials import CachingProvider, Credentials, ask_provider
+from aiosmrt._aws.providers import DirectProvider
 from aiosmrt.errors import AiosmrtError, ConfigurationError, CredentialsError
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+s3cr3t"
@@ -167,6 +172,77 @@ async def test_a_providers_error_is_ours_with_its_own_behind_it():
     with pytest.raises(CredentialsError, match=r"Source failed \(OSError: no route\)") as caught:
         await ask_provider(source)
     assert caught.value.__cause__ is source.error
+
+
+class AnswerError(Exception):
+    def __str__(self):
+        return f"bad answer: {SECRET}"
+
+
+def look_up():
+    return {}[SECRET]
+
+
+def sealed_behind_a_lookup():
+    try:
+        look_up()
+    except KeyError as error:
+        raise OSError("the vault is sealed") from error
+
+
+def sealed_after_a_lookup():
+    try:
+        look_up()
+    except KeyError:
+        raise OSError("the vault is sealed")  # noqa: B904 - as context
+
+
+def open_file():
+    return Path(f"/nowhere/{SECRET}").read_text()
+
+
+FAILURES = {
+    look_up: rf"\(KeyError at {re.escape(__file__)}, line \d+; its text is not shown",
+    lambda: int(SECRET): r"\(ValueError at .*its text is not shown",
+    lambda: SECRET.encode("ascii") + TOKEN: r"\(TypeError at ",
+    lambda: SECRET.s3cr3t: r"\(AttributeError at ",
+    lambda: json.loads(SECRET): r"\(JSONDecodeError at ",
+    lambda: subprocess.run(["/bin/false", SECRET], check=True): r"\(CalledProcessError at ",
+    lambda: datetime.fromisoformat(SECRET): r"\(ValueError at ",
+    lambda: (_ for _ in ()).throw(AnswerError): r"\(AnswerError at ",
+    open_file: r"\(FileNotFoundError: No such file or directory\)",
+    lambda: subprocess.run([f"/nowhere/{SECRET}"], check=False): "No such file or",
+    sealed_behind_a_lookup: r"\(OSError: the vault is sealed\)",
+    sealed_after_a_lookup: r"\(OSError: the vault is sealed\)",
+}
+
+
+@pytest.mark.parametrize("fail, shown", FAILURES.items(), ids=[*map(str, range(len(FAILURES)))])
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize("renew", [False, True])
+async def test_what_a_provider_fails_by_is_named_and_no_value_shown(fail, shown, caching, renew):
+    """Its own error, which a traceback would show, is let go unless all in it is known."""
+
+    class Vault:
+        async def get_credentials(self):
+            fail()
+
+        async def renew(self):
+            fail()
+
+    provider = CachingProvider(Vault()) if caching else DirectProvider(Vault())
+    with pytest.raises(CredentialsError, match=shown) as caught:
+        if renew:
+            await provider.refresh(Credentials("AKID", "old"))
+        else:
+            await provider.get_credentials()
+    error = caught.value
+    assert "The credentials provider Vault failed" in str(error)
+    assert ("let the provider raise aiosmrt.CredentialsError" in str(error)) is (
+        "sealed" not in str(error)
+    )
+    assert error.__cause__ is error.__context__ is None
+    assert "s3cr3t" not in "".join(traceback.format_exception(error))
 
 
 async def test_an_error_of_ours_comes_through():

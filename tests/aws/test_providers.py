@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime, timezone
 
 import botocore.credentials
@@ -112,7 +113,8 @@ def test_an_expiry_without_a_zone_is_in_utc():
         ({"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": ""}, "not AWS_SECRET_ACCESS_KEY"),
         ({"AWS_SECRET_ACCESS_KEY": "s3cr3t"}, "AWS_ACCESS_KEY_ID not set"),
         ({}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY not set"),
-        (KEYS | {"AWS_CREDENTIAL_EXPIRATION": "soon"}, "AWS_CREDENTIAL_EXPIRATION must be"),
+        (KEYS | {"AWS_CREDENTIAL_EXPIRATION": "s3cr3t"}, "AWS_CREDENTIAL_EXPIRATION must be"),
+        (KEYS | {"AWS_CREDENTIAL_EXPIRATION": "2026-s3cr3t"}, "unset the variable"),
         (KEYS | {"AWS_SESSION_TOKEN": "s3cr3t\n"}, "environment: Credentials.session_token must"),
         (KEYS | {"AWS_SECRET_ACCESS_KEY": "s3cr3t "}, "Credentials.secret_access_key must"),
     ],
@@ -120,7 +122,8 @@ def test_an_expiry_without_a_zone_is_in_utc():
 async def test_what_is_missing_or_malformed_in_the_environment_is_named(variables, named):
     with pytest.raises(CredentialsError, match=named) as caught:
         await EnvironmentProvider(variables).get_credentials()
-    assert "s3cr3t" not in str(caught.value)
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__cause__ is None
 
 
 async def test_the_environment_is_read_each_time(monkeypatch):
