@@ -8,12 +8,18 @@ as 1.10 or 1e400, and the order of its fields, are not for us to change.
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
 from functools import lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from aiosmrt.batch._records import decode_json
+from aiosmrt.batch._json import (
+    decode_json,
+    encode_json,
+    json_elements,
+    json_members,
+    on_one_line,
+)
 from aiosmrt.errors import AiosmrtError
 
 if TYPE_CHECKING:
@@ -87,7 +93,7 @@ def answer_lines(
 
 def _line(record: Record, text: bytes, rest: bytes) -> bytes:
     return b'{"key": %b, "index": %d, "output": %b%b' % (
-        _json(record.key),
+        record.key,
         record.index,
         text,
         rest,
@@ -99,11 +105,11 @@ def fault_line(record: Record) -> bytes:
     return (
         b'{"key": %b, "index": %d, "output": null, "content_type": null, "error": %b, '
         b'"attempts": 0, "latency": 0.0}\n'
-    ) % (_json(record.key), record.index, _error(RecordFaultError(record.fault or "")))
+    ) % (record.key, record.index, _error(RecordFaultError(record.fault or "")))
 
 
 def _error(error: AiosmrtError) -> bytes:
-    return _json(
+    return encode_json(
         {
             "type": type(error).__name__,
             "code": getattr(error, "code", None),
@@ -116,42 +122,63 @@ def _error(error: AiosmrtError) -> bytes:
 def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
     """The JSON texts of the answers to ``count`` records."""
     body, content_type = output.body, output.content_type
-    value = _parse(body) if _may_be_json(content_type) else _NOT_JSON
     lines = body.splitlines()
-    if count == 1 and _is_lines(content_type):
-        value = _NOT_JSON  # the list in its line is the answer, not a list of answers
-    if isinstance(value, dict):  # as TensorFlow Serving and the built-in algorithms answer
-        value = cast("dict[str, Any]", value).get("predictions")
-    if isinstance(value, list):
-        answers: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+    # The list in the one line of JSON Lines is the answer, not a list of answers.
+    is_json = _may_be_json(content_type) and not (count == 1 and _is_lines(content_type))
+    answers = None
+    if is_json:
+        try:
+            answers = _list_of_answers(body.decode())
+        except (ValueError, RecursionError):
+            is_json = False
+    if answers is not None:
         if len(answers) == count:
-            return [_json(answer) for answer in answers]
+            return [on_one_line(answer.encode()) for answer in answers]
         if count > 1:
             raise AnswerCountError(count, len(answers))
     if count == 1:
         return [_text(lines[0] if len(lines) == 1 else body, content_type)]
-    if value is not _NOT_JSON:
+    if is_json:
         raise AnswerCountError(count, None)
     if len(lines) != count:
         raise AnswerCountError(count, len(lines))
     return [_text(line, content_type) for line in lines]
 
 
+def _list_of_answers(text: str) -> list[str] | None:
+    """The texts of the answers, None where the JSON is not a list of them.
+
+    Raises:
+        ValueError: It is not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    first = text.lstrip()[:1]
+    if first == "{":  # as TensorFlow Serving and the built-in algorithms answer
+        text = json_members(text).get("predictions", "null")
+        first = text[:1]
+    if first == "[":
+        return json_elements(text)
+    decode_json(text)
+    return None
+
+
 def _text(body: bytes, content_type: str | None) -> bytes:
     """One answer as JSON: itself where it is JSON, else its text, else its Base64."""
-    if _may_be_json(content_type) and _parse(body) is not _NOT_JSON:
-        # Its strings hold no raw line ends, so these are only layout.
-        return body.strip().replace(b"\n", b" ").replace(b"\r", b" ")
     try:
-        return _json(body.decode())
+        text = body.decode()  # as UTF-8 alone: json.loads would take UTF-16 too
     except UnicodeDecodeError:
-        return _json({"base64": base64.b64encode(body).decode()})
+        return encode_json({"base64": base64.b64encode(body).decode()})
+    if _may_be_json(content_type):
+        with contextlib.suppress(ValueError, RecursionError):
+            decode_json(text)
+            return on_one_line(body)
+    return encode_json(text)
 
 
 # Most answers of a run have the same content type.
 @lru_cache(maxsize=16)
 def _content_type(content_type: str | None) -> bytes:
-    return _json(content_type)
+    return encode_json(content_type)
 
 
 @lru_cache(maxsize=16)
@@ -164,28 +191,3 @@ def _is_lines(content_type: str | None) -> bool:
     """JSON Lines, by one of their names: application/jsonlines, application/x-ndjson."""
     name = (content_type or "").lower()
     return "lines" in name or "ndjson" in name
-
-
-_NOT_JSON = object()
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return decode_json(body.decode())  # as UTF-8 alone: json.loads would take UTF-16 too
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-# Made once: json.dumps makes its own anew for such options.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-
-
-def _json(value: Any) -> bytes:
-    try:
-        if type(value) is int:  # most keys, for which the encoder would make a new one of its own
-            return b"%d" % value
-        return _ENCODER.encode(value).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 has no form for
-        return json.dumps(value).encode()
-    except ValueError:  # a number past a float's range, read as infinity
-        return json.dumps(str(value)).encode()

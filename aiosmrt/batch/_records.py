@@ -13,11 +13,12 @@ import io
 import json
 from datetime import date, time
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 
 from aiosmrt.batch._arrow import load_pyarrow
+from aiosmrt.batch._json import decode_json, encode_json, json_members, on_one_line
 from aiosmrt.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = [
     "Record",
     "RecordFile",
     "Survey",
-    "decode_json",
     "open_records",
     "row_record",
     "table_rows",
@@ -48,13 +48,13 @@ class Record:
 
     Attributes:
         index: Its position, from 0.
-        key: The key field's value, else the index.
+        key: The JSON text of the key field's value, else of the index.
         body: What is sent; empty where nothing can be, so that bad lines take no memory.
         fault: Why it cannot be sent, None where it can.
     """
 
     index: int
-    key: Any
+    key: bytes
     body: bytes = attrs.field(repr=False)
     fault: str | None = None
 
@@ -146,13 +146,18 @@ class JsonLinesFile:
         if number == 1:
             body = body.removeprefix(_BOM)
         try:
-            value = decode_json(body.decode())
+            text = body.decode()
+            value = decode_json(text)
         except (ValueError, RecursionError):
-            return Record(index, index, b"", f"line {number} of the input is not a JSON value")
+            return _faulty(index, f"line {number} of the input is not a JSON value")
         if self._key_field is None or not isinstance(value, dict):
-            return Record(index, index, body)
-        fields = cast("dict[str, Any]", value)
-        return Record(index, fields.get(self._key_field, index), body)
+            return Record(index, b"%d" % index, body)
+        key = cast("dict[str, Any]", value).get(self._key_field, index)
+        # The text of 1.10, 1e400 and -0 is not that of the numbers that Python makes of them.
+        if isinstance(key, (float, list, dict)) or key == 0:
+            key_text = json_members(text)[self._key_field]
+            return Record(index, on_one_line(key_text.encode()), body)
+        return Record(index, encode_json(key), body)
 
 
 class CsvFile:
@@ -205,16 +210,16 @@ class CsvFile:
         if index == 0 and not self._header:
             body = body.removeprefix(_BOM)
         if column is None:
-            return Record(index, index, body)
+            return Record(index, b"%d" % index, body)
         fields = _fields(body)
         try:
             field = fields.pop(column).decode()
             # Given whole, with the newlines that its quotes hold.
             key = "".join(next(csv.reader(io.StringIO(field, newline="")), ()))
         except (ValueError, IndexError, csv.Error):
-            return Record(index, index, b"", f"line {number} of the input is not such a CSV row")
+            return _faulty(index, f"line {number} of the input is not such a CSV row")
         # A row of one empty field is no blank line.
-        return Record(index, key, b'""' if fields == [b""] else b",".join(fields))
+        return Record(index, encode_json(key), b'""' if fields == [b""] else b",".join(fields))
 
 
 class ParquetFile:
@@ -283,13 +288,21 @@ def table_rows(table: Any) -> list[dict[str, Any] | None]:
 def row_record(index: int, row: dict[str, Any] | None, key_field: str | None) -> Record:
     """A table's row as a record: a JSON object of its columns."""
     if row is None:
-        return Record(index, index, b"", f"row {index} of the input has no form in Python")
+        return _faulty(index, f"row {index} of the input has no form in Python")
     try:
-        key = index if key_field is None else _json_default(row[key_field])
-        text = json.dumps(row, default=_json_default, ensure_ascii=False, allow_nan=False)
-        return Record(index, key, text.encode())
+        key = _value_json(index if key_field is None else row[key_field])
+        return Record(index, key, _value_json(row))
     except (TypeError, ValueError):
-        return Record(index, index, b"", f"row {index} of the input has no JSON form")
+        return _faulty(index, f"row {index} of the input has no JSON form")
+
+
+def _faulty(index: int, fault: str) -> Record:
+    return Record(index, b"%d" % index, b"", fault)
+
+
+def _value_json(value: Any) -> bytes:
+    text = json.dumps(value, default=_json_default, ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 def _json_default(value: Any) -> Any:
@@ -301,31 +314,6 @@ def _json_default(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, list, dict)):
         return value  # pyright: ignore[reportUnknownVariableType]
     return str(value)  # decimals, durations
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    """NaN and Infinity, which Python takes and JSON does not have."""
-    raise ValueError(name)
-
-
-# Made once: json.loads makes its own anew for such an option.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def decode_json(text: str) -> Any:
-    """Parses a text that JSON's standard allows.
-
-    Raises:
-        ValueError: It is not such a text.
-        RecursionError: It is nested too deeply.
-    """
-    # What the decoder's own `decode` does, whose two regular expressions take longer than
-    # a short text.
-    text = text.strip(" \t\n\r")
-    value, end = _DECODER.raw_decode(text)
-    if end != len(text):
-        raise ValueError(text[end : end + 1])
-    return value
 
 
 def _survey(pieces: Iterable[bytes], stopped: Event) -> Survey:

@@ -88,7 +88,10 @@ async def run(
             each sent as it stands; a ``.csv`` file, each row sent without the key's column;
             a ``.parquet`` file, each row sent as a JSON object.
         output: A ``.jsonl``, ``.csv`` or ``.parquet`` file. The last two appear when all
-            is done, made from a journal beside them, ``OUTPUT.jsonl``.
+            is done, made from a journal beside them, ``OUTPUT.jsonl``. Their columns ``key``
+            and ``output`` are text, string columns in Parquet: a string as it is, and any
+            other JSON value as it was written, so that no number is rounded. For a CSV file
+            pandas keeps that text with ``dtype={"key": str, "output": str}``.
         concurrency: How many requests are under way at once; ``auto`` finds it out.
         max_concurrency: The most that ``auto`` goes to; None is the session's
             ``max_connections``.

@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.batch._arrow import load_pyarrow
+from aiosmrt.batch._json import json_members
 from aiosmrt.batch._output import OutputError
 from aiosmrt.errors import ConfigurationError
 
@@ -36,8 +37,9 @@ _COLUMNS = (
     "latency",
 )
 _ERROR_FIELDS = ("type", "code", "message", "status_code")
+_VALUES = ("index", "attempts", "latency")
 # Of any text: a model's answers, and what its container's headers say.
-_TEXTS = ("key", "output", "content_type", "error_message")
+_TEXTS = ("key", "output", "content_type")
 # Of a row group, which is held in memory until it is written: so many rows, or so long.
 _ROWS_AT_ONCE = 10_000
 _CHARACTERS_AT_ONCE = 33_554_432
@@ -89,21 +91,25 @@ def _rows(journal: Path) -> Iterator[dict[str, Any]]:
 
 def to_row(line: bytes) -> dict[str, Any]:
     """A line of the output as a row: a value for each column."""
-    row: dict[str, Any] = json.loads(line)
-    error: dict[str, Any] = row.pop("error") or {}
+    texts = json_members(line.decode())
+    row: dict[str, Any] = {name: json.loads(texts[name]) for name in _VALUES}
+    row |= {name: _text(texts[name]) for name in _TEXTS}
+    error: dict[str, Any] = json.loads(texts["error"]) or {}
     row |= {f"error_{name}": error.get(name) for name in _ERROR_FIELDS}
-    for name in _TEXTS:
-        row[name] = _text(row[name])
+    row["error_message"] = _writable(row["error_message"])
     return row
 
 
-def _text(value: Any) -> str | None:
-    """A cell for what can be anything: text as it is, the rest as JSON."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # Half of a surrogate pair, which JSON and bad headers can name and no file can hold.
-    return text.encode(errors="backslashreplace").decode()
+def _text(text: str) -> str | None:
+    """A cell for what can be anything: a string as it is, the rest as its JSON text."""
+    if text.startswith('"'):
+        return _writable(json.loads(text))
+    return None if text == "null" else text
+
+
+def _writable(text: str | None) -> str | None:
+    """Escapes half of a surrogate pair, which JSON and bad headers can name and no file holds."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:

@@ -13,9 +13,22 @@ from aiosmrt import ModelError, ReadTimeoutError, ResponseMetadata
 from aiosmrt._client.many import BatchItem
 from aiosmrt._protocol.models import InvokeEndpointOutput
 from aiosmrt.batch._answers import AnswerCountError, answer_lines, fault_line
+from aiosmrt.batch._json import encode_json
 from aiosmrt.batch._records import Record
 
 FIELDS = ["key", "index", "output", "content_type", "error", "attempts", "latency"]
+
+NUMBERS = [
+    b"1.10",
+    b"1e400",
+    b"-1e400",
+    b"1E5",
+    b"-0",
+    b"0.0",
+    b"123456789012345678901234567890.123",
+    b"0.1000000000000000055511151231257827",
+    b'[1.10, {"x": 1e-400}]',
+]
 
 
 def item(body=None, content_type="application/json", error=None):
@@ -27,7 +40,7 @@ def item(body=None, content_type="application/json", error=None):
 
 
 def records(count):
-    return [Record(number + 5, f"k{number}", b"") for number in range(count)]
+    return [Record(number + 5, b'"k%d"' % number, b"") for number in range(count)]
 
 
 def one(body, content_type="application/json"):
@@ -87,18 +100,41 @@ def test_numbers_are_not_touched():
     assert b'"output": [1.10, 1e400, 12345678901234567890123],' in line
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "count, form",
+    [
+        (2, b"[%b,7]"),
+        (1, b" [ %b ]"),
+        (2, b'{"a": 1, "predictions" :\r\n[ %b\t, 7\n], "b": []}'),
+        (1, b'{"predictions":[%b]}'),
+    ],
+)
+def test_numbers_of_the_answers_to_several_are_not_touched(number, count, form):
+    lines, errors = answer_lines(records(count), item(form % number), joined=True)
+    assert errors == [None] * count
+    assert b'"output": %b, ' % number in lines[0]
+
+
+def test_a_name_that_comes_twice_stays_twice():
+    answers = b'[{"a": 1, "a": 2}, {"b":{"a":1,"a":1.0}}]'
+    (first, second), _ = answer_lines(records(2), item(answers), joined=True)
+    assert b'"output": {"a": 1, "a": 2}, ' in first
+    assert b'"output": {"b":{"a":1,"a":1.0}}, ' in second
+
+
 @given(
     body=st.binary() | st.text().map(str.encode),
     content_type=st.none() | st.sampled_from(["application/json", "text/plain", "é"]),
     key=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=5,
     ),
     count=st.integers(1, 3),
 )
 def test_whatever_comes_each_record_has_one_line_of_json(body, content_type, key, count):
-    given = [Record(number, key, b"") for number in range(count)]
+    given = [Record(number, encode_json(key), b"") for number in range(count)]
     lines, errors = answer_lines(given, item(body, content_type), joined=count > 1)
     assert len(lines) == len(errors) == count
     for number, line in enumerate(lines):
@@ -119,7 +155,7 @@ def test_whatever_comes_each_record_has_one_line_of_json(body, content_type, key
         (b'{"predictions": [1, 2, 3]}', "application/json", [1, 2, 3]),
         (b'{"a": 1}\n{"a": 2}\n3\n', "application/jsonlines", [{"a": 1}, {"a": 2}, 3]),
         (b"1,2\r\n3,4\r\n5,6\r\n", "text/csv", ["1,2", "3,4", "5,6"]),
-        (b"[1e400, 2, 3]", "application/json", ["inf", 2, 3]),
+        (b"[1e400, 2, 3]", "application/json", [float("inf"), 2, 3]),
     ],
 )
 def test_the_answer_to_several_is_told_apart(body, content_type, outputs):
@@ -200,7 +236,7 @@ def test_an_error_is_told_by_four_fields(error, told):
 
 
 def test_a_record_that_was_not_sent():
-    value = json.loads(fault_line(Record(3, "é", b"{", "line 4 is not a JSON value")))
+    value = json.loads(fault_line(Record(3, b'"\xc3\xa9"', b"{", "line 4 is not a JSON value")))
     assert list(value) == FIELDS
     assert (value["key"], value["index"], value["attempts"]) == ("é", 3, 0)
     assert value["error"]["type"] == "RecordFaultError"

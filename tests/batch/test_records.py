@@ -24,6 +24,10 @@ def read(path, key_field=None, *, header=False, wanted=lambda index: True):
     return list(open_records(path, key_field, header=header).read(wanted))
 
 
+def record(index, key, body, fault=None):
+    return Record(index, json.dumps(key, ensure_ascii=False).encode(), body, fault)
+
+
 def survey(path, **options):
     return open_records(path, None, **{"header": False, **options}).survey(threading.Event())
 
@@ -33,13 +37,44 @@ def test_json_lines(tmp_path, suffix):
     path = tmp_path / f"in{suffix}"
     path.write_bytes(b'{"id": "a"}\n\n  [1]  \r\n"text"\n{"id": [2]}')
     assert read(path, "id") == [
-        Record(0, "a", b'{"id": "a"}'),
-        Record(1, 1, b"[1]"),
-        Record(2, 2, b'"text"'),
-        Record(3, [2], b'{"id": [2]}'),
+        record(0, "a", b'{"id": "a"}'),
+        record(1, 1, b"[1]"),
+        record(2, 2, b'"text"'),
+        record(3, [2], b'{"id": [2]}'),
     ]
     assert survey(path).count == 4
     assert survey(path).size == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"1.10",
+        b"1e400",
+        b"1E5",
+        b"-0",
+        b"0",
+        b"-0.0",
+        b"123456789012345678901234567890123",
+        b'[1.10, {"a": 1e400}]',
+        b'{"id":-0}',
+        b"null",
+        b"false",
+        b'""',
+    ],
+)
+def test_a_key_is_the_text_that_came(tmp_path, key):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"x": {"id": 1},\r"id" :\t%b\r}\n{"id": 2, "id":%b }' % (key, key)
+    )
+    assert [each.key for each in read(path, "id")] == [key, key]
+
+
+def test_a_key_is_on_one_line(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"id": [1,\r2.0]}\n')
+    assert read(path, "id")[0].key == b"[1, 2.0]"
 
 
 @pytest.mark.parametrize("line", [b"{", b"NaN", b"{'a': 1}", b"\xff", b"[" * 100_000])
@@ -48,8 +83,8 @@ def test_a_line_that_is_not_json(tmp_path, line):
     path.write_bytes(b"1\n\n" + line + b"\n2\n")
     good, bad, last = read(path)
     assert good.fault is None
-    assert last == Record(2, 2, b"2")
-    assert bad.index == bad.key == 1
+    assert last == record(2, 2, b"2")
+    assert (bad.index, bad.key) == (1, b"1")
     assert "line 3" in bad.fault
     assert bad.body == b""  # nobody sends it: a million long ones are not to be held
 
@@ -96,9 +131,9 @@ def test_csv_without_a_header(tmp_path):
     path = tmp_path / "in.csv"
     path.write_bytes(b'\xef\xbb\xbf1,"a, b"\r\n\r\n2,"c\nd"\n3,"e')
     assert read(path) == [
-        Record(0, 0, b'1,"a, b"'),
-        Record(1, 1, b'2,"c\nd"'),
-        Record(2, 2, b'3,"e'),
+        record(0, 0, b'1,"a, b"'),
+        record(1, 1, b'2,"c\nd"'),
+        record(2, 2, b'3,"e'),
     ]
     assert survey(path).count == 3
 
@@ -107,9 +142,9 @@ def test_csv_with_a_header_and_a_key(tmp_path):
     path = tmp_path / "in.csv"
     path.write_bytes('\ufeffname,"the id",x\n"a ""b""",k1,é\n2,k2,"c\r\nd"\nshort\n'.encode())
     assert read(path, "the id", header=True) == [
-        Record(0, "k1", '"a ""b""",é'.encode()),
-        Record(1, "k2", b'2,"c\r\nd"'),
-        Record(2, 2, b"", "line 5 of the input is not such a CSV row"),
+        record(0, "k1", '"a ""b""",é'.encode()),
+        record(1, "k2", b'2,"c\r\nd"'),
+        record(2, 2, b"", "line 5 of the input is not such a CSV row"),
     ]
     assert read(path, header=True)[0].body == '"a ""b""",k1,é'.encode()
     assert survey(path, header=True).count == 3
@@ -120,9 +155,9 @@ def test_a_csv_field_may_be_long(tmp_path):
     image = b"x" * 200_000
     path.write_bytes(b'id,image\na,"' + image + b'"\nb,' + image + b"\nc,\n")
     assert read(path, "id", header=True) == [
-        Record(0, "a", b'"' + image + b'"'),
-        Record(1, "b", image),
-        Record(2, "c", b'""'),
+        record(0, "a", b'"' + image + b'"'),
+        record(1, "b", image),
+        record(2, "c", b'""'),
     ]
 
 
@@ -133,9 +168,9 @@ def test_the_keys_column_is_cut_where_the_csv_module_says(tmp_path_factory, valu
     names = [str(number) for number in range(len(values))]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([names, values])
-    (record,) = read(path, str(column), header=True)
-    assert (record.key, record.fault) == (values[column], None)
-    (rest,) = csv.reader(io.StringIO(record.body.decode(), newline=""))
+    (row,) = read(path, str(column), header=True)
+    assert (json.loads(row.key), row.fault) == (values[column], None)
+    (rest,) = csv.reader(io.StringIO(row.body.decode(), newline=""))
     assert rest == values[:column] + values[column + 1 :]
 
 
@@ -168,7 +203,7 @@ def test_parquet(tmp_path):
     )
     pq.write_table(table, path)
     first, second = read(path, "id")
-    assert (first.key, second.key) == ("1.50", "2.00")
+    assert (first.key, second.key) == (b'"1.50"', b'"2.00"')
     assert json.loads(first.body) == {
         "id": "1.50",
         "when": "2026-01-02T03:04:05+00:00",
@@ -180,6 +215,12 @@ def test_parquet(tmp_path):
     assert json.loads(second.body)["when"] is None
     assert survey(path).count == 2
     assert [record.index for record in read(path, wanted=lambda index: index == 1)] == [1]
+
+
+def test_a_parquet_key_may_hold_what_json_has_no_type_for(tmp_path):
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"id": [[date(2026, 1, 2)], [Decimal("1.50")][:0]]}), path)
+    assert [each.key for each in read(path, "id")] == [b'["2026-01-02"]', b"[]"]
 
 
 def test_a_parquet_row_without_a_json_form(tmp_path):

@@ -206,6 +206,32 @@ async def test_parquet_in_and_out(session, model, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("records_per_request", [1, 3])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+async def test_numbers_keep_their_text_from_the_input_to_the_table(
+    session, tmp_path, name, records_per_request
+):
+    texts = ["1.10", "1e400", "1E5", "-0", "0.30", "1234567890123456789012345678901.23", "[1.0]"]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f'{{"id": {text}, "x":{text}}}\n' for text in texts))
+    out = tmp_path / name
+    await aiosmrt.batch.run(
+        session, "echo", source, out, key_field="id", records_per_request=records_per_request
+    )
+    outputs = {text: f'{{"id": {text}, "x":{text}}}' for text in texts}
+    if name == "out.jsonl":
+        lines = out.read_text().splitlines()
+        for key, output in outputs.items():
+            (line,) = [line for line in lines if line.startswith(f'{{"key": {key}, ')]
+            assert f'"output": {output}, ' in line
+    elif name == "out.csv":
+        with out.open(newline="") as file:
+            assert {row["key"]: row["output"] for row in csv.DictReader(file)} == outputs
+    else:
+        rows = pq.read_table(out).to_pylist()
+        assert {row["key"]: row["output"] for row in rows} == outputs
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
 async def test_what_failed_is_told_by_a_later_run_too(session, tmp_path, name):
     source = tmp_path / "in.jsonl"

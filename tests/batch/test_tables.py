@@ -49,7 +49,7 @@ LINES = [
     },
 ]
 ROWS = [
-    ['a,\n"b"', 0, '{"x": [1, "é"]}', "application/json", None, None, None, None, 1, 0.5],
+    ['a,\n"b"', 0, '{"x": [1, "\\u00e9"]}', "application/json", None, None, None, None, 1, 0.5],
     ["7", 1, None, None, "ModelError", "ModelError", "two\nlines", 424, 3, 1.5],
     [None, 2, "text \\ud800", "text/\\udce9", None, None, None, None, 1, 0.25],
 ]
@@ -62,6 +62,35 @@ def journal(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
     return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.10",
+        "1e400",
+        "-1E5",
+        "-0",
+        "0.0",
+        "123456789012345678901234567890123",
+        "123456789012345678901234567890.123",
+        "true",
+        '{"a":1.10,"a": [1.0 , 1E5]}',
+        "[]",
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_value_is_the_text_that_came(tmp_path, journal, name, text):
+    line = f'{{"key": {text}, "index": 0, "output": {text}, "content_type": null, '
+    journal.write_text(line + '"error": null, "attempts": 1, "latency": 0.5}\n')
+    converter(tmp_path / name)(journal)
+    if name == "out.csv":
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            (row,) = csv.DictReader(file)
+    else:
+        (row,) = pq.read_table(tmp_path / name).to_pylist()
+    assert (row["key"], row["output"]) == (text, text)
 
 
 def test_csv(tmp_path, journal):
