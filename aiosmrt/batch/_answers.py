@@ -14,6 +14,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from aiosmrt.batch._json import (
+    UncheckedText,
     decode_json,
     encode_json,
     json_elements,
@@ -129,11 +130,11 @@ def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
     if is_json:
         try:
             answers = _list_of_answers(body.decode())
-        except (ValueError, RecursionError):
+        except ValueError:
             is_json = False
     if answers is not None:
         if len(answers) == count:
-            return [on_one_line(answer.encode()) for answer in answers]
+            return [_part(answer) for answer in answers]
         if count > 1:
             raise AnswerCountError(count, len(answers))
     if count == 1:
@@ -150,7 +151,6 @@ def _list_of_answers(text: str) -> list[str] | None:
 
     Raises:
         ValueError: It is not JSON.
-        RecursionError: It is nested too deeply.
     """
     first = text.lstrip()[:1]
     if first == "{":  # as TensorFlow Serving and the built-in algorithms answer
@@ -162,8 +162,18 @@ def _list_of_answers(text: str) -> list[str] | None:
     return None
 
 
+def _part(text: str) -> bytes:
+    """One element of the list of answers as JSON: itself, else its text."""
+    if isinstance(text, UncheckedText):
+        return encode_json(text)
+    return on_one_line(text.encode())
+
+
 def _text(body: bytes, content_type: str | None) -> bytes:
-    """One answer as JSON: itself where it is JSON, else its text, else its Base64."""
+    """One answer as JSON: itself where it is JSON, else its text, else its Base64.
+
+    JSON that is nested too deeply to be read is text, so that its line can be read.
+    """
     try:
         text = body.decode()  # as UTF-8 alone: json.loads would take UTF-16 too
     except UnicodeDecodeError:

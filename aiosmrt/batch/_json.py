@@ -1,7 +1,8 @@
 """JSON as text: checked, cut into parts and encoded, without changing what others wrote.
 
 A number that goes through a float comes out as another: 1.10 as 1.1, 1e400 as infinity.
-So the parts of a value are handed on as the text in which they came.
+So the parts of a value are handed on as the text in which they came. They are cut out of
+text of any depth: `json` reads a thousand levels, or ten thousand, by the version of Python.
 """
 
 from __future__ import annotations
@@ -13,10 +14,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["decode_json", "encode_json", "json_elements", "json_members", "on_one_line"]
+__all__ = [
+    "UncheckedText",
+    "decode_json",
+    "encode_json",
+    "json_elements",
+    "json_members",
+    "on_one_line",
+]
 
 _SPACE = " \t\n\r"
 _SPACES = re.compile(f"[{_SPACE}]*")
+_BRACKETS_AND_QUOTES = re.compile(r'["\[\]{}]')
+
+
+class UncheckedText(str):
+    """The text of a value that is nested too deeply for `json`: only its brackets are known."""
+
+    __slots__ = ()
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -71,8 +86,13 @@ def _parts(text: str, brackets: str) -> Iterator[tuple[str, str]]:
             if brackets == "{}":
                 name, at = _raw_decode(text, at)
                 at = _after_mark(text, at, ":")
-            _, end = _raw_decode(text, at)
-            yield name, text[at:end]
+            try:
+                _, end = _raw_decode(text, at)
+                part = text[at:end]
+            except RecursionError:
+                end = _after_brackets(text, at)
+                part = UncheckedText(text[at:end])
+            yield name, part
             at = _after_space(text, end)
             if text.startswith(brackets[1], at):
                 break
@@ -87,6 +107,22 @@ def _after_mark(text: str, at: int, mark: str) -> int:
     if not text.startswith(mark, at):
         raise ValueError(f"there is no {mark} at character {at}")
     return _after_space(text, at + 1)
+
+
+def _after_brackets(text: str, at: int) -> int:
+    """Returns where the array or object that begins here ends, by counting brackets."""
+    depth = 0
+    while mark := _BRACKETS_AND_QUOTES.search(text, at):
+        at = mark.end()
+        if mark[0] == '"':
+            _, at = _raw_decode(text, mark.start())
+        elif mark[0] in "[{":
+            depth += 1
+        elif depth == 1:
+            return at
+        else:
+            depth -= 1
+    raise ValueError("a bracket is not closed")
 
 
 def _after_space(text: str, at: int) -> int:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from aiosmrt.batch._json import json_members
 from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class RunFile:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
             facts = json.loads(os.read(self._descriptor, 1_048_576))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(facts, dict):
             return None
@@ -331,9 +332,13 @@ def drop_failed(path: Path) -> None:
 def _index_of(line: bytes) -> tuple[int, bool] | None:
     """A line's index, and whether it tells an error; None where it is not one of ours."""
     try:
-        value = json.loads(line)
-        index = value["index"]
-        return (index, value["error"] is not None) if type(index) is int else None
+        try:
+            value = json.loads(line)
+            index, error = value["index"], value["error"]
+        except RecursionError:  # a key or an answer that this version of Python does not read
+            texts = json_members(line.decode())
+            index, error = json.loads(texts["index"]), json.loads(texts["error"])
+        return (index, error is not None) if type(index) is int else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 

@@ -148,8 +148,10 @@ class JsonLinesFile:
         try:
             text = body.decode()
             value = decode_json(text)
-        except (ValueError, RecursionError):
+        except ValueError:
             return _faulty(index, f"line {number} of the input is not a JSON value")
+        except RecursionError:
+            return _faulty(index, f"line {number} of the input is nested too deeply")
         if self._key_field is None or not isinstance(value, dict):
             return Record(index, b"%d" % index, body)
         key = cast("dict[str, Any]", value).get(self._key_field, index)
@@ -294,6 +296,8 @@ def row_record(index: int, row: dict[str, Any] | None, key_field: str | None) ->
         return Record(index, key, _value_json(row))
     except (TypeError, ValueError):
         return _faulty(index, f"row {index} of the input has no JSON form")
+    except RecursionError:
+        return _faulty(index, f"row {index} of the input is nested too deeply")
 
 
 def _faulty(index: int, fault: str) -> Record:

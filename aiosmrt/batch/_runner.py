@@ -74,7 +74,9 @@ async def run(
 
     A line of the output is ``{"key", "index", "output", "content_type", "error",
     "attempts", "latency"}``, in the order in which answers come. A record that fails has
-    its line too, and is tried again by a later run only where that is asked for. Beside
+    its line too, and is tried again by a later run only where that is asked for. An answer
+    in JSON stands in its line as it came, unless it is nested too deeply for this version
+    of Python to read: then its text does, as a string. Beside
     the output lies ``OUTPUT.run``, which holds what a later run must be given again, and
     the lock.
 

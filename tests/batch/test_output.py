@@ -66,6 +66,23 @@ def test_cut_anywhere_the_whole_lines_stay(tmp_path_factory, cut):
     assert len(output.done) == whole
 
 
+def test_lines_of_any_depth_are_found_again(tmp_path):
+    path = tmp_path / "out.jsonl"
+    template = '{"key": %s, "index": %d, "output": %s, "error": %s}\n'
+    levels = [*range(960, 1005, 5), *range(1440, 1510, 10), *range(9930, 10_005, 10), 50_000]
+    for number, level in enumerate(levels):
+        deep = "[" * level + '"]"' + "]" * level
+        text = template % (number, 0, deep, "null") + template % (deep, 1, deep, '{"type": "x"}')
+        path.write_text(text)
+        output = opened(path)
+        output.close()
+        assert (len(output.done), output.failed) == (2, 1)
+        path.write_text(text[:-9])  # torn
+        output = opened(path)
+        output.close()
+        assert (len(output.done), output.failed) == (1, 0)
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [
@@ -154,7 +171,7 @@ def test_facts_are_kept_and_compared(tmp_path):
     again.close()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0}', "{}"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0}', "{}", "[" * 100_000])
 def test_facts_that_are_not_whole_are_none(tmp_path, text):
     (tmp_path / "out.jsonl.run").write_text(text)
     run = RunFile(tmp_path / "out.jsonl")

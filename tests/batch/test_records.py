@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from aiosmrt import ConfigurationError
 from aiosmrt.batch import _records as records_module
-from aiosmrt.batch._records import Record, open_records
+from aiosmrt.batch._records import Record, open_records, row_record
 
 
 def read(path, key_field=None, *, header=False, wanted=lambda index: True):
@@ -85,7 +85,9 @@ def test_a_line_that_is_not_json(tmp_path, line):
     assert good.fault is None
     assert last == record(2, 2, b"2")
     assert (bad.index, bad.key) == (1, b"1")
-    assert "line 3" in bad.fault
+    assert bad.fault == "line 3 of the input is " + (
+        "nested too deeply" if line.startswith(b"[") else "not a JSON value"
+    )
     assert bad.body == b""  # nobody sends it: a million long ones are not to be held
 
 
@@ -221,6 +223,16 @@ def test_a_parquet_key_may_hold_what_json_has_no_type_for(tmp_path):
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"id": [[date(2026, 1, 2)], [Decimal("1.50")][:0]]}), path)
     assert [each.key for each in read(path, "id")] == [b'["2026-01-02"]', b"[]"]
+
+
+def test_a_row_that_is_nested_too_deeply_is_told_so():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    for key_field in (None, "x"):
+        assert row_record(3, {"x": value}, key_field) == record(
+            3, 3, b"", "row 3 of the input is nested too deeply"
+        )
 
 
 def test_a_parquet_row_without_a_json_form(tmp_path):

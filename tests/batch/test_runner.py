@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import threading
 from itertools import pairwise
@@ -30,6 +31,7 @@ from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelRespon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 
 class Model:
@@ -230,6 +232,79 @@ async def test_numbers_keep_their_text_from_the_input_to_the_table(
     else:
         rows = pq.read_table(out).to_pylist()
         assert {row["key"]: row["output"] for row in rows} == outputs
+
+
+# Around what json reads and writes on each version of Python, and how deep the stack is already.
+LEVELS = [*range(965, 1000), *range(1475, 1503), *range(9980, 10_002), 50_000]
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def indices_and_errors(out: Path) -> dict[int, bool]:
+    """What lines of any depth are of, and whether they tell an error."""
+    found = re.findall(rb'"index": (\d+), .*"error": (null|\{)', out.read_bytes())
+    return {int(index): error != b"null" for index, error in found}
+
+
+async def test_records_of_any_depth_cost_no_others(session, tmp_path):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(f'{{"id": {nested(n)}, "n": {n}}}\n{n}\n' for n in LEVELS))
+    given: dict[str, Any] = {"key_field": "id", "report": tmp_path / "report.html"}
+    summary = await aiosmrt.batch.run(session, "echo", source, out, **given)
+    assert summary.is_complete
+    assert summary.errors.keys() == {"RecordFaultError"}
+    assert re.fullmatch(r"line \d+ .* is nested too deeply", summary.messages["RecordFaultError"])
+    told = indices_and_errors(out)
+    assert sorted(told) == list(range(2 * len(LEVELS)))
+    assert not any(told[index] for index in range(1, len(told), 2))
+    assert not told[0]
+    # And it goes on behind each line that is a deep one.
+    lines = out.read_bytes().splitlines(keepends=True)
+    deep = [number for number, line in enumerate(lines, 1) if line.count(b"[") > 900]
+    for end in (len(lines), *deep[:: len(deep) // 5], deep[-1]):
+        out.write_bytes(b"".join(lines[:end]))
+        done = await aiosmrt.batch.run(session, "echo", source, out, resume=True, key_field="id")
+        assert (done.skipped, done.failed) == (end, summary.failed)
+    given |= {"resume": True, "retry_failed": True}
+    again = await aiosmrt.batch.run(session, "echo", source, out, **given)
+    assert (again.skipped, again.failed) == (len(told) - summary.failed, summary.failed)
+    assert sorted(indices_and_errors(out)) == list(range(2 * len(LEVELS)))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+@pytest.mark.parametrize(
+    "form", ["%s", "[1, %s, %s]", '{"predictions": [2,%s,%s]}'], ids=["one", "list", "predictions"]
+)
+async def test_answers_of_any_depth_cost_no_others(local, session, tmp_path, name, form):
+    size = 1 if form == "%s" else 3
+
+    async def answer(request: ModelRequest) -> ModelResponse:
+        text = nested(json.loads(request.body.splitlines()[-1]))
+        text = form % ((text,) * form.count("%s"))
+        return ModelResponse(text.encode(), content_type="application/json")
+
+    local.add_model("deep", answer)
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    source.write_text("".join(f"{n}\n" * size for n in LEVELS))
+    count = size * len(LEVELS)
+    for resume in (False, True):
+        summary = await aiosmrt.batch.run(
+            session, "deep", source, out, records_per_request=size, resume=resume
+        )
+        assert (summary.is_complete, summary.failed) == (True, 0)
+    if name == "out.jsonl":
+        assert list(indices_and_errors(out).values()) == [False] * count
+        texts = re.findall(r'"output": "?(.*?)"?, "content_type"', out.read_text())
+    elif name == "out.csv":
+        with out.open(newline="") as file:
+            texts = [row["output"] for row in csv.DictReader(file)]
+    else:
+        texts = pq.read_table(out)["output"].to_pylist()
+    shallow = [form[form.find("[") + 1]] * len(LEVELS) if size > 1 else []
+    deep = [nested(n) for n in LEVELS for _ in range(max(size - 1, 1))]
+    assert sorted(texts) == sorted(shallow + deep)
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
