@@ -7,6 +7,7 @@ output; its index counts records from 0, blank lines left out.
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import io
@@ -30,6 +31,7 @@ __all__ = [
     "Record",
     "RecordFile",
     "Survey",
+    "check_column_names",
     "open_records",
     "row_record",
     "table_rows",
@@ -180,6 +182,9 @@ class CsvFile:
 
     def survey(self, stopped: Event) -> Survey:
         """Reads it once."""
+        if self._header:
+            names = next((row for _, row in _rows(self._path) if not row.isspace()), b"")
+            self._key_column(names)
         survey = _survey((row for _, row in _rows(self._path)), stopped)
         return attrs.evolve(survey, count=max(survey.count - self._header, 0))
 
@@ -197,15 +202,17 @@ class CsvFile:
                 yield self._record(index, number, row, column)
 
     def _key_column(self, row: bytes) -> int | None:
+        names: list[str] = []
+        with contextlib.suppress(ValueError, csv.Error):
+            names = next(csv.reader(io.StringIO(row.decode("utf-8-sig"), newline="")), [])
+        check_column_names(names)
         if self._key_field is None:
             return None
-        try:
-            (names,) = csv.reader([row.decode("utf-8-sig").rstrip("\r\n")])
-            return names.index(self._key_field)
-        except (ValueError, csv.Error):
+        if self._key_field not in names:
             raise ConfigurationError(
                 f"the CSV file's header line has no column {self._key_field!r}"
-            ) from None
+            )
+        return names.index(self._key_field)
 
     def _record(self, index: int, number: int, row: bytes, column: int | None) -> Record:
         body = row.rstrip(b"\r\n")
@@ -245,6 +252,7 @@ class ParquetFile:
                 names, count = file.schema_arrow.names, file.metadata.num_rows
         except self._invalid:
             raise ConfigurationError(f"{self._path.name} is not a Parquet file") from None
+        check_column_names(names)
         if self._key_field is not None and self._key_field not in names:
             raise ConfigurationError(f"the Parquet file has no column {self._key_field!r}")
         return attrs.evolve(survey, count=count)
@@ -269,6 +277,21 @@ class ParquetFile:
             raise ConfigurationError(
                 f"{self._path.name} is damaged behind its row {read}: {error}"
             ) from error
+
+
+def check_column_names(names: list[str]) -> None:
+    """Refuses two columns of one name; several without a name are none that anyone asks for.
+
+    Raises:
+        ConfigurationError: There are such.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        if name and places.setdefault(name, place) != place:
+            raise ConfigurationError(
+                f"columns {places[name]} and {place} of the input are both named {name!r}: "
+                "give one of them another name"
+            )
 
 
 def table_rows(table: Any) -> list[dict[str, Any] | None]:

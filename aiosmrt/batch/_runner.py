@@ -88,7 +88,8 @@ async def run(
         endpoint_name: The endpoint.
         input: A ``.jsonl`` (or ``.ndjson``, ``.json``) file of one JSON value a line,
             each sent as it stands; a ``.csv`` file, each row sent without the key's column;
-            a ``.parquet`` file, each row sent as a JSON object.
+            a ``.parquet`` file, each row sent as a JSON object. No two columns may have one
+            name.
         output: A ``.jsonl``, ``.csv`` or ``.parquet`` file. The last two appear when all
             is done, made from a journal beside them, ``OUTPUT.jsonl``. Their columns ``key``
             and ``output`` are text, string columns in Parquet: a string as it is, and any

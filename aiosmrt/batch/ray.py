@@ -25,7 +25,7 @@ from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.serialize import check_parameters
 from aiosmrt.batch._answers import answer_lines, fault_line
 from aiosmrt.batch._arrow import load_pyarrow
-from aiosmrt.batch._records import row_record, table_rows
+from aiosmrt.batch._records import check_column_names, row_record, table_rows
 from aiosmrt.batch._tables import to_row, to_table
 from aiosmrt.errors import ConfigurationError
 
@@ -100,6 +100,7 @@ class InvokeEndpoint:
             raise ConfigurationError('map_batches must be given batch_format="pyarrow"')
         if self._key_field not in batch.column_names:
             raise ConfigurationError(f"the dataset has no column {self._key_field!r}")
+        check_column_names(batch.column_names)
         rows: list[dict[str, Any]] = [{}] * batch.num_rows
         requests = self._requests(batch, rows)
         # Ray has several batches under way in an actor: together they have no more

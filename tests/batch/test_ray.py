@@ -93,6 +93,12 @@ async def made(local: LocalEndpoint) -> AsyncIterator[Any]:
         await caller._session.aclose()
 
 
+async def test_two_columns_of_one_name_are_refused(made):
+    batch = pa.table([pa.array(["a"]), pa.array([1]), pa.array([2])], ["id", "n", "n"])
+    with pytest.raises(aiosmrt.ConfigurationError, match=r"columns 2 and 3 .* both named 'n'"):
+        await answers(made(), batch)
+
+
 @pytest.mark.parametrize("size", [1, 3])
 async def test_each_row_has_its_answer_in_its_place(made, model, size):
     rows = await answers(made(records_per_request=size), table(50))

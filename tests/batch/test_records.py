@@ -183,6 +183,36 @@ def test_csv_without_the_keys_column(tmp_path):
         read(path, "c", header=True)
 
 
+@pytest.mark.parametrize(
+    "names, told",
+    [
+        (["x", "x"], "columns 1 and 2 of the input are both named 'x'"),
+        (["id", "a", "b", "a"], "columns 2 and 4 of the input are both named 'a'"),
+        (["id", "b", "id"], "columns 1 and 3 of the input are both named 'id'"),
+        (["é,\n", "y", "é,\n"], "columns 1 and 3 of the input are both named 'é,\\n'"),
+    ],
+)
+@pytest.mark.parametrize("key_field", [None, "id"])
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_two_columns_of_one_name_are_refused(tmp_path, names, told, key_field, name):
+    path = tmp_path / name
+    if name == "in.csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([names, range(len(names))])
+    else:
+        pq.write_table(pa.table([pa.array([n]) for n in range(len(names))], names), path)
+    with pytest.raises(ConfigurationError) as caught:
+        open_records(path, key_field, header=name == "in.csv").survey(threading.Event())
+    assert str(caught.value).startswith(told)
+
+
+def test_columns_without_a_name_may_be_several(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("id,,a,\n1,2,3,4\n")
+    assert survey(path, header=True).count == 1
+    assert read(path, "id", header=True) == [record(0, "1", b"2,3,4")]
+
+
 def test_an_empty_csv(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text("")
