@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
-import secrets
-import stat
 import threading
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from aiosmrt._client.replacement import Replacement
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from types import TracebackType
 
@@ -43,8 +40,7 @@ class AtomicFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
-        self._path = Path(os.fsdecode(path))
-        self._part = self._path
+        self._replacement = Replacement(path)
         self._file: IO[bytes] | None = None
         self._threads = threads
         # One step at a time: one that was left behind may still have the file in its hands.
@@ -73,7 +69,7 @@ class AtomicFile:
             await self._end()
             return
         try:
-            await self._do(self._finish)
+            await self._do(self._replacement.finish)
         except BaseException:
             await self._end()
             raise
@@ -97,33 +93,8 @@ class AtomicFile:
         self._file.write(data)
 
     def _open(self) -> None:
-        self._path = Path(os.path.realpath(self._path))
-        mode = None
-        with contextlib.suppress(FileNotFoundError):
-            mode = self._path.stat().st_mode
-        if mode is not None and not stat.S_ISREG(mode):
-            # A device or a pipe: root would put a file in the place of /dev/null.
-            code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-            raise OSError(code, "not a regular file, so none can take its place", str(self._path))
-        # In the same directory: only within a file system is the replacement atomic.
-        self._part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.part")
-        self._file = self._part.open("xb")
-        if mode is not None:
-            self._part.chmod(stat.S_IMODE(mode))
-
-    def _finish(self) -> None:
-        assert self._file is not None  # noqa: S101 - for the type checker: it was entered
-        self._file.flush()
-        os.fsync(self._file.fileno())  # or a crash could leave the name without the bytes
-        self._file.close()
-        self._part.replace(self._path)
-        self._file = None
+        self._file = self._replacement.open()
 
     def _discard(self) -> None:
         self._is_over = True
-        if self._file is not None:
-            # On a full disk closing fails too, for it writes what is buffered.
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
-            self._part.unlink(missing_ok=True)
+        self._replacement.discard()

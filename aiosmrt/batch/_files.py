@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,10 @@ class Paths:
         self.lines = self.output
         if self.convert is not None:
             self.lines = self.output.with_name(self.output.name + ".jsonl")
+        # The output's own permissions are its journal's too: that holds the same answers.
+        self.mode = 0o666
+        with contextlib.suppress(OSError):
+            self.mode = stat.S_IMODE(self.output.stat().st_mode) & 0o666 | 0o600
         if _are_one(self.output, self.input) or _are_one(self.lines, self.input):
             raise ConfigurationError("the output must not be the input")
         _check_directory("output", self.output)
@@ -130,7 +135,7 @@ class RunFiles:
         paths = self._paths
         if not paths.input.is_file():
             raise ConfigurationError(f"the input {paths.input} is not a file on this machine")
-        self._run_file = RunFile(paths.output)
+        self._run_file = RunFile(paths.output, paths.mode)
         begun = [path for path in (paths.output, paths.lines) if _has_content(path)]
         if begun and not resume:
             raise ConfigurationError(
@@ -144,7 +149,7 @@ class RunFiles:
         else:
             self._run_file.write(self._facts)
         self.total = survey.count
-        self._lines = OutputFile(paths.lines, IndexSet(survey.count))
+        self._lines = OutputFile(paths.lines, IndexSet(survey.count), mode=paths.mode)
         if paths.lines in begun or not begun:
             if retry and begun:
                 drop_failed(paths.lines)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from aiosmrt._client.replacement import Replacement
 from aiosmrt.batch._json import json_members
 from aiosmrt.errors import AiosmrtError, ConfigurationError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from threading import Event
 
 __all__ = [
+    "PART_SUFFIX",
     "IndexSet",
     "OutputError",
     "OutputFile",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 _FORMAT: Final = 1
+PART_SUFFIX: Final = ".part"
+"""Of the file that is to take another one's place, while it is written."""
 _IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -88,16 +92,20 @@ class IndexSet:
 class RunFile:
     """``OUTPUT.run``: the lock, and the facts that the output's lines rest on.
 
+    Args:
+        output: What it lies beside.
+        mode: The permissions of a new file, less the umask.
+
     Raises:
         ConfigurationError: Another run holds the lock.
         OutputError: The file cannot be made, or locked.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, mode: int = 0o666) -> None:
         self._output = output
         self.path = output.with_name(output.name + ".run")
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, mode)
         except OSError as error:
             raise OutputError(self.path, error) from error
         try:
@@ -179,11 +187,13 @@ class OutputFile:
         path: Where.
         done: The indices of the records that have a line.
         failed: How many lines found there say of an error.
+        mode: The permissions of a new file, less the umask.
     """
 
     path: Path
     done: IndexSet
     failed: int = 0
+    mode: int = 0o666
     _descriptor: int = -1
     _length: int = 0
 
@@ -196,7 +206,7 @@ class OutputFile:
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         try:
-            self._descriptor = os.open(self.path, flags, 0o666)
+            self._descriptor = os.open(self.path, flags, self.mode)
             self._length, has_end = self._scan(count, stopped)
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)
@@ -312,20 +322,14 @@ def drop_failed(path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with path.open("rb") as lines, part.open("wb") as kept:
+        with path.open("rb") as lines, Replacement(path, PART_SUFFIX) as kept:
             for line in lines:
                 fact = _index_of(line)
                 if fact is None or not fact[1]:  # what is no line is for `open` to judge
                     kept.write(line)
-            kept.flush()
-            os.fsync(kept.fileno())
-        part.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise OutputError(path, error) from error
 
 

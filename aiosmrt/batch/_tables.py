@@ -7,15 +7,15 @@ the output when it is complete. Blocks; belongs in a thread.
 
 from __future__ import annotations
 
-import contextlib
+import codecs
 import csv
 import json
-import os
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from aiosmrt._client.replacement import Replacement
 from aiosmrt.batch._arrow import load_pyarrow
 from aiosmrt.batch._json import json_members
-from aiosmrt.batch._output import OutputError
+from aiosmrt.batch._output import PART_SUFFIX, OutputError
 from aiosmrt.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -70,15 +70,10 @@ def converter(output: Path) -> Callable[[Path], None] | None:
         )
 
     def convert(journal: Path) -> None:
-        part = output.with_name(output.name + ".part")
         try:
-            write(_rows(journal), part)
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            part.replace(output)
+            with Replacement(output, PART_SUFFIX) as file:
+                write(_rows(journal), file)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()  # what a full disk needs is room
             raise OutputError(output, error) from error
 
     return convert
@@ -112,16 +107,15 @@ def _writable(text: str | None) -> str | None:
     return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
-def _write_csv(rows: Iterator[dict[str, Any]], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows([row[name] for name in _COLUMNS] for row in rows)
+def _write_csv(rows: Iterator[dict[str, Any]], file: IO[bytes]) -> None:
+    writer = csv.writer(codecs.getwriter("utf-8")(file))
+    writer.writerow(_COLUMNS)
+    writer.writerows([row[name] for name in _COLUMNS] for row in rows)
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> None:
+def _write_parquet(rows: Iterator[dict[str, Any]], file: IO[bytes]) -> None:
     _, pq = load_pyarrow()
-    with pq.ParquetWriter(path, to_table([]).schema) as writer:
+    with pq.ParquetWriter(file, to_table([]).schema) as writer:
         for group in _row_groups(rows):
             writer.write_table(to_table(group))
 

@@ -334,6 +334,45 @@ async def test_what_failed_is_tried_again_when_asked_for(local, session, model, 
     ]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o606])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
+async def test_a_link_and_the_permissions_of_its_file_stay(local, session, tmp_path, name, mode):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "way").symlink_to(real)
+    out, target = tmp_path / name, real / name
+    out.symlink_to(tmp_path / "way" / name)
+    target.touch()
+    target.chmod(mode)
+    widest = 0
+
+    async def answer(request: ModelRequest) -> bytes:
+        nonlocal widest
+        for path in real.iterdir():
+            widest |= path.stat().st_mode & 0o777
+        return request.body
+
+    local.add_model("watch", answer)
+    local.inject(error="ModelError", times=2)
+    source = write_records(tmp_path / "in.jsonl", 9)
+    before = os.umask(0)
+    try:
+        summary = await aiosmrt.batch.run(session, "watch", source, out)
+        assert summary.failed == 2
+        if name == "out.jsonl":
+            given: dict[str, Any] = {"resume": True, "retry_failed": True}
+            summary = await aiosmrt.batch.run(session, "watch", source, out, **given)
+            assert summary.failed == 0
+            check_each_once(target, 9)
+    finally:
+        os.umask(before)
+    assert out.is_symlink()
+    assert target.stat().st_mode & 0o777 == mode
+    assert target.stat().st_size > 0
+    assert widest == mode
+    assert sorted(path.name for path in real.iterdir() if path.suffix != ".run") == [name]
+
+
 async def test_a_finished_table_has_no_lines_to_try_again(session, tmp_path):
     source = tmp_path / "in.jsonl"
     source.write_text('"good"\n"bad"\n')
