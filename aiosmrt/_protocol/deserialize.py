@@ -54,7 +54,12 @@ _INVOKE_ENDPOINT_HEADERS = tuple([(b.parameter, b.header) for b in INVOKE_ENDPOI
 def request_id(headers: Mapping[str, str]) -> str | None:
     """Returns the response's request id as logs and traces may show it, None where it has none."""
     told = headers.get("x-amzn-RequestId")
-    return printable(told, _REQUEST_ID_LENGTH) if told else None
+    if not told:
+        return None
+    # A tab is the one ASCII character of a header's value that is not printable.
+    if told.isascii() and "\t" not in told and len(told) <= _REQUEST_ID_LENGTH:
+        return told
+    return printable(told, _REQUEST_ID_LENGTH)
 
 
 def parse_invoke_endpoint(body: bytes, metadata: ResponseMetadata) -> InvokeEndpointOutput:

@@ -149,6 +149,23 @@ def test_the_request_id_is_found_in_any_case():
     assert request_id(CIMultiDict()) is None
 
 
+# What HTTP lets stand in a header's value.
+@given(st.lists(st.sampled_from([9, *range(0x20, 0x7F), *range(0x80, 0x100)])).map(bytes))
+@example(b"a\tb")
+@example("a\u202eb".encode())
+@example(b"5af4e30d-c263-4a1b-9d0a-0123456789ab" * 300)
+def test_a_request_id_can_be_shown_whatever_a_header_holds(value):
+    told = value.decode("utf-8", "surrogateescape")
+    shown = request_id(CIMultiDict({"x-amzn-RequestId": told}))
+    if not told:
+        assert shown is None
+    elif told.isprintable() and len(told) <= 128:
+        assert shown == told
+    else:
+        assert shown.isprintable()
+        assert len(shown) < 200
+
+
 # Errors of a response.
 
 
