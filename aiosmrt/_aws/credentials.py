@@ -212,7 +212,7 @@ async def ask_provider(provider: CredentialsProvider, *, renew: bool = False) ->
     return found
 
 
-async def in_own_task(asking: Awaitable[Credentials]) -> Credentials:
+async def in_own_task(ask: Callable[[], Awaitable[Credentials]]) -> Credentials:
     """Awaits a provider, in a task that makes nothing else.
 
     A caller that was not cancelled would else take a CancelledError of the provider's own for
@@ -223,7 +223,7 @@ async def in_own_task(asking: Awaitable[Credentials]) -> Credentials:
         AiosmrtError: As `ask_provider`.
     """
     try:
-        return await asking
+        return await ask()
     except asyncio.CancelledError as error:
         raise CredentialsError(_CANCELLED) from error
 
@@ -346,6 +346,7 @@ class CachingProvider:
         """The fetch under way; begins one if there is none in this event loop."""
         if self._flight is None or not _is_running(self._flight):
             self._flight = asyncio.get_running_loop().create_task(self._fetch(renew=renew))
+            self._flight.add_done_callback(_retrieve)
             self._flight_renews = renew
         return self._flight
 
@@ -416,6 +417,12 @@ class CachingProvider:
         self._refresh_from = self._clock() + max(1.0, min(_PAUSE, left / 2))
         self._block_from = max(self._block_from, self._refresh_from)
         return kept
+
+
+def _retrieve(flight: asyncio.Task[Any]) -> None:
+    """Takes note of what has ended a fetch that nobody waited for."""
+    if not flight.cancelled():
+        flight.exception()
 
 
 def _is_running(flight: asyncio.Task[Any]) -> bool:

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -339,7 +340,7 @@ class Call(Generic[_T]):
         )
 
     async def _fetch_credentials(self) -> Credentials:
-        fetching = in_own_task(self._channel.provider.get_credentials())
+        fetching = in_own_task(self._channel.provider.get_credentials)
         return await self._within(fetching, "The credentials provider was waited for")
 
     async def _within(self, waiting: Awaitable[_V], what: str) -> _V:
@@ -399,7 +400,7 @@ class Call(Generic[_T]):
         stale = self._credentials
         if stale is None:
             return False
-        renewing = in_own_task(self._channel.provider.refresh(stale))
+        renewing = in_own_task(partial(self._channel.provider.refresh, stale))
         try:
             renewed = await self._within(renewing, "The credentials provider was waited for")
         except AiosmrtError as failure:

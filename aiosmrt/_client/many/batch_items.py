@@ -95,6 +95,7 @@ class BatchItems(Generic[OutputT]):
                 after all items of what was read before it.
             RuntimeError: ``aclose`` was called before the end, another task waits, or a
                 task that makes the calls was cancelled from outside.
+            BaseException: What else has ended such a task.
         """
         workers = self._workers
         workers.check_alone()

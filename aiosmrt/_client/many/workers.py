@@ -120,7 +120,7 @@ class Workers(Generic[OutputT]):
         self._is_reading = False
         self._state = _State.NEW
         # Raised when no item is left.
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
         # Requests read, or about to be, whose items have not been handed out.
         self._ahead = 0
@@ -186,11 +186,11 @@ class Workers(Generic[OutputT]):
     async def aclose(self) -> None:
         """Cancels what is under way, and waits until it is gone."""
         self._close()
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            self._tasks.clear()  # after the wait: it may be cancelled, and begun again
         await self._source.aclose()
 
     def abandon(self) -> None:
@@ -221,7 +221,7 @@ class Workers(Generic[OutputT]):
             self._idle.clear()
         self._notify()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Ends all calls: nobody needs their outputs any more."""
         if self._state in (_State.RUNNING, _State.DRAINING):
             self._state = _State.FAILED
@@ -261,8 +261,12 @@ class Workers(Generic[OutputT]):
             self._fail(error)
 
     def _worker_ended(self, task: asyncio.Task[None]) -> None:
+        """Hands the consumer what has ended a worker and is no Exception."""
         if task.cancelled():  # where we cancelled it, the state is past failing
-            self._fail(RuntimeError("a task that makes the calls was cancelled from outside"))
+            text = "a task that makes the calls was cancelled from outside, or by what it awaited"
+            self._fail(RuntimeError(text))
+        elif (error := task.exception()) is not None:
+            self._fail(error)
 
     async def _take(self) -> tuple[int, Any] | None:
         """Waits for room, for the next request, and for its time; returns None at the end."""
