@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -12,12 +13,14 @@ from aiosmrt.local._sessions import StatefulSessions
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from aiosmrt.local._parameters import Call
 
 __all__ = ["Deployment", "Hosting"]
+
+_T = TypeVar("_T")
 
 # What a call names a target by, and where a deployment has its own name of that kind.
 _TARGETS = (
@@ -53,15 +56,73 @@ class Deployment:
         """The variant as the service names it; ``AllTraffic`` is the SDKs' own default."""
         return self.variant or "AllTraffic"
 
-    def is_named_like(self, other: Deployment) -> bool:
-        """Whether no call could tell the two apart."""
-        return all(getattr(self, name) == getattr(other, name) for _, name in _TARGETS)
+
+class _Choice:
+    """The deployments that a call chooses among, by one kind of target after the other.
+
+    Args:
+        kinds: The kinds left, each the parameter that names a target and the attribute that is
+            its name; the variant is the last.
+    """
+
+    def __init__(self, kinds: Sequence[tuple[str, str]]) -> None:
+        (self._parameter, self._attribute), *self._further = kinds
+        self._choices: dict[str | None, _Choice] = {}
+        self._deployments: dict[str | None, Deployment] = {}
+        # Those that share the calls which name no variant, and their weights added up.
+        self._shares: tuple[list[Deployment], list[float]] | None = None
+
+    def put(self, deployment: Deployment) -> None:
+        """Adds a deployment, in the place of one that is named alike."""
+        name: str | None = getattr(deployment, self._attribute)
+        if self._further:
+            if name not in self._choices:
+                self._choices[name] = _Choice(self._further)
+            self._choices[name].put(deployment)
+        else:
+            self._deployments[name] = deployment
+            self._shares = None
+
+    def choose(self, call: Call, chance: random.Random) -> Deployment:
+        """Finds the deployment for a call.
+
+        Raises:
+            Refusal: The target is not there, or must be named.
+        """
+        wanted: str | None = call.parameters.get(self._parameter)
+        if self._further:
+            return self._named(self._choices, wanted, call).choose(call, chance)
+        if wanted is not None:
+            return self._named(self._deployments, wanted, call)
+        if len(self._deployments) == 1:
+            return next(iter(self._deployments.values()))
+        found, weights = self._shares or self._add_up()
+        return chance.choices(found, cum_weights=weights if weights[-1] else None)[0]
+
+    def _named(self, choices: Mapping[str | None, _T], wanted: str | None, call: Call) -> _T:
+        if (
+            len(choices) == 1 and None in choices
+        ):  # a kind of target that the endpoint makes no use of
+            return choices[None]
+        if wanted in choices:
+            return choices[wanted]
+        raise (
+            target_missing(self._attribute)
+            if wanted is None
+            else target_not_found(self._attribute, wanted, call.endpoint_name)
+        )
+
+    def _add_up(self) -> tuple[list[Deployment], list[float]]:
+        found = list(self._deployments.values())  # a thread may add to them
+        shares = found, list(accumulate(deployment.weight for deployment in found))
+        self._shares = shares
+        return shares
 
 
 @attrs.define
 class _Endpoint:
-    deployments: list[Deployment]
     sessions: StatefulSessions[Deployment]
+    choice: _Choice = attrs.field(factory=lambda: _Choice(_TARGETS))
 
 
 class Hosting:
@@ -71,19 +132,16 @@ class Hosting:
         self._clock = clock
         self._chance = chance
         self._endpoints: dict[str, _Endpoint] = {}
-        self._replaced: list[Deployment] = []
+        # Those too whose place another took: they may still be answering.
+        self._deployed: list[Deployment] = []
 
     def deploy(self, endpoint_name: str, deployment: Deployment) -> None:
         """Puts a model behind an endpoint, in the place of one that is named alike."""
-        endpoint = self._endpoints.setdefault(
-            endpoint_name, _Endpoint([], StatefulSessions(self._clock))
-        )
-        for position, older in enumerate(endpoint.deployments):
-            if deployment.is_named_like(older):
-                endpoint.deployments[position] = deployment
-                self._replaced.append(older)  # it may still be answering
-                return
-        endpoint.deployments.append(deployment)
+        endpoint = self._endpoints.get(endpoint_name)
+        if endpoint is None:
+            endpoint = self._endpoints[endpoint_name] = _Endpoint(StatefulSessions(self._clock))
+        endpoint.choice.put(deployment)
+        self._deployed.append(deployment)
 
     def resolve(self, call: Call) -> Deployment:
         """Finds the model for a call.
@@ -102,13 +160,7 @@ class Hosting:
         owner = endpoint.sessions.owner(session_id) if session_id else None
         if owner is not None:
             return owner
-        found: Sequence[Deployment] = tuple(endpoint.deployments)  # a thread may add to them
-        for parameter, attribute in _TARGETS:
-            found = _narrowed(found, attribute, call.parameters.get(parameter), call.endpoint_name)
-        if len(found) == 1:
-            return found[0]
-        weights = [deployment.weight for deployment in found]
-        return self._chance.choices(found, weights if any(weights) else None)[0]
+        return endpoint.choice.choose(call, self._chance)
 
     def note(self, call: Call, deployment: Deployment, answer: Answer) -> None:
         """Keeps what an answer says of stateful sessions."""
@@ -118,27 +170,4 @@ class Hosting:
 
     def backends(self) -> list[Backend]:
         """Every model of every endpoint, and those whose place another took."""
-        deployments = [*self._replaced]
-        for endpoint in self._endpoints.values():
-            deployments += endpoint.deployments
-        return [deployment.backend for deployment in deployments]
-
-
-def _narrowed(
-    deployments: Sequence[Deployment], attribute: str, wanted: str | None, endpoint_name: str
-) -> Sequence[Deployment]:
-    names = [getattr(deployment, attribute) for deployment in deployments]
-    if not any(names):
-        return deployments
-    if wanted is None and attribute == "variant":
-        return deployments
-    found = [
-        deployment for deployment, name in zip(deployments, names, strict=True) if name == wanted
-    ]
-    if not found:
-        raise (
-            target_missing(attribute)
-            if wanted is None
-            else target_not_found(attribute, wanted, endpoint_name)
-        )
-    return found
+        return [deployment.backend for deployment in self._deployed]

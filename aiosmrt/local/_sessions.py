@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -36,7 +37,7 @@ class StatefulSessions(Generic[_Owner]):
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._sessions: dict[str, _Session[_Owner]] = {}
+        self._sessions: OrderedDict[str, _Session[_Owner]] = OrderedDict()
         self._in_use = False
 
     def note(self, opened: str | None, closed: str | None, owner: _Owner) -> None:
@@ -49,7 +50,7 @@ class StatefulSessions(Generic[_Owner]):
             self._in_use = True
             self._sessions[session_id.strip()] = _Session(_expiry(attribute), owner)
             if len(self._sessions) > _MAX_SESSIONS:
-                del self._sessions[next(iter(self._sessions))]
+                self._sessions.popitem(last=False)
         if closed is not None:
             self._sessions.pop(closed, None)
 

@@ -7,7 +7,8 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from support.local_clients import send_signed
+from support.local_clients import send, send_signed
+from support.work import counted_calls
 
 from aiosmrt import ConfigurationError, ParameterValidationError
 from aiosmrt.local import LocalEndpoint, ModelResponse
@@ -218,3 +219,47 @@ async def test_the_oldest_sessions_are_given_up(local, monkeypatch):
     ids = [await opened(local) for _ in range(3)]
     statuses = [(await ask(local, Session_Id=session_id))[0] for session_id in ids]
     assert statuses == [400, 200, 200]
+
+
+TARGETS = {
+    "variant": "Target-Variant",
+    "container_hostname": "Target-Container-Hostname",
+    "inference_component": "Inference-Component",
+    "target_model": "Target-Model",
+}
+
+
+@pytest.mark.parametrize("keyword", TARGETS)
+async def test_models_cost_no_more_where_there_are_many(keyword):
+    """To add one, and to call one."""
+
+    async def costs(count):
+        async with LocalEndpoint(verify=False) as local:
+            with counted_calls() as adding:
+                for number in range(count):
+                    local.add_model("e", named(f"n{number}"), **{keyword: f"n{number}"})
+            headers = {f"X-Amzn-SageMaker-{TARGETS[keyword]}": f"n{count - 1}"}
+            with counted_calls() as calling:
+                for _ in range(5):
+                    status, _, answer = await send(local, PATH, b"x", headers)
+                    assert (status, answer.decode()) == (200, f"n{count - 1}")
+        return adding.count, calling.count
+
+    await costs(1)
+    (adding, calling), (adding_more, calling_more) = await costs(250), await costs(1000)
+    assert adding_more < 5 * adding
+    assert calling_more < 1.5 * calling
+
+
+async def test_calls_that_name_no_variant_cost_no_more_where_there_are_many():
+    async def cost(count):
+        async with LocalEndpoint(verify=False, seed=1) as local:
+            for number in range(count):
+                local.add_model("e", named("x"), variant=f"n{number}", weight=number)
+            assert (await send(local, PATH, b"x"))[0] == 200
+            with counted_calls() as calls:
+                for _ in range(5):
+                    assert (await send(local, PATH, b"x"))[0] == 200
+        return calls.count
+
+    assert await cost(4000) < 1.5 * await cost(250)

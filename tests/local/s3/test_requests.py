@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from urllib.parse import quote
 
 import botocore.exceptions
 import obstore
@@ -13,7 +15,8 @@ import obstore.exceptions
 import obstore.store
 import pytest
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
-from support.local_clients import send_signed, with_boto
+from support.local_clients import send, send_signed, with_boto
+from support.work import counted_calls
 
 from aiosmrt.local import LocalEndpoint
 
@@ -322,6 +325,146 @@ async def test_what_it_does_not_do(local):
         assert client.get_object(**whole)["Body"].read() == b"x"
 
     await s3(local, use)
+
+
+async def signed(local, path, body=b"", method="POST"):
+    return await send_signed(local, path, body, method=method, service="s3")
+
+
+def deletion(count, inner=b""):
+    named = b"".join(b"<Object><Key>%d</Key>%b</Object>" % (n, inner) for n in range(count))
+    return b"<Delete>%b</Delete>" % named
+
+
+def completion(count, etag="0" * 32):
+    part = "<Part><PartNumber>{}</PartNumber><ETag>{}</ETag></Part>"
+    named = "".join(part.format(number, etag) for number in range(1, count + 1))
+    return f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
+
+
+TOO_MUCH = {
+    "1,001 keys": deletion(1001),
+    "400,000 keys": deletion(400_000),
+    "a deep one": b"<Delete>" + b"<a>" * 300_000 + b"</a>" * 300_000 + b"</Delete>",
+    "many of no meaning": b"<Delete>" + b"<a/>" * 300_000 + b"</Delete>",
+    "many within one": deletion(1, b"<a/>" * 300_000),
+    "a long text": deletion(1, b" " * 9_000_000),
+    "cut": deletion(10)[:-1],
+    "nothing": b"",
+    "two": deletion(1) * 2,
+}
+
+
+@pytest.mark.parametrize("body", TOO_MUCH.values(), ids=TOO_MUCH)
+async def test_a_deletion_that_s3_would_not_take(body):
+    async with LocalEndpoint() as local:
+        local.put_object("s3://b/0", b"kept")
+        status, _, answer = await signed(local, "/b?delete", body)
+        assert (status, b"<Code>MalformedXML</Code>" in answer) == (400, True)
+        assert local.get_object("s3://b/0") == b"kept"
+
+
+async def test_as_many_keys_as_s3_deletes_at_once():
+    inner = b"<VersionId>null</VersionId><ETag>&quot;x&quot;</ETag><Size>1</Size>"
+    async with LocalEndpoint() as local:
+        for number in range(1000):
+            local.put_object(f"s3://b/{number}", b"")
+        status, _, answer = await signed(local, "/b?delete", deletion(1000, inner))
+        assert (status, answer.count(b"<Deleted>")) == (200, 1000)
+        _, _, answer = await signed(local, "/b?list-type=2", method="GET")
+        assert b"<KeyCount>0</KeyCount>" in answer
+
+
+async def test_a_deletion_that_is_refused_costs_no_more_than_one_that_is_not():
+    async with LocalEndpoint() as local:
+        await signed(local, "/b?delete", deletion(1))
+        with counted_calls() as whole:
+            await signed(local, "/b?delete", deletion(1000))
+        for body in TOO_MUCH.values():
+            with counted_calls() as refused:
+                await signed(local, "/b?delete", body)
+            assert refused.count < 5 * whole.count
+
+
+async def cost_of_deleting(count):
+    async with LocalEndpoint() as local:
+        for number in range(count):
+            local.put_object(f"s3://b/{number}", b"")
+        with counted_calls() as calls:
+            await signed(local, "/b?delete", deletion(count))
+    return calls.count
+
+
+async def cost_of_listing(count, query=""):
+    async with LocalEndpoint(verify=False, max_received=0) as local:
+        for number in range(count):
+            local.put_object(f"s3://b/{number * 7919 % count:06d}/x", b"")
+        listed, token = 0, ""
+        with counted_calls() as calls:
+            while token is not None:
+                path = f"/b?list-type=2&max-keys=50{query}{token}"
+                _, _, answer = await send(local, path, method="GET")
+                listed += int(re.search(rb"<KeyCount>(\d+)<", answer)[1])
+                found = re.search(rb"<NextContinuationToken>([^<]+)<", answer)
+                token = found and f"&continuation-token={found[1].decode()}"
+        assert listed == count
+    return calls.count
+
+
+async def cost_of_common_prefixes(count):
+    return await cost_of_listing(count, "&delimiter=/")
+
+
+async def cost_of_parts(count):
+    async with LocalEndpoint(verify=False, max_received=0) as local:
+        _, _, created = await send(local, "/b/k?uploads")
+        upload = re.search(rb"<UploadId>(\w+)<", created)[1].decode()
+        with counted_calls() as calls:
+            for number in range(1, count + 1):
+                path = f"/b/k?partNumber={number}&uploadId={upload}"
+                _, headers, _ = await send(local, path, b"x", method="PUT")
+            body = completion(count, headers["ETag"])
+            assert (await send(local, f"/b/k?uploadId={upload}", body))[0] == 200
+        assert local.get_object("s3://b/k") == b"x" * count
+    return calls.count
+
+
+@pytest.mark.parametrize(
+    "cost, count",
+    [
+        (cost_of_deleting, 250),
+        (cost_of_listing, 1000),
+        (cost_of_common_prefixes, 1000),
+        (cost_of_parts, 40),
+    ],
+)
+async def test_four_times_as_much_is_at_most_five_times_the_work(cost, count):
+    await cost(1)
+    once, more = await cost(count), await cost(4 * count)
+    assert more < 5 * once
+
+
+@pytest.mark.parametrize(
+    "number", ["0", "10001", "-1", "x", "", "1" * 5000, "000000000199999", "²"]
+)
+async def test_what_is_no_parts_number(number):
+    async with LocalEndpoint(verify=False) as local:
+        _, _, created = await send(local, "/b/k?uploads")
+        upload = re.search(rb"<UploadId>(\w+)<", created)[1].decode()
+        path = f"/b/k?partNumber={quote(number)}&uploadId={upload}"
+        status, _, answer = await send(local, path, b"x", method="PUT")
+        assert (status, b"<Code>InvalidArgument</Code>" in answer) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "body", [completion(10_001), completion(400_000), completion(1).replace(b">1<", b">x<")]
+)
+async def test_a_completion_that_s3_would_not_take(body):
+    async with LocalEndpoint(verify=False) as local:
+        _, _, created = await send(local, "/b/k?uploads")
+        upload = re.search(rb"<UploadId>(\w+)<", created)[1].decode()
+        status, _, answer = await send(local, f"/b/k?uploadId={upload}", body)
+        assert (status, b"<Code>MalformedXML</Code>" in answer) == (400, True)
 
 
 @pytest.mark.parametrize("query, body", [("?delete", b"<Delete"), ("?list-type=2&max-keys=x", b"")])
