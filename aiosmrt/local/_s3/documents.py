@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 import attrs
 
-from aiosmrt.local._s3.store import Location, ObjectStore, StoredObject
+from aiosmrt.local._s3.ordered_keys import after_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from aiosmrt.local._s3.store import Location, ObjectStore, StoredObject
 
 __all__ = [
     "S3Refusal",
@@ -29,6 +31,14 @@ __all__ = [
 ]
 
 _MAX_KEYS = 1000
+# S3's own limits of what a document may name.
+_MAX_DELETED = 1_000
+_MAX_PARTS = 10_000
+# What a document may have, which no SDK's comes near: elements for each thing named, and bytes.
+_MAX_ELEMENTS_EACH = 12
+_MAX_DOCUMENT_LENGTH = 8_388_608
+# How much is parsed before what was found is counted.
+_PIECE_LENGTH = 65_536
 
 
 @attrs.define
@@ -137,17 +147,21 @@ def _read_token(token: str) -> str:
 def _entries(
     store: ObjectStore, bucket: str, prefix: str, delimiter: str, after: str
 ) -> Iterable[tuple[str, StoredObject | None]]:
-    """Keys with their objects, and common prefixes with None, in order, behind ``after``."""
-    behind = after.encode()
-    common = ""
-    for key in store.keys(bucket, prefix):
-        if common and key.startswith(common):
+    """Keys with their objects, and common prefixes with None, in order, after ``after``."""
+    start: str | None = max(prefix, f"{after}\0") if after else prefix
+    while start is not None and (found := store.first_from(bucket, start)) is not None:
+        key, stored = found
+        if not key.startswith(prefix):
+            return
+        head, delimited, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+        if not delimited:
+            yield key, stored
+            start = f"{key}\0"
             continue
-        head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
-        common = prefix + head + found if found else ""
-        entry = common or key
-        if entry.encode() > behind:
-            yield entry, None if common else store.get(Location(bucket, key))
+        common = prefix + head + delimited
+        if common > after:
+            yield common, None
+        start = after_prefix(common)
 
 
 def _entry(name: str, stored: StoredObject | None) -> str:
@@ -192,33 +206,63 @@ def read_deletion(body: bytes) -> tuple[list[str], bool]:
     """The keys that DeleteObjects names, and whether it wants to be told of errors only.
 
     Raises:
-        S3Refusal: The body is not S3's XML.
+        S3Refusal: The body is not S3's XML, or names more than 1000 keys.
     """
-    root = _root(body)
-    keys = [node.findtext("{*}Key", "") for node in root.iterfind("{*}Object")]
-    return keys, root.findtext("{*}Quiet", "").lower() == "true"
+    root = _root(body, _MAX_DELETED)
+    keys = [_texts(node).get("Key", "") for node in root if _name(node) == "Object"]
+    if len(keys) > _MAX_DELETED:
+        raise _malformed()
+    return keys, _texts(root).get("Quiet", "").lower() == "true"
 
 
 def read_completion(body: bytes) -> list[tuple[int, str]]:
     """The numbers and entity tags of the parts that CompleteMultipartUpload names.
 
     Raises:
-        S3Refusal: The body is not S3's XML.
+        S3Refusal: The body is not S3's XML, or names more than 10000 parts.
     """
+    parts = [_texts(node) for node in _root(body, _MAX_PARTS) if _name(node) == "Part"]
+    if len(parts) > _MAX_PARTS:
+        raise _malformed()
     try:
         return [
-            (int(node.findtext("{*}PartNumber", "")), node.findtext("{*}ETag", "").strip('"'))
-            for node in _root(body).iterfind("{*}Part")
+            (int(part.get("PartNumber", "")), part.get("ETag", "").strip('"')) for part in parts
         ]
     except ValueError:
         raise _malformed() from None
 
 
-def _root(body: bytes) -> ET.Element:
+def _root(body: bytes, most: int) -> ET.Element:
+    """Parses a document that names so many things at most, no further than it may reach."""
+    if len(body) > _MAX_DOCUMENT_LENGTH:
+        raise _malformed()
+    # Untyped, for typeshed has not one type for what its events hold.
+    parser = cast("Any", ET.XMLPullParser)(("start",))
+    root: ET.Element | None = None
+    count = 0
     try:
-        return ET.fromstring(body)  # noqa: S314 - expat bounds the expansion of entities
+        for start in range(0, len(body), _PIECE_LENGTH):
+            parser.feed(body[start : start + _PIECE_LENGTH])
+            for _, node in parser.read_events():
+                root = node if root is None else root
+                count += 1
+            if count > most * _MAX_ELEMENTS_EACH:
+                raise _malformed()
+        parser.close()
     except ET.ParseError:
         raise _malformed() from None
+    if root is None:
+        raise _malformed()
+    return root
+
+
+def _name(node: ET.Element) -> str:
+    """An element's name without its namespace, which SDKs may leave out."""
+    return node.tag.rpartition("}")[2]
+
+
+def _texts(node: ET.Element) -> dict[str, str]:
+    return {_name(child): child.text or "" for child in node}
 
 
 def _malformed() -> S3Refusal:

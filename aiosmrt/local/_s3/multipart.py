@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from hashlib import md5
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ __all__ = ["MultipartUploads"]
 
 # S3's own limit of parts.
 _MAX_PARTS = 10_000
+_PART_NUMBER = re.compile(r"[0-9]{1,5}")
 # Uploads under way at once; S3 has no such limit, but this is memory.
 _MAX_UPLOADS = 1_000
 
@@ -63,7 +65,7 @@ class MultipartUploads:
             StoreFullError: There is no room for it.
         """
         upload = self._find(location, upload_id)
-        if not number.isdecimal() or not 1 <= int(number[:10]) <= _MAX_PARTS:
+        if not _PART_NUMBER.fullmatch(number) or not 1 <= int(number) <= _MAX_PARTS:
             raise S3Refusal(
                 "InvalidArgument", "Part number must be an integer between 1 and 10000", 400
             )

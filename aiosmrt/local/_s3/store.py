@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 import attrs
 
+from aiosmrt.local._s3.ordered_keys import OrderedKeys
+
 __all__ = [
     "Location",
     "ObjectStore",
@@ -111,6 +113,12 @@ class StoreFullError(Exception):
     """The store has no room for an object of this size."""
 
 
+@attrs.frozen(eq=False)
+class _Bucket:
+    objects: dict[str, StoredObject] = attrs.field(factory=dict[str, StoredObject])
+    keys: OrderedKeys = attrs.field(factory=OrderedKeys)
+
+
 class ObjectStore:
     """Objects by location, up to a number of bytes; buckets need no creation. Thread-safe."""
 
@@ -119,7 +127,7 @@ class ObjectStore:
         self._used = 0
         # The server's thread, and whoever calls put_object from another.
         self._lock = threading.RLock()
-        self._buckets: dict[str, dict[str, StoredObject]] = {}
+        self._buckets: dict[str, _Bucket] = {}
 
     def __contains__(self, location: Location) -> bool:
         return self._find(location) is not None
@@ -149,7 +157,10 @@ class ObjectStore:
         with self._lock:
             older = self._find(location)
             self.reserve(len(body) - (len(older.body) if older else 0))
-            self._buckets.setdefault(location.bucket, {})[location.key] = stored
+            bucket = self._buckets.setdefault(location.bucket, _Bucket())
+            bucket.objects[location.key] = stored
+            if older is None:
+                bucket.keys.add(location.key)
         return stored
 
     def reserve(self, length: int) -> None:
@@ -164,7 +175,8 @@ class ObjectStore:
             self._used += length
 
     def _find(self, location: Location) -> StoredObject | None:
-        return self._buckets.get(location.bucket, {}).get(location.key)
+        bucket = self._buckets.get(location.bucket)
+        return None if bucket is None else bucket.objects.get(location.key)
 
     def get(self, location: Location) -> StoredObject:
         """Reads an object.
@@ -180,12 +192,16 @@ class ObjectStore:
     def delete(self, location: Location) -> None:
         """Removes an object; to remove none is no error, as in S3."""
         with self._lock:
-            stored = self._buckets.get(location.bucket, {}).pop(location.key, None)
+            stored = self._find(location)
             if stored is not None:
+                bucket = self._buckets[location.bucket]
+                del bucket.objects[location.key]
+                bucket.keys.remove(location.key)
                 self.reserve(-len(stored.body))
 
-    def keys(self, bucket: str, prefix: str = "") -> list[str]:
-        """The keys below a prefix, in S3's order: that of their UTF-8 bytes."""
+    def first_from(self, bucket: str, text: str) -> tuple[str, StoredObject] | None:
+        """The first key that is not before a text, in S3's order, with its object; else None."""
         with self._lock:
-            found = [key for key in self._buckets.get(bucket, ()) if key.startswith(prefix)]
-        return sorted(found, key=str.encode)
+            found = self._buckets.get(bucket)
+            key = None if found is None else found.keys.first_from(text)
+            return None if found is None or key is None else (key, found.objects[key])
