@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import stat
 import threading
 import time
@@ -16,18 +17,18 @@ import attrs
 
 from aiosmrt._threads import Threads
 from aiosmrt.batch._output import (
+    PART_SUFFIX,
     IndexSet,
     OutputFile,
     RunFile,
     check_count_of_lines,
-    drop_failed,
+    run_path,
 )
 from aiosmrt.batch._report import require_matplotlib, write_report
 from aiosmrt.batch._tables import converter
 from aiosmrt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from aiosmrt.batch._records import RecordFile
@@ -58,9 +59,10 @@ class Paths:
         report: str | os.PathLike[str] | None,
     ) -> None:
         self.input = Path(source)
-        self.output = Path(output)
         self.report = None if report is None else Path(report)
-        self.convert = converter(self.output)
+        self.convert = converter(Path(output))
+        # A link's target: what lies beside that is the same by all names.
+        self.output = _target(Path(output))
         # The file that lines are appended to.
         self.lines = self.output
         if self.convert is not None:
@@ -69,7 +71,9 @@ class Paths:
         self.mode = 0o666
         with contextlib.suppress(OSError):
             self.mode = stat.S_IMODE(self.output.stat().st_mode) & 0o666 | 0o600
-        if _are_one(self.output, self.input) or _are_one(self.lines, self.input):
+        written = [self.output, self.lines, run_path(self.output)]
+        written += [path.with_name(path.name + PART_SUFFIX) for path in written[:2]]
+        if any(_are_one(path, self.input) for path in written):
             raise ConfigurationError("the output must not be the input")
         _check_directory("output", self.output)
         if self.report is not None:
@@ -136,6 +140,11 @@ class RunFiles:
         if not paths.input.is_file():
             raise ConfigurationError(f"the input {paths.input} is not a file on this machine")
         self._run_file = RunFile(paths.output, paths.mode)
+        self._lines = OutputFile(paths.lines, paths.mode)
+        # Of a table that is whole the journal has been removed.
+        is_whole = paths.convert is not None and _has_content(paths.output)
+        if not is_whole or paths.lines.exists():
+            self._lines.claim()
         begun = [path for path in (paths.output, paths.lines) if _has_content(path)]
         if begun and not resume:
             raise ConfigurationError(
@@ -149,10 +158,9 @@ class RunFiles:
         else:
             self._run_file.write(self._facts)
         self.total = survey.count
-        self._lines = OutputFile(paths.lines, IndexSet(survey.count), mode=paths.mode)
         if paths.lines in begun or not begun:
             if retry and begun:
-                drop_failed(paths.lines)
+                self._lines.drop_failed()
             self._lines.open(survey.count, self.is_closing)
             return
         # All was done, made into the output, and the journal removed.
@@ -162,6 +170,7 @@ class RunFiles:
                 f"{paths.output} is complete: failed records can be tried again while their "
                 "lines are there, or with a .jsonl output"
             )
+        self._lines.done = IndexSet(survey.count)
         for index in range(survey.count):
             self._lines.done.add(index)
 
@@ -320,6 +329,10 @@ class RunFiles:
 def _check_directory(name: str, path: Path) -> None:
     if not path.parent.is_dir():
         raise ConfigurationError(f"the {name}'s directory {path.parent} does not exist")
+
+
+def _target(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _has_content(path: Path) -> bool:

@@ -1,9 +1,9 @@
 """The output file: whole lines appended, a lock, and what a later run can trust.
 
 Two files. The output is nothing but lines, one a record, in the order in which they
-came. Beside it lies ``OUTPUT.run``: it says of which input and parameters the lines
-are, and is locked while a run is at work, so that neither a second run nor another
-input can mix its lines in.
+came. Beside it lies ``OUTPUT.run``, which says of which input and parameters the lines
+are. Both are locked while a run is at work, so that neither a second run, by whatever
+names it knows them, nor another input can mix its lines in.
 
 A process that is killed leaves whole lines and at most one torn one, which the next run
 cuts off: lines are written in one piece behind one another, and nothing is ever
@@ -25,6 +25,7 @@ import attrs
 
 from aiosmrt._client.replacement import Replacement
 from aiosmrt.batch._json import json_members
+from aiosmrt.batch._locks import lock, open_locked
 from aiosmrt.errors import AiosmrtError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ __all__ = [
     "OutputFile",
     "RunFile",
     "check_count_of_lines",
-    "drop_failed",
+    "run_path",
 ]
 
 _FORMAT: Final = 1
@@ -89,6 +90,11 @@ class IndexSet:
         return self._count
 
 
+def run_path(output: Path) -> Path:
+    """``OUTPUT.run``, where it lies."""
+    return output.with_name(output.name + ".run")
+
+
 class RunFile:
     """``OUTPUT.run``: the lock, and the facts that the output's lines rest on.
 
@@ -103,20 +109,11 @@ class RunFile:
 
     def __init__(self, output: Path, mode: int = 0o666) -> None:
         self._output = output
-        self.path = output.with_name(output.name + ".run")
+        self.path = run_path(output)
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, mode)
+            self._descriptor = open_locked(self.path, mode, output)
         except OSError as error:
             raise OutputError(self.path, error) from error
-        try:
-            _lock(self._descriptor)
-        except OSError as error:
-            os.close(self._descriptor)
-            if error.errno not in _IS_LOCKED:
-                raise OutputError(self.path, error) from error
-            raise ConfigurationError(
-                f"another run is writing {output}: wait for its end, or give another output"
-            ) from None
 
     def read(self) -> dict[str, Any] | None:
         """The facts of the run before; None where there are none, or not whole ones."""
@@ -185,28 +182,68 @@ class OutputFile:
 
     Attributes:
         path: Where.
+        mode: The permissions of a new file, less the umask.
         done: The indices of the records that have a line.
         failed: How many lines found there say of an error.
-        mode: The permissions of a new file, less the umask.
     """
 
     path: Path
-    done: IndexSet
-    failed: int = 0
     mode: int = 0o666
+    done: IndexSet = attrs.field(factory=lambda: IndexSet(0))
+    failed: int = 0
     _descriptor: int = -1
     _length: int = 0
 
+    def claim(self) -> None:
+        """Opens it, and keeps other runs away from it, by whatever name they know it.
+
+        Raises:
+            ConfigurationError: Another run is writing it.
+            OutputError: It cannot be opened.
+        """
+        try:
+            self._descriptor = open_locked(self.path, self.mode, self.path)
+        except OSError as error:
+            raise OutputError(self.path, error) from error
+
+    def drop_failed(self) -> None:
+        """Takes out the lines that tell an error, so that their records are sent again.
+
+        In one step: a crash leaves the file as it was, or as it is to be.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        descriptor = -1
+        try:
+            with (
+                open(self._descriptor, "rb", closefd=False) as lines,
+                Replacement(self.path, PART_SUFFIX) as kept,
+            ):
+                descriptor = os.dup(kept.fileno())
+                lock(descriptor)
+                for line in lines:
+                    fact = _index_of(line)
+                    if fact is None or not fact[1]:  # what is no line is for `open` to judge
+                        kept.write(line)
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+            raise OutputError(self.path, error) from error
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
     def open(self, count: int, stopped: Event) -> None:
-        """Reads what is there until ``stopped``, cuts off a torn last line, and opens it for more.
+        """Reads the lines that are there, until ``stopped``, and cuts off a torn last one.
 
         Raises:
             ConfigurationError: A line is not one of ours, or a record has two.
             OutputError: It cannot be read or written.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self.done = IndexSet(count)
         try:
-            self._descriptor = os.open(self.path, flags, self.mode)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
             self._length, has_end = self._scan(count, stopped)
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)
@@ -314,25 +351,6 @@ def check_count_of_lines(path: Path, expected: int) -> None:
         raise OutputError(path, error) from error
 
 
-def drop_failed(path: Path) -> None:
-    """Takes out the lines that tell an error, so that their records are sent again.
-
-    In one step: a crash leaves the file as it was, or as it is to be.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    try:
-        with path.open("rb") as lines, Replacement(path, PART_SUFFIX) as kept:
-            for line in lines:
-                fact = _index_of(line)
-                if fact is None or not fact[1]:  # what is no line is for `open` to judge
-                    kept.write(line)
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise OutputError(path, error) from error
-
-
 def _index_of(line: bytes) -> tuple[int, bool] | None:
     """A line's index, and whether it tells an error; None where it is not one of ours."""
     try:
@@ -365,22 +383,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# What a lock that another has is refused with; anything else is a file system's fault.
-_IS_LOCKED = (errno.EAGAIN, errno.EACCES)
-
-# The lock is the open file's: the system gives it back however the process ends.
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        # Such a lock keeps others from reading too, so it lies behind the facts.
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,8 @@ def line(index, error=None):
 
 
 def opened(path, count=10):
-    output = OutputFile(path, IndexSet(count))
+    output = OutputFile(path)
+    output.claim()
     output.open(count, threading.Event())
     return output
 
@@ -97,7 +98,8 @@ def test_lines_of_any_depth_are_found_again(tmp_path):
 def test_what_a_run_did_not_write_is_left_alone(tmp_path, spoilt):
     path = tmp_path / "out.jsonl"
     path.write_bytes(spoilt)
-    output = OutputFile(path, IndexSet(10))
+    output = OutputFile(path)
+    output.claim()
     with pytest.raises(ConfigurationError, match=r"cannot be resumed: line \d"):
         output.open(10, threading.Event())
     output.close()
@@ -143,7 +145,7 @@ def test_writes_that_take_a_part_are_continued(tmp_path, monkeypatch, step):
 
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(OutputError, match="out"):
-        OutputFile(tmp_path / "missing" / "out.jsonl", IndexSet(1)).open(1, threading.Event())
+        OutputFile(tmp_path / "missing" / "out.jsonl").claim()
     with pytest.raises(OutputError, match=r"out.*No such file.*mend that"):
         RunFile(tmp_path / "missing" / "out.jsonl")
 

@@ -659,6 +659,72 @@ async def test_two_runs_on_one_output_are_refused(session, model, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "first, second",
+    [
+        ("out.jsonl", "link.jsonl"),
+        ("link.jsonl", "out.jsonl"),
+        ("out.jsonl", "link to link.jsonl"),
+        ("there.jsonl", "hard link.jsonl"),
+        ("hard link.jsonl", "there.jsonl"),
+        ("out.jsonl", "way/out.jsonl"),
+        ("out.jsonl", "way/way/out.jsonl"),
+        ("table.csv", "table.csv.jsonl"),
+        ("table.csv.jsonl", "table.csv"),
+        ("link.csv", "table.csv"),
+        ("link.csv", "table.csv.jsonl"),
+        ("table.csv.jsonl", "link.csv"),
+        ("table.parquet", "way/table.parquet.jsonl"),
+    ],
+)
+async def test_two_runs_on_one_file_by_two_names_are_refused(local, model, tmp_path, first, second):
+    there = tmp_path / "there.jsonl"
+    there.touch()
+    (tmp_path / "hard link.jsonl").hardlink_to(there)
+    for link, target in (
+        ("link.jsonl", "out.jsonl"),
+        ("link to link.jsonl", "way/link.jsonl"),
+        ("link.csv", "way/table.csv"),
+        ("way", "."),
+    ):
+        (tmp_path / link).symlink_to(target)
+    source = write_records(tmp_path / "in.jsonl", 20)
+    model.open.clear()
+    one = {"input": source, "output": tmp_path / first, "concurrency": 4}
+    async with child(local, **one) as process:
+        await until(lambda: model.now == 4)
+        async with child(local, **{**one, "output": tmp_path / second}) as another:
+            told = await outcome(another)
+        assert told["error"] == "ConfigurationError"
+        assert "another run is writing" in told["text"]
+        assert model.now == 4
+        model.open.set()
+        summary = await outcome(process)
+    assert (summary["is_complete"], summary["succeeded"]) == (True, 20)
+    assert set(model.seen.values()) == {1}
+    if first.endswith("jsonl"):
+        check_each_once(tmp_path / first, 20)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "link.jsonl").is_symlink()
+
+
+async def test_failed_lines_that_are_given_up_leave_no_gap_in_the_lock(local, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 20)
+    out = tmp_path / "out.csv.jsonl"
+    local.inject(error="ModelError", times=5)
+    given = {"input": source, "output": out, "concurrency": 4}
+    async with child(local, **given) as process:
+        assert (await outcome(process))["failed"] == 5
+    model.open.clear()
+    async with child(local, retry_failed=True, **given) as process:
+        await until(lambda: model.now == 4)
+        async with child(local, **{**given, "output": tmp_path / "out.csv"}) as another:
+            assert "another run is writing" in (await outcome(another))["text"]
+        model.open.set()
+        assert (await outcome(process))["failed"] == 0
+    check_each_once(out, 20)
+
+
+@pytest.mark.parametrize(
     "tail",
     [b'{"key": 1, "ind', b'{"key": "\xc3', b"\0" * 5000, b"{}", b"x" * 100_000],
     ids=["cut", "cut in a character", "zeros", "no line", "long"],
@@ -726,6 +792,7 @@ async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
         ({"rate": -1}, "rate"),
         ({"report": "in.jsonl"}, "neither the input nor the output"),
         ({"report": "out.jsonl"}, "neither the input nor the output"),
+        ({"output": "run.jsonl", "input": "run.jsonl.run.jsonl"}, "must not be the input"),
         ({"report": "missing/report.html"}, "missing does not exist"),
         ({"output": "linked.jsonl"}, "must not be the input"),
         ({"retry_failed": True}, "goes with resume"),
@@ -737,6 +804,8 @@ async def test_what_cannot_work_is_told_before_anything_is_sent(
     for name in ("in.jsonl", "in.txt", "in.csv"):
         write_records(tmp_path / name, 1)
     (tmp_path / "linked.jsonl").hardlink_to(tmp_path / "in.jsonl")
+    (tmp_path / "run.jsonl.run").touch()
+    (tmp_path / "run.jsonl.run.jsonl").symlink_to("run.jsonl.run")
     before = (tmp_path / "in.jsonl").read_bytes()
     given = {"input": "in.jsonl", "output": "out.jsonl", **change}
     given |= {
