@@ -79,8 +79,12 @@ class Paths:
         if self.report is not None:
             # All that can be told of it before the work.
             require_matplotlib()
-            if any(_are_one(self.report, path) for path in (self.input, self.output, self.lines)):
-                raise ConfigurationError("the report must be neither the input nor the output")
+            for path in (self.input, *written):
+                if _are_one(self.report, path):
+                    raise ConfigurationError(
+                        f"the report must not be {path}, which the run itself reads or writes: "
+                        "give another name"
+                    )
             _check_directory("report", self.report)
 
 

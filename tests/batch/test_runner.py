@@ -790,8 +790,18 @@ async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
         ({"input": "in.csv", "key_field": "id"}, "header"),
         ({"concurrency": 0}, "concurrency"),
         ({"rate": -1}, "rate"),
-        ({"report": "in.jsonl"}, "neither the input nor the output"),
-        ({"report": "out.jsonl"}, "neither the input nor the output"),
+        ({"report": "in.jsonl"}, r"must not be .*in\.jsonl"),
+        ({"report": "out.jsonl"}, r"must not be .*out\.jsonl"),
+        ({"report": "linked.jsonl"}, r"must not be .*in\.jsonl"),
+        ({"report": "out.jsonl.run"}, r"must not be .*out\.jsonl\.run"),
+        ({"report": "out.jsonl.part"}, r"must not be .*out\.jsonl\.part"),
+        ({"report": "way/out.jsonl.run"}, r"must not be .*out\.jsonl\.run"),
+        ({"report": "out.csv.run", "output": "out.csv"}, r"must not be .*out\.csv\.run"),
+        ({"report": "out.csv.jsonl", "output": "out.csv"}, r"must not be .*out\.csv\.jsonl"),
+        ({"report": "out.csv.part", "output": "out.csv"}, r"must not be .*out\.csv\.part"),
+        ({"report": "dangling.run"}, r"must not be .*out\.jsonl\.run"),
+        ({"report": "out.jsonl.run", "output": "dangling.jsonl"}, r"must not be .*jsonl\.run"),
+        ({"report": "out.jsonl", "output": "dangling.jsonl"}, r"must not be .*out\.jsonl"),
         ({"output": "run.jsonl", "input": "run.jsonl.run.jsonl"}, "must not be the input"),
         ({"report": "missing/report.html"}, "missing does not exist"),
         ({"output": "linked.jsonl"}, "must not be the input"),
@@ -804,6 +814,9 @@ async def test_what_cannot_work_is_told_before_anything_is_sent(
     for name in ("in.jsonl", "in.txt", "in.csv"):
         write_records(tmp_path / name, 1)
     (tmp_path / "linked.jsonl").hardlink_to(tmp_path / "in.jsonl")
+    (tmp_path / "way").symlink_to(tmp_path)
+    (tmp_path / "dangling.run").symlink_to("way/out.jsonl.run")
+    (tmp_path / "dangling.jsonl").symlink_to("way/out.jsonl")
     (tmp_path / "run.jsonl.run").touch()
     (tmp_path / "run.jsonl.run.jsonl").symlink_to("run.jsonl.run")
     before = (tmp_path / "in.jsonl").read_bytes()
