@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aiosmrt._threads import Threads
+from aiosmrt.batch._input_watch import InputWatch
 from aiosmrt.batch._output import (
     PART_SUFFIX,
     IndexSet,
@@ -94,7 +95,10 @@ class RunFiles:
     Attributes:
         is_closing: Is set when nobody waits any more for what is being read.
         total: How many records the input has.
+        watch: Whether the input is still the same.
     """
+
+    watch: InputWatch
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -155,7 +159,9 @@ class RunFiles:
                 f"{begun[0]} is there already: resume goes on with it (--resume), "
                 "or remove it to begin anew"
             )
+        self.watch = InputWatch(paths.input)
         survey = records.survey(self.is_closing)
+        self.watch.digest = survey.digest
         self._facts = {"input": attrs.asdict(survey), **facts}
         if begun:
             self._run_file.check(self._facts)
@@ -284,12 +290,15 @@ class RunFiles:
         """Brings the lines onto the disk, and makes of them what is made of them.
 
         Raises:
+            ConfigurationError: The input was changed meanwhile.
             OutputError: It cannot be written.
         """
         paths = self._paths
         await self.flush()
         await self.do(self.lines.close)
         summary = statistics.summary(now=time.monotonic(), signal=signal)
+        if summary.is_complete:
+            await self.do(partial(self.watch.check, is_last=True))
         if paths.convert is not None and summary.is_complete:
             await self.do(self._convert, paths.convert, summary)
         if paths.report is not None:

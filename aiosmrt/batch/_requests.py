@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiosmrt._client.many import ReadAhead
 from aiosmrt.batch._records import Record
-from aiosmrt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,13 +98,14 @@ class Requests(ReadAhead):
             self._at_hand.extend(await self._files.do(self._read_groups))
             if not self._at_hand and not self._is_stopped:
                 if self._read != self._files.total:
-                    raise _changed()
+                    raise self._files.watch.changed("it has fewer records")
                 return False
 
     def _read_groups(self) -> list[_Group]:
         """Reads as many groups as are worth a turn of the reader's thread, in which it runs.
 
-        An error of the input is raised after the groups before it have been returned.
+        An error of the input is raised after the groups before it have been returned, except
+        that it was changed: nobody knows since when.
         """
         if self._error is not None:
             raise self._error
@@ -120,9 +120,12 @@ class Requests(ReadAhead):
                 if count >= _RECORDS_AT_ONCE or size > _BYTES_AT_ONCE:
                     break
         except Exception as error:
+            self._files.watch.check()
             if not groups:
                 raise
             self._error = error
+        # Only now what was read is known to be what was there when the run began.
+        self._files.watch.check()
         return groups
 
     def _is_wanted(self, index: int) -> bool:
@@ -131,14 +134,8 @@ class Requests(ReadAhead):
             raise InterruptedError
         self._read = index + 1
         if index >= self._files.total:
-            raise _changed()
+            raise self._files.watch.changed("it has more records")
         return index not in self._done
-
-
-def _changed() -> ConfigurationError:
-    return ConfigurationError(
-        "the input was changed while it was read: run what it is now with another output"
-    )
 
 
 def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:

@@ -129,7 +129,8 @@ async def run(
     Raises:
         ConfigurationError: The output is there and ``resume`` was not given; it is of
             another input or of other parameters; another run is writing it; a format is
-            not known.
+            not known; or the input was changed during the run: what was sent before that
+            has its lines.
         ParameterValidationError: A parameter breaks its constraint.
         TypeError: InvokeEndpoint has no such parameter.
         CredentialsError: There are no credentials, or no more: no other record could be

@@ -592,6 +592,76 @@ async def test_an_input_that_changes_under_the_run_is_told_of(session, model, tm
     assert {0, 1} <= set(indices) <= set(range(1_000))
 
 
+def _rewrite(source: Path, data: bytes) -> None:
+    times = source.stat()
+    with source.open("r+b") as file:
+        file.write(data)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _replace(source: Path, data: bytes) -> None:
+    (source.parent / "new").write_bytes(data)
+    (source.parent / "new").replace(source)
+
+
+def _append(source: Path, data: bytes) -> None:
+    with source.open("ab") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("out.jsonl", 100), ("out.csv", 100), ("out.jsonl", 4_000)],
+    ids=["all is read", "all is read, a table", "not all is read"],
+)
+@pytest.mark.parametrize(
+    "change",
+    [_rewrite, _replace, _append, lambda source, data: source.unlink()],
+    ids=["rewritten", "replaced", "appended", "removed"],
+)
+async def test_a_run_whose_input_changes_is_not_complete(session, model, tmp_path, change, form):
+    name, count = form
+    lines = [b'{"id": %05d}\n' % (n + 10_000) for n in range(count)]
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    source.write_bytes(b"".join(lines))
+    given: dict[str, Any] = {"key_field": "id", "concurrency": 2}
+    model.open.clear()
+    running = asyncio.create_task(aiosmrt.batch.run(session, "echo", source, out, **given))
+    await until(lambda: model.now == 2)
+    change(source, b"".join(reversed(lines)))
+    model.open.set()
+    with pytest.raises(aiosmrt.ConfigurationError, match="the input was changed") as caught:
+        await running
+    assert "in.jsonl" in str(caught.value)
+    assert set(model.seen.values()) == {1}
+    written = out if name == "out.jsonl" else tmp_path / "out.csv.jsonl"
+    assert all(line["key"] == 10_000 + line["index"] for line in read_lines(written))
+    # What it is now is another input; what it was goes on.
+    if source.exists():
+        with pytest.raises(aiosmrt.ConfigurationError, match="another input"):
+            await aiosmrt.batch.run(session, "echo", source, out, resume=True, **given)
+    source.write_bytes(b"".join(lines))
+    summary = await aiosmrt.batch.run(session, "echo", source, out, resume=True, **given)
+    assert summary.is_complete
+    assert set(model.seen.values()) == {1}
+    assert len(model.seen) == count
+
+
+async def test_an_input_that_keeps_its_content_may_be_touched(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 4_000)
+    model.open.clear()
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", concurrency=2)
+    )
+    await until(lambda: model.now == 2)
+    _replace(source, source.read_bytes())
+    source.chmod(0o600)
+    os.utime(source)
+    model.open.set()
+    assert (await running).is_complete
+    check_each_once(tmp_path / "out.jsonl", 4_000)
+
+
 @pytest.mark.parametrize("size", [1, 10])
 async def test_an_error_of_the_input_comes_after_the_records_before_it(
     session, tmp_path, monkeypatch, size
