@@ -445,6 +445,34 @@ async def test_four_times_as_much_is_at_most_five_times_the_work(cost, count):
 
 
 @pytest.mark.parametrize(
+    "query, listed",
+    [
+        ("&delimiter=/", 1),
+        ("&max-keys=1&start-after=a/000005", 1),
+        ("&prefix=a/000005", 1),
+        ("&prefix=b", 0),
+    ],
+)
+async def test_a_page_costs_as_much_as_it_holds(query, listed):
+    """However many objects there are, and while more appear, as outputs do."""
+
+    async def cost(count):
+        async with LocalEndpoint(verify=False) as local:
+            for number in range(count):
+                local.put_object(f"s3://b/a/{number * 7919 % count:06d}", b"")
+            with counted_calls() as calls:
+                for number in range(5):
+                    local.put_object(f"s3://b/a/x{number}", b"")
+                    path = f"/b?list-type=2{query}"
+                    _, _, answer = await send(local, path, method="GET")
+                    assert b"<KeyCount>%d</KeyCount>" % listed in answer
+        return calls.count
+
+    await cost(10)
+    assert await cost(16_000) < 1.5 * await cost(250)
+
+
+@pytest.mark.parametrize(
     "number", ["0", "10001", "-1", "x", "", "1" * 5000, "000000000199999", "²"]
 )
 async def test_what_is_no_parts_number(number):
