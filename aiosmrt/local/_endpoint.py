@@ -63,6 +63,11 @@ def _checked(region: str, bucket: str) -> tuple[str, str]:
     return region, bucket
 
 
+def _in_utc(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+    """A clock as HTTP and S3 tell the time."""
+    return lambda: clock().astimezone(timezone.utc)
+
+
 def _checked_seconds(idle_timeout: float) -> float:
     if not is_finite(idle_timeout) or idle_timeout <= 0:
         raise ConfigurationError(
@@ -184,14 +189,14 @@ class LocalEndpoint:
         self.region, self.output_bucket = _checked(region, output_bucket)
         self.credentials: Credentials = _CREDENTIALS if credentials is None else credentials
         self._s3_endpoint_url, self._shutdown_timeout = s3_endpoint_url, shutdown_timeout
-        self._clock, self._store = clock, ObjectStore(max_store_length)
-        self._signatures = SignatureCheck(region, clock, self.credentials)
+        self._clock, self._store = _in_utc(clock), ObjectStore(max_store_length)
+        self._signatures = SignatureCheck(region, self._clock, self.credentials)
         chance = random.Random(seed)  # noqa: S311 - for traffic and faults, not for secrets
-        self._hosting = Hosting(clock, chance)
+        self._hosting = Hosting(self._clock, chance)
         self._faults = Faults(chance, obeys_header=fault_header)
         self._async_inferences = AsyncInferences(
             self._choose_objects(s3_credentials),
-            clock,
+            self._clock,
             region=region,
             output_path=f"s3://{output_bucket}",
             writes_failures=async_failures,

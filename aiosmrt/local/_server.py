@@ -217,6 +217,8 @@ class LocalServer:
                     await asyncio.sleep(fault.latency)
                     if fault.error_status is not None:
                         raise ordered(fault.error, fault.error_status)
+                # What an async inference writes is dated by it: nothing older is its result.
+                headers["Date"] = self._date()
                 response = await self._invocations.answer(request, call, headers, fault)
         except Refusal as error:
             response = _refusal(error, headers)

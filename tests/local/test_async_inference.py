@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 from aiohttp import web
@@ -395,3 +396,94 @@ async def test_what_goes_wrong_inside_is_told_too(monkeypatch, caplog):
         local.add_model("model", echo)
         assert await failing(local) == "The local endpoint failed: see its log."
     assert "a defect" in caplog.text
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, zone):
+        self.now = datetime(2026, 1, 2, 3, 4, 5, 999_999, tzinfo=timezone.utc)
+        self.zone = zone
+
+    def __call__(self):
+        return self.now.astimezone(self.zone)
+
+
+async def dated(local, location, *, listed):
+    """When S3 says that an object was stored, by GET, HEAD and listing."""
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+
+    def ask(client):
+        got = client.get_object(Bucket=bucket, Key=key)
+        got["Body"].close()
+        head = client.head_object(Bucket=bucket, Key=key)
+        found = {each["Key"]: each for each in client.list_objects_v2(Bucket=bucket)["Contents"]}
+        assert set(found) >= {key}
+        assert len(found) == listed
+        raw = {each["ResponseMetadata"]["HTTPHeaders"]["last-modified"] for each in (got, head)}
+        assert raw == {f"{got['LastModified']:%a, %d %b %Y %H:%M:%S} GMT"}
+        return {got["LastModified"], head["LastModified"], found[key]["LastModified"]}
+
+    (moment,) = await with_boto(local, ask, service="s3")
+    return moment
+
+
+@pytest.mark.parametrize("hours", [0, 2, -11.5])
+async def test_results_are_dated_when_they_are_stored_and_the_202_before(hours):
+    """Of an object that is written over too: by it a client tells a result from an older one."""
+    clock = Clock(timezone(timedelta(hours=hours)))
+    path = "/endpoints/e/async-invocations"
+    headers = {"X-Amzn-SageMaker-Filename": "same.out"}
+    fails = False
+
+    async def model(request):
+        clock.now += timedelta(seconds=90)  # a model that takes its time
+        if fails:
+            raise ModelFailure(500, "no")
+        return b"x"
+
+    async with LocalEndpoint(clock=clock, verify=False) as local:
+        local.add_model("e", model)
+        for count in range(1, 5):
+            fails = count > 2
+            clock.now += timedelta(seconds=10)
+            accepted = clock.now.replace(microsecond=0)
+            status, answered, _ = await send_signed(local, path, b"x", headers)
+            assert status == 202
+            assert parsedate_to_datetime(answered["Date"]) == accepted
+            await until(lambda n=count: len(ended(local)) == n)
+            kind = "FailureLocation" if fails else "OutputLocation"
+            location = answered[f"X-Amzn-SageMaker-{kind}"]
+            stored = await dated(local, location, listed=2 if fails else 1)
+            assert stored == accepted + timedelta(seconds=90)
+
+
+def ended(local):
+    return [each for each in local.async_inferences if each.status in ("completed", "failed")]
+
+
+async def test_a_202_is_dated_when_the_inference_is_accepted():
+    """Not when its body began to arrive: what was written meanwhile is older."""
+    clock = Clock(timezone.utc)
+    async with LocalEndpoint(clock=clock, verify=False) as local:
+        local.add_model("e", echo)
+        reader, writer = await asyncio.open_connection(local.host, local.port)
+        head = "POST /endpoints/e/async-invocations HTTP/1.1\r\nHost: localhost\r\n"
+        writer.write(f"{head}Content-Length: 2\r\n\r\nx".encode())
+        await until(lambda: local.received)
+        clock.now += timedelta(seconds=100)
+        writer.write(b"y")
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+        writer.close()
+    assert " 202 " in answer
+    assert f"Date: {format_datetime(clock.now, usegmt=True)}\r\n" in answer
+
+
+@pytest.mark.parametrize("hours", [0, 2, -11.5])
+async def test_what_is_put_is_dated_when_it_is_whole(hours):
+    clock = Clock(timezone(timedelta(hours=hours)))
+    async with LocalEndpoint(clock=clock, verify=False) as local:
+        for _ in range(2):
+            clock.now += timedelta(seconds=10)
+            local.put_object("s3://b/one", b"x")
+            assert await dated(local, "s3://b/one", listed=1) == clock.now.replace(microsecond=0)
