@@ -20,6 +20,7 @@ from aiosmrt._transport.exchange import Exchange
 from aiosmrt._transport.lifetime import Lifetime
 from aiosmrt._transport.links import IdleLinks, Link, open_link
 from aiosmrt._transport.proxies import Proxy
+from aiosmrt._transport.resolver import ThreadsResolver
 from aiosmrt._transport.slots import Slots
 from aiosmrt._transport.tls import trust
 from aiosmrt.errors import (
@@ -34,6 +35,7 @@ from aiosmrt.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp.abc import AbstractResolver
     from aiohttp.connector import Connection
 
 __all__ = ["Transport"]
@@ -103,6 +105,8 @@ class Transport:
         schemes = {self._url.scheme, self._proxy.url.scheme if self._proxy else "http"}
         self._threads = Threads() if threads is None else threads
         self._owns_threads = threads is None
+        # Apart from the others, which must not wait for a name server that does not answer.
+        self._lookups = Threads()
         self._tls: Late[ssl.SSLContext] | ssl.SSLContext | aiohttp.Fingerprint | bool
         if not isinstance(tls, str):
             self._tls = tls
@@ -151,7 +155,9 @@ class Transport:
             connector = self._connector
             if connector is None:
                 # The slots bound the connections: a second limit would be a second queue.
-                connector = self._connector = aiohttp.TCPConnector(limit=0)
+                connector = self._connector = aiohttp.TCPConnector(
+                    limit=0, resolver=self._make_resolver()
+                )
             template = self._make_template(loop, tls=tls)
             check_aiohttp(template)
             self._opened = connector, template
@@ -159,6 +165,11 @@ class Transport:
             text = "The session belongs to another event loop: open one in each"
             raise TransportError(text, host=self.host)
         return self._opened
+
+    def _make_resolver(self) -> AbstractResolver | None:
+        """Makes one in place of aiohttp's threads; None where aiohttp uses aiodns."""
+        in_threads = aiohttp.DefaultResolver is aiohttp.ThreadedResolver
+        return ThreadsResolver(self._lookups) if in_threads else None
 
     async def _load(
         self, tls: Late[ssl.SSLContext], deadline: float | None, connect: float | None
@@ -367,6 +378,7 @@ class Transport:
         for exchange in list(self._exchanges):
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
+        self._lookups.close()
         if self._owns_threads:
             self._threads.close()
         if self._owns_connector and self._connector is not None:
