@@ -1,0 +1,130 @@
+"""A session whose closing is cancelled is closed all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.cancelling import MOST_SUSPENSIONS, cancel_at
+from support.certificates import serving, trusting
+from support.raw_server import Connection, RawServer, answer
+from support.sessions import KEYS, open_once
+from support.streams import HEAD, chunk, part
+from support.waiting import our_tasks, our_threads, until
+
+import aiosmrt
+from aiosmrt import CachingProvider, Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def handler(connection: Connection) -> None:
+    while True:
+        request = await connection.request()
+        if "held" in request.path:
+            await connection.gone()
+            return
+        if "response-stream" in request.path:
+            await connection.send(HEAD + chunk(part(b"first")))
+        else:
+            await connection.send(answer())
+
+
+class SlowToEnd:
+    """Waits for ever, and takes two more turns of the loop to end when it is cancelled."""
+
+    async def get_credentials(self) -> Credentials:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return KEYS
+
+
+async def idle(session: aiosmrt.Session) -> None:
+    await asyncio.gather(*(session.invoke_endpoint("e", b"x") for _ in range(5)))
+
+
+async def held(session: aiosmrt.Session) -> None:
+    await session.invoke_endpoint("held", b"x")
+
+
+async def both(session: aiosmrt.Session) -> None:
+    await idle(session)
+    await asyncio.gather(*(held(session) for _ in range(3)))
+
+
+async def large(session: aiosmrt.Session) -> None:
+    await session.invoke_endpoint("held", bytes(8 << 20))
+
+
+async def stream(session: aiosmrt.Session) -> None:
+    async with session.invoke_endpoint_with_response_stream("e", b"x") as parts:
+        async for _ in parts:
+            pass
+
+
+async def many(session: aiosmrt.Session) -> None:
+    async with session.invoke_many("held", [b"x"] * 5, concurrency=3, on_error="raise") as items:
+        async for _ in items:
+            pass
+
+
+CASES: dict[str, tuple[Callable[[aiosmrt.Session], Awaitable[None]], dict[str, Any]]] = {
+    "idle": (idle, {}),
+    "idle-tls": (idle, {"tls": True}),
+    "a-call": (held, {}),
+    "a-call-and-idle-ones": (both, {}),
+    "a-call-and-idle-ones-tls": (both, {"tls": True}),
+    "a-call-that-waits-for-a-place": (both, {"max_connections": 1}),
+    "a-large-body": (large, {}),
+    "a-stream": (stream, {}),
+    "many-calls": (many, {}),
+    "credentials": (idle, {"credentials": SlowToEnd()}),
+    "cached-credentials": (idle, {"credentials": CachingProvider(SlowToEnd())}),
+}
+
+
+@pytest.mark.parametrize("how", ["aclose", "async with"])
+@pytest.mark.parametrize("case", CASES)
+async def test_cancelled_at_every_await_it_is_closed(case: str, how: str) -> None:
+    play, options = CASES[case]
+    given = dict(options)
+    tls = given.pop("tls", False)
+    reached = 0
+    for number in range(MOST_SUSPENSIONS):
+        threads = our_threads()
+        async with RawServer(handler, ssl=serving() if tls else None) as server:
+            if tls:
+                given["ssl"] = trusting()
+            session = open_once(server.url, **given)
+            call = asyncio.ensure_future(play(session))
+            await _under_way(call)
+            closing = session.aclose() if how == "aclose" else session.__aexit__(None, None, None)
+            task = asyncio.ensure_future(_run(cancel_at(closing, number)))
+            await asyncio.wait([task])
+            assert "closed" in repr(session)
+            (outcome,) = await asyncio.gather(call, return_exceptions=True)
+            assert outcome is None or isinstance(outcome, aiosmrt.TransportError)
+            with pytest.raises(aiosmrt.TransportError, match="closed"):
+                await session.invoke_endpoint("e", b"x")
+            await until(lambda: not server.open)
+            await until(lambda: not our_tasks())
+            await until(lambda before=threads: our_threads() <= before)
+            await session.aclose()
+            if not task.cancelled() and not task.result():
+                break
+            reached += 1
+    assert reached >= 1, "the closing was never interrupted"
+
+
+async def _under_way(call: asyncio.Future[None]) -> None:
+    """Lets a call come to where it waits, or to its end."""
+    await asyncio.wait([call], timeout=0.1)
+
+
+async def _run(stepping: Awaitable[bool]) -> bool:
+    return await stepping
