@@ -34,6 +34,9 @@ __all__ = ["IncompleteResponseError", "RemoteProtocolError", "ResponseReader"]
 
 # The most bytes of a response's heads: the final one and all the interim ones before it.
 MAX_HEAD_LENGTH = 65_536
+# The most interim responses before the final one. Each takes some microseconds to check, and
+# thousands of them fit into the bytes above; servers send one or two.
+MAX_INTERIM_RESPONSES = 128
 # The most bytes of a chunk's size with its extensions. Each read of a part of the line
 # looks through the whole line again.
 MAX_SIZE_LINE_LENGTH = 1_024
@@ -132,6 +135,7 @@ class ResponseReader:
 
     __slots__ = (
         "_head_length",
+        "_interim",
         "_left",
         "_partial",
         "_pieces",
@@ -151,6 +155,7 @@ class ResponseReader:
         self._pieces: list[bytes] = []
         self._left = 0  # of the body or chunk
         self._head_length = 0
+        self._interim = 0  # responses before the final one
         self.status_code: int = 0
         self.headers: Mapping[str, str] = _NO_HEADERS
         self.is_complete: bool = False
@@ -166,7 +171,7 @@ class ResponseReader:
         """
         if self._state is not _FAILED:
             self._state = _HEAD
-        self._head_length = 0
+        self._head_length = self._interim = 0
         self.status_code = 0
         self.headers = _NO_HEADERS
         self.is_complete = self.has_begun = False
@@ -261,6 +266,11 @@ class ResponseReader:
             if found[2] >= b"200":
                 self._begin_body(found, data, end)
                 return
+            self._interim += 1
+            if self._interim > MAX_INTERIM_RESPONSES:
+                raise RemoteProtocolError(
+                    f"More than {MAX_INTERIM_RESPONSES} interim responses came before the final one"
+                )
             _check_interim(found)
             at = end
             found = _head(data, at)

@@ -129,7 +129,7 @@ GOOD = {
         b"abc",
     ),
     "100 with a length of 0": Good(interim(b"Content-Length: 0") + sized(), b"ab"),
-    "100 many times": Good(interim() * 50 + sized(), b"ab"),
+    "100 many times": Good(interim() * _http1.MAX_INTERIM_RESPONSES + sized(), b"ab"),
     # Chunks.
     "chunks": Good(chunked(chunk(b"hello") + chunk(b" world") + LAST), b"hello world"),
     "chunks, none": Good(chunked(LAST), b""),
@@ -187,6 +187,9 @@ _INTERIM = "An interim response says that no other follows it"
 _TAB = "A tab ends a header line beside a transfer coding"
 _BODY = "An interim response announces a body"
 _SWITCHED = "The protocol was switched, which nobody asked for"
+_MANY_INTERIM = (
+    f"More than {_http1.MAX_INTERIM_RESPONSES} interim responses came before the final one"
+)
 _LONG_HEAD = f"The response's head is longer than {_http1.MAX_HEAD_LENGTH} bytes"
 _LONG_SIZE = f"The response's chunk's size is longer than {_http1.MAX_SIZE_LINE_LENGTH} bytes"
 _LONG_TRAILERS = f"The response's trailer section is longer than {_http1.MAX_TRAILERS_LENGTH} bytes"
@@ -389,7 +392,15 @@ BAD = {
     "100 with a body": Bad(interim() + b"ab" + sized(), _BEGIN),
     "100, then no response": Bad(interim() + b"x", _BEGIN),
     "100 malformed": Bad(interim(b"A") + sized(), _HEAD),
-    "100 without end": Bad(interim() * (_http1.MAX_HEAD_LENGTH // len(interim()) + 1), _LONG_HEAD),
+    "100 once too often": Bad(
+        interim() * (_http1.MAX_INTERIM_RESPONSES + 1) + sized(), _MANY_INTERIM
+    ),
+    "100 without end": Bad(
+        interim() * (_http1.MAX_HEAD_LENGTH // len(interim()) + 1), _MANY_INTERIM
+    ),
+    "100 without end, each of many bytes": Bad(
+        interim(b"A: " + b"b" * 1_000) * (_http1.MAX_HEAD_LENGTH // 1_000 + 1), _LONG_HEAD
+    ),
     # Chunk sizes.
     "size missing": Bad(chunked(b"\r\nabc\r\n" + LAST), _SIZE),
     "size signed": Bad(chunked(b"+3\r\nabc\r\n" + LAST), _SIZE),
