@@ -70,7 +70,8 @@ class Client:
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> _T:
-            return parse(await exchange.read(limits.idle, self.max_body_length), metadata)
+            threads = self.channel.threads
+            return parse(await exchange.read(limits.idle, self.max_body_length, threads), metadata)
 
         watch = None if self.watcher is None else self.watcher.begin(request)
         call = Call(self.channel, request, finish, limits, policy, failed=failed, watch=watch)
@@ -102,6 +103,7 @@ class Client:
                 idle=limits.idle,
                 started=started,
                 max_length=self.max_body_length,
+                threads=self.channel.threads,
                 require_terminal=require_terminal,
                 watch=watch,
             )

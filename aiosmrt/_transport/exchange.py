@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from aiosmrt._threads import Threads
     from aiosmrt._transport.links import Link
 
 __all__ = ["Exchange", "StaleConnectionError"]
@@ -233,12 +234,15 @@ class Exchange:
         self.bytes_received += self._reader.buffered
         return self._link.take()
 
-    async def read(self, idle: float | None, limit: int | None) -> bytes:
+    async def read(
+        self, idle: float | None, limit: int | None, threads: Threads | None = None
+    ) -> bytes:
         """The whole body; the exchange is released, or closed on an error.
 
         Args:
             idle: Seconds between two chunks; None for no limit.
             limit: The most bytes that are taken; None for any number.
+            threads: Join the chunks of a long body; None joins them on the loop.
 
         Raises:
             MessageTooLargeError: The body is longer than ``limit``.
@@ -257,7 +261,9 @@ class Exchange:
             self.close()
             raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
         self.release()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(chunks) == 1:
+            return chunks[0]
+        return b"".join(chunks) if threads is None else await threads.join(chunks)
 
     def without_deadline(self) -> None:
         """From here on only ``idle`` limits the body: a stream may last."""
