@@ -10,9 +10,9 @@ from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
 
 __all__ = ["TURN_LENGTH", "BytesDecoder", "DecodedStream", "PayloadSource"]
 
-# Some milliseconds of short lines. A part may hold a million: the rest waits while the
-# loop's other tasks have their turn.
-TURN_LENGTH = 32_768
+# Up to ten milliseconds of the shortest lines or values. A part may hold a million: the rest
+# waits while the loop's other tasks have their turn.
+TURN_LENGTH = 16_384
 _NOTHING = memoryview(b"")
 
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ class BytesDecoder(Decoder[bytes]):
     def receive_eof(self) -> None:
         """Nothing is kept back, so nothing is left."""
 
-    def next_unit(self) -> bytes | Literal[NeedData.NEED_DATA]:
+    def step(self) -> bytes | Literal[NeedData.NEED_DATA]:
         """Returns what was received, unless it is empty."""
         data, self._data = self._data, b""
         return data or NEED_DATA
@@ -88,12 +88,15 @@ class DecodedStream(Generic[_T]):
         """
         decoder = self._decoder
         try:
-            while (unit := decoder.next_unit()) is NEED_DATA:
-                if self._at_end:
+            while (unit := decoder.step()) is NEED_DATA:
+                if decoder.is_paused:
+                    await self._give_turn()
+                elif self._at_end:
                     self._source.report_end()
                     raise StopAsyncIteration
-                if self._left:
-                    decoder.receive_data(await self._next_turn())
+                elif self._left:
+                    await self._give_turn()
+                    decoder.receive_data(self._cut())
                 elif (payload := await self._source.receive_payload()) is None:
                     self._at_end = True
                     decoder.receive_eof()
@@ -107,14 +110,13 @@ class DecodedStream(Generic[_T]):
             raise
         return unit
 
-    async def _next_turn(self) -> bytes:
-        """Returns more of a long payload once the loop's other tasks have had their turn."""
+    async def _give_turn(self) -> None:
+        """Lets the loop's other tasks have their turn, in the middle of a payload."""
         try:
             await asyncio.sleep(0)
         except BaseException as error:  # a wait for bytes that is cancelled closes it too
             self._source.break_off(error)
             raise
-        return self._cut()
 
     def _cut(self) -> bytes:
         data = bytes(self._left[: self._turn_length])

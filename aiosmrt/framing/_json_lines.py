@@ -10,14 +10,18 @@ from __future__ import annotations
 import json
 from collections import deque
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiosmrt.errors import InvalidMessageError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder
+from aiosmrt.framing._decoder import NEED_DATA, PausingDecoder
+from aiosmrt.framing._json_pieces import LONG, decode_in_pieces
 from aiosmrt.framing._lines import LineSplitter
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, decode_utf8, unfinished
 
-__all__ = ["JSONLinesDecoder", "parse_json", "why_not_json"]
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["JSONLinesDecoder", "parse_in_pieces", "parse_json", "why_not_json"]
 
 _decode = json.JSONDecoder().decode
 _raw_decode = json.JSONDecoder().raw_decode
@@ -48,10 +52,29 @@ def parse_json(text: str, kind: str, number: int) -> Any:
         reason = why_not_json(error, len(text.lstrip(_SPACE)) - len(text))
     # Outside the handler: a JSONDecodeError holds the payload, and would be this
     # error's context.
-    raise InvalidMessageError(f"The JSON of {kind} {number} is malformed: {reason}")
+    raise _malformed(kind, number, reason)
 
 
-class JSONLinesDecoder(Decoder[Any]):
+def parse_in_pieces(text: str, kind: str, number: int) -> Generator[None, None, Any]:
+    """Parses as ``parse_json`` does, and stops after each step of the work."""
+    stripped = text.strip(_SPACE)
+    try:
+        value, end = yield from decode_in_pieces(stripped)
+        if end < len(stripped):
+            end = len(stripped) - len(stripped[end:].lstrip(_SPACE))
+            raise json.JSONDecodeError("Extra data", stripped, end)
+        return value
+    except (ValueError, RecursionError) as error:
+        reason = why_not_json(error, len(text.lstrip(_SPACE)) - len(text))
+    # Outside the handler, as in `parse_json`.
+    raise _malformed(kind, number, reason)
+
+
+def _malformed(kind: str, number: int, reason: str) -> InvalidMessageError:
+    return InvalidMessageError(f"The JSON of {kind} {number} is malformed: {reason}")
+
+
+class JSONLinesDecoder(PausingDecoder[Any]):
     """Decodes a payload of one JSON value on each line.
 
         decoder.receive_data(chunk)
@@ -83,6 +106,7 @@ class JSONLinesDecoder(Decoder[Any]):
         self._splitter = LineSplitter(max_line_length, skip_bom=True)
         self._lines: deque[bytes] | None = None  # an empty one has 700 bytes
         self._number = 0  # of lines parsed so far
+        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.
@@ -101,7 +125,7 @@ class JSONLinesDecoder(Decoder[Any]):
         """Tells that the payload has ended; iterate once more after it."""
         self._splitter.ended = True
 
-    def next_unit(self) -> Any:
+    def step(self) -> Any:
         """Returns the next value that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
@@ -113,11 +137,15 @@ class JSONLinesDecoder(Decoder[Any]):
             StreamTruncatedError: The payload has ended in a line that is not JSON. The
                 error's ``leftover`` holds the bytes of that line.
         """
+        if self.work is not None:
+            return self.go_on(self.work)
         splitter = self._splitter
         while self._lines:
             line = self._lines.popleft()
             self._number += 1
             if line.strip(b" \t"):
+                if len(line) > LONG:
+                    return self.go_on(self._parse_long(line, is_cut=False))
                 try:
                     return self._parse(line)
                 except InvalidMessageError as error:
@@ -130,6 +158,8 @@ class JSONLinesDecoder(Decoder[Any]):
             and (rest := splitter.take_rest()).strip(b" \t")
         ):
             self._number += 1
+            if len(rest) > LONG:
+                return self.go_on(self._parse_long(rest, is_cut=True))
             try:
                 return self._parse(rest)
             except InvalidMessageError:
@@ -140,3 +170,17 @@ class JSONLinesDecoder(Decoder[Any]):
 
     def _parse(self, line: bytes) -> Any:
         return parse_json(decode_utf8(line, "line", self._number), "line", self._number)
+
+    def _parse_long(self, line: bytes, *, is_cut: bool) -> Generator[None, None, Any]:
+        """Parses a line step by step; nothing ended the line where ``is_cut``."""
+        number = self._number
+        try:
+            yield
+            text = decode_utf8(line, "line", number)
+            yield
+            return (yield from parse_in_pieces(text, "line", number))
+        except InvalidMessageError as error:
+            fault = unfinished("a line", line) if is_cut else error
+        self._lines = None
+        self._splitter.fail(fault)
+        raise copy(fault)

@@ -19,12 +19,16 @@ from collections import deque
 from copy import copy
 from io import StringIO
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder
+from aiosmrt.framing._decoder import NEED_DATA, PausingDecoder
 from aiosmrt.framing._json_lines import why_not_json
+from aiosmrt.framing._json_pieces import LONG, decode_in_pieces
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, Utf8, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = ["JSONValuesDecoder"]
 
@@ -49,12 +53,23 @@ class _Unfinished:
 
     Attributes:
         length: The bytes that its text has in UTF-8.
+        is_enclosed: Whether brackets or quotes say where it ends.
     """
 
-    __slots__ = ("_backslash", "_depth", "_in_string", "_kind", "_quotes", "_text", "length")
+    __slots__ = (
+        "_backslash",
+        "_depth",
+        "_in_string",
+        "_kind",
+        "_quotes",
+        "_text",
+        "is_enclosed",
+        "length",
+    )
 
     def __init__(self, first: str) -> None:
         self._kind = first
+        self.is_enclosed = first in _OPENING
         self._text = StringIO()
         self._backslash = ""
         self._in_string = False
@@ -74,7 +89,7 @@ class _Unfinished:
         """
         self._text.write(text)
         self.length += _utf8_length(text)
-        if self._kind not in _OPENING:
+        if not self.is_enclosed:
             return _WORD_END.search(text) is not None
         # Without escaped backslashes, then without escaped quotes, each quote that is
         # left begins or ends a string. A last backslash waits for what it escapes.
@@ -93,7 +108,7 @@ class _Unfinished:
         return lowest < 1
 
 
-class JSONValuesDecoder(Decoder[Any]):
+class JSONValuesDecoder(PausingDecoder[Any]):
     """Decodes a payload of JSON values that follow each other.
 
         decoder.receive_data(chunk)
@@ -146,6 +161,7 @@ class JSONValuesDecoder(Decoder[Any]):
         self._number = 0  # of values so far
         self._at_start = True
         self._ended = False
+        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.
@@ -167,7 +183,7 @@ class JSONValuesDecoder(Decoder[Any]):
         """Tells that the payload has ended; iterate once more after it."""
         self._ended = True
 
-    def next_unit(self) -> Any:
+    def step(self) -> Any:
         """Returns the next value that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
@@ -181,13 +197,15 @@ class JSONValuesDecoder(Decoder[Any]):
                 ``leftover`` holds the bytes of that value.
         """
         try:
-            value = self._next()
+            value = self._next() if self.work is None else self.go_on(self.work)
         except EventStreamError as error:
             self._fail(error)
         else:
             if value is not NEED_DATA:
                 self._number += 1
                 return value
+            if self.work is not None:
+                return NEED_DATA
         if self._utf8.fault is not None:
             raise copy(self._utf8.fault)
         return NEED_DATA
@@ -203,6 +221,8 @@ class JSONValuesDecoder(Decoder[Any]):
                     self._refuse_long(waiting.length)
                     continue
                 self._unfinished = None
+                if waiting.is_enclosed and waiting.length > LONG:
+                    return self.go_on(self._decode_long(waiting))
                 self._text, self._position = waiting.text, 0
             start = _NOT_SPACE.search(self._text, self._position)
             if start is not None:
@@ -238,7 +258,25 @@ class JSONValuesDecoder(Decoder[Any]):
             reason = "a number or word goes on behind its end"
         if stop is None and self._wait(start):
             return NEED_DATA
-        raise InvalidMessageError(f"JSON value {self._number + 1} is malformed: {reason}")
+        raise self._malformed(reason)
+
+    def _decode_long(self, waiting: _Unfinished) -> Generator[None, None, Any]:
+        """Decodes a value that has ended in the last chunk, step by step."""
+        yield
+        text = waiting.text
+        try:
+            yield
+            value, end = yield from decode_in_pieces(text)
+        except (ValueError, RecursionError) as error:
+            reason = why_not_json(error)
+        else:
+            self._refuse_long(waiting.length - _utf8_length(text[end:]))
+            self._text, self._position = text[end:], 0
+            return value
+        raise self._malformed(reason)
+
+    def _malformed(self, reason: str) -> InvalidMessageError:
+        return InvalidMessageError(f"JSON value {self._number + 1} is malformed: {reason}")
 
     def _wait(self, start: int) -> bool:
         """Keeps the value that begins at ``start`` for more data; False if it has ended."""
@@ -256,9 +294,10 @@ class JSONValuesDecoder(Decoder[Any]):
         rest = self._utf8.rest
         if not self._ended or self._utf8.fault is not None:
             return NEED_DATA
-        text = "" if self._unfinished is None else self._unfinished.text
-        self._unfinished = None
-        if text and not rest:
+        waiting, self._unfinished = self._unfinished, None
+        text = "" if waiting is None else waiting.text
+        # A container or string whose end has not come is no value.
+        if waiting is not None and not waiting.is_enclosed and not rest:
             try:
                 return _decode_whole(text)
             except (ValueError, RecursionError):

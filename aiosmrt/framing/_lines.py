@@ -88,7 +88,8 @@ class LineSplitter:
         """Puts what was left before in front of the lines, and keeps what is left now."""
         if lines:
             if self._rest:
-                lines[0] = bytes(self._rest + lines[0])
+                self._rest += lines[0]
+                lines[0] = bytes(self._rest)
                 self._rest.clear()
             if self._at_start:
                 lines[0] = self._without_bom(lines[0])
@@ -187,7 +188,7 @@ class LineDecoder(Decoder[str]):
         elif text:
             self._lines.append(text)
 
-    def next_unit(self) -> str | Literal[NeedData.NEED_DATA]:
+    def step(self) -> str | Literal[NeedData.NEED_DATA]:
         """Returns the next line that is whole now, after ``receive_eof`` the last one too.
 
         Returns:

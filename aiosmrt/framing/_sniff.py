@@ -15,15 +15,19 @@ What is neither is refused with its content type: an error page, say, or a line 
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiosmrt._values import to_bytes
 from aiosmrt.errors import EventStreamError, InvalidMessageError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder
-from aiosmrt.framing._json_lines import JSONLinesDecoder, parse_json
+from aiosmrt.framing._decoder import NEED_DATA, Decoder, PausingDecoder
+from aiosmrt.framing._json_lines import JSONLinesDecoder, parse_in_pieces, parse_json
+from aiosmrt.framing._json_pieces import LONG
 from aiosmrt.framing._json_values import JSONValuesDecoder
 from aiosmrt.framing._sse import SSEDecoder
 from aiosmrt.framing._text import BOM, MAX_LENGTH, BytesLike
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = ["JSONStreamDecoder"]
 
@@ -45,7 +49,7 @@ _SPACE = b" \t\r\n"
 _MAX_TYPE_LENGTH = 80
 
 
-class _EventValues(Decoder[Any]):
+class _EventValues(PausingDecoder[Any]):
     """Decodes the JSON values that are the data of server-sent events."""
 
     __slots__ = ("_events", "_fault", "_number")
@@ -54,6 +58,7 @@ class _EventValues(Decoder[Any]):
         self._events = SSEDecoder(max_length, done_marker="[DONE]")
         self._number = 0
         self._fault: EventStreamError | None = None
+        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         if self._fault is None:
@@ -62,19 +67,31 @@ class _EventValues(Decoder[Any]):
     def receive_eof(self) -> None:
         self._events.receive_eof()
 
-    def next_unit(self) -> Any:
+    def step(self) -> Any:
         if self._fault is not None:
             raise copy(self._fault)
+        if self.work is not None:
+            return self.go_on(self.work)
         while (data := self._events.next_data()) is not None:
             self._number += 1
             if not data.strip(" \t\n"):
                 continue  # some servers keep the connection alive with empty data
+            if len(data) > LONG:
+                return self.go_on(self._parse_long(data))
             try:
                 return parse_json(data, "event", self._number)
             except InvalidMessageError as error:
                 self._fault = copy(error)
                 raise
         return NEED_DATA
+
+    def _parse_long(self, data: str) -> Generator[None, None, Any]:
+        try:
+            yield
+            return (yield from parse_in_pieces(data, "event", self._number))
+        except InvalidMessageError as error:
+            self._fault = copy(error)
+            raise
 
 
 class JSONStreamDecoder(Decoder[Any]):
@@ -158,7 +175,7 @@ class JSONStreamDecoder(Decoder[Any]):
         if self._decoder is not None:
             self._decoder.receive_eof()
 
-    def next_unit(self) -> Any:
+    def step(self) -> Any:
         """Returns the next value that is whole now, after ``receive_eof`` the last one too.
 
         Returns:
@@ -173,7 +190,12 @@ class JSONStreamDecoder(Decoder[Any]):
         """
         if self._fault is not None:
             raise copy(self._fault)
-        return NEED_DATA if self._decoder is None else self._decoder.next_unit()
+        return NEED_DATA if self._decoder is None else self._decoder.step()
+
+    @property
+    def is_paused(self) -> bool:
+        """As `Decoder.is_paused`."""
+        return self._decoder is not None and self._decoder.work is not None
 
     def _begin(self, head: bytes) -> None:
         """Picks the decoder by the first byte that is not white space, if there is one."""

@@ -18,9 +18,7 @@ answer of nothing out of lines that are no event's: an error page, or JSON Lines
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
 from copy import copy
-from itertools import chain
 from typing import Literal
 
 import attrs
@@ -38,8 +36,9 @@ _MAX_RETRY_DIGITS = 18
 
 _FIELDS = (b"data", b"event", b"id", b"retry")
 
-# So many lines of an event are kept as they are, then they are packed into one piece: an
-# object of its own takes many times what a short line has.
+# So many lines of an event are kept as they are. Then they are read and packed into one piece:
+# an object of its own takes many times what a short line has, and to read all lines of a long
+# event at its end would hold an event loop up.
 _MANY = 1024
 
 
@@ -63,6 +62,23 @@ class ServerSentEvent:
     retry: int | None = None
 
 
+class _Begun:
+    """What was read of an unfinished event of many lines.
+
+    Attributes:
+        lines: The lines, packed into pieces, each line with LF.
+        texts: The data in these lines, in pieces that LF would join.
+        length: The bytes of the data, with such a LF after each piece.
+    """
+
+    __slots__ = ("length", "lines", "texts")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.texts: list[str] = []
+        self.length = 0
+
+
 class SSEDecoder(Decoder[ServerSentEvent]):
     """Decodes a payload into server-sent events.
 
@@ -81,6 +97,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
     """
 
     __slots__ = (
+        "_begun",
         "_block",
         "_done_marker",
         "_id",
@@ -90,7 +107,6 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         "_max_event_length",
         "_name",
         "_number",
-        "_packed",
         "_retry",
         "_splitter",
     )
@@ -115,13 +131,13 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         self._lines: deque[bytes] | None = None  # an empty one has 700 bytes
         self._max_event_length = max_event_length
         self._done_marker = done_marker
-        # The lines of the unfinished event: the first of many in pieces, each with LF, and the
-        # last.
-        self._packed: list[bytes] = []
+        # The unfinished event: its first lines where there are many, the other lines, and the
+        # bytes of both without LF.
+        self._begun: _Begun | None = None
         self._block: list[bytes] = []
-        self._length = 0  # of those lines without LF
+        self._length = 0
         self._number: int = 0  # of events so far
-        self._name = ""  # of the last event
+        self._name = ""  # of the last event, or of the one begun
         self._id = ""
         self._retry: int | None = None
         self._ignored = False  # whether a line was no event's
@@ -143,7 +159,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         """Tells that the payload has ended; iterate once more after it."""
         self._splitter.ended = True
 
-    def next_unit(self) -> ServerSentEvent | Literal[NeedData.NEED_DATA]:
+    def step(self) -> ServerSentEvent | Literal[NeedData.NEED_DATA]:
         """Returns the next event; NEED_DATA if none is whole yet.
 
         Raises:
@@ -165,7 +181,7 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         """Returns the data of the next event alone; None if none is whole yet.
 
         Raises:
-            EventStreamError: As ``next_unit``.
+            EventStreamError: As ``step``.
         """
         lines = self._lines
         data: str | None
@@ -205,34 +221,54 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         if line.startswith(b":"):
             return
         if len(self._block) == _MANY:
-            _pack(self._block, self._packed)
+            self._begin()
         self._block.append(line)
         self._length += len(line)
         limit = self._max_event_length
         if self._length > limit:
             self._fail(MessageTooLargeError("event", length=self._length, limit=limit))
 
+    def _begin(self) -> None:
+        """Reads the lines of an unfinished event that are not read yet, and packs them."""
+        begun = self._begun
+        if begun is None:
+            begun = self._begun = _Begun()
+            self._name = "message"
+        lines, self._block = self._block, []
+        begun.lines.append(b"\n".join(lines) + b"\n")
+        data = self._read(lines)
+        if data:
+            joined = b"\n".join(data)
+            begun.texts.append(decode_utf8(joined, "event", self._number + 1, begun.length))
+            begun.length += len(joined) + 1
+
     def _finish(self) -> str | None:
         """Returns the data of the event that the lines taken make, None of those that make none."""
-        lines: Iterable[bytes] = (
-            chain(_unpack(self._packed), self._block) if self._packed else self._block
-        )
-        self._packed, self._block = [], []
+        begun = self._begun
+        if begun is None:
+            self._name = "message"
+            lines, self._block = self._block, []
+            self._length = 0
+            data = self._read(lines)
+            return decode_utf8(b"\n".join(data), "event", self._number + 1) if data else None
+        self._begin()
+        self._begun = None
         self._length = 0
+        begun.lines.clear()
+        return "\n".join(begun.texts) if begun.texts else None
+
+    def _read(self, lines: list[bytes]) -> list[bytes]:
+        """Reads fields, and returns the values of those that are data."""
         number = self._number + 1
-        packed: list[bytes] = []
         data: list[bytes] = []
-        name = "message"
         for line in lines:
             field, _, value = line.partition(b":")
             if value.startswith(b" "):
                 value = value[1:]
             if field == b"data":
-                if len(data) == _MANY:
-                    _pack(data, packed)
                 data.append(value)
             elif field == b"event":
-                name = decode_utf8(value, "event", number) or "message"
+                self._name = decode_utf8(value, "event", number) or "message"
             elif field == b"id":
                 if b"\0" not in value:
                     self._id = decode_utf8(value, "event", number)
@@ -241,25 +277,23 @@ class SSEDecoder(Decoder[ServerSentEvent]):
                     self._retry = int(value)
             else:
                 self._ignored = True
-        if not data:
-            return None
-        joined = b"\n".join(data)
-        if packed:
-            joined = b"".join((*packed, joined))
-        self._name = name
-        return decode_utf8(joined, "event", number)
+        return data
 
     def _end(self) -> None:
         """Refuses what the payload has ended in, but for a done marker."""
         rest = self._splitter.take_rest()
         if rest:
-            self._take(rest)
+            try:
+                self._take(rest)
+            except InvalidMessageError as error:
+                self._fail(error)
             if self._splitter.fault is not None:
                 return
         if not self._block:
             self._refuse_no_event()
             return
-        leftover = b"".join(self._packed) + b"\n".join(self._block) + (b"" if rest else b"\n")
+        packed = [] if self._begun is None else self._begun.lines
+        leftover = b"".join((*packed, b"\n".join(self._block), b"" if rest else b"\n"))
         try:
             data = self._finish()
         except InvalidMessageError:
@@ -281,15 +315,4 @@ class SSEDecoder(Decoder[ServerSentEvent]):
         self._splitter.fail(fault)
         if self._lines:
             self._lines.clear()  # whoever goes through them shall see that there are no more
-        self._packed, self._block = [], []
-
-
-def _pack(lines: list[bytes], packed: list[bytes]) -> None:
-    """Moves lines to what is packed, as one piece."""
-    packed.append(b"\n".join(lines) + b"\n")
-    lines.clear()
-
-
-def _unpack(packed: list[bytes]) -> Iterator[bytes]:
-    for piece in packed:
-        yield from piece.split(b"\n")[:-1]
+        self._begun, self._block = None, []

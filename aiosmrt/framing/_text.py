@@ -35,8 +35,8 @@ BOM = b"\xef\xbb\xbf"
 MAX_LENGTH = 64 * 1024 * 1024
 
 
-def decode_utf8(data: bytes, kind: str, number: int) -> str:
-    """Decodes one whole ``line`` or ``event``, whose number counts from 1.
+def decode_utf8(data: bytes, kind: str, number: int, offset: int = 0) -> str:
+    """Decodes a ``line`` or ``event``, whose number counts from 1, from its byte ``offset`` on.
 
     Raises:
         InvalidMessageError: It is not UTF-8; the text says at which of its bytes.
@@ -44,7 +44,7 @@ def decode_utf8(data: bytes, kind: str, number: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        position = error.start
+        position = offset + error.start
     # Outside the handler: the UnicodeDecodeError holds the payload, and would be
     # this error's context.
     raise InvalidMessageError(f"Byte {position} of {kind} {number} is not valid UTF-8")
@@ -133,7 +133,7 @@ class TextDecoder(Decoder[str]):
         """Tells that the payload has ended; iterate once more after it."""
         self._ended = True
 
-    def next_unit(self) -> str | Literal[NeedData.NEED_DATA]:
+    def step(self) -> str | Literal[NeedData.NEED_DATA]:
         """Returns the next text; NEED_DATA if none is whole yet.
 
         Raises:

@@ -31,6 +31,7 @@ An error in the stream:
   LMI (engines/python/setup/djl_python/rolling_batch/rolling_batch.py).
 """
 
+from collections.abc import Iterator
 from copy import copy
 from typing import Any, Literal, TypeGuard
 
@@ -48,6 +49,8 @@ __all__ = ["Token", "TokenDecoder", "TokenUsage", "extract_tokens"]
 # enough to tell what sent it, too little to carry off a payload.
 _MAX_KEYS = 10
 _MAX_KEY_LENGTH = 40
+# From the answers of one chunk so many tokens are made at a time: some milliseconds of work.
+_MANY = 1_024
 _JSON_TYPES: dict[type[object], str] = {
     list: "an array",
     str: "a string",
@@ -55,6 +58,10 @@ _JSON_TYPES: dict[type[object], str] = {
     float: "a number",
     bool: "a boolean",
 }
+
+
+class _ManyAnswers(Exception):  # noqa: N818 - it is no error
+    """A chunk has more answers than are looked at in one step: see ``_extract_runs``."""
 
 
 @attrs.frozen
@@ -118,7 +125,7 @@ class TokenDecoder(Decoder[Token]):
     use by several threads at once.
     """
 
-    __slots__ = ("_fault", "_finish_reason", "_tokens", "_values")
+    __slots__ = ("_fault", "_finish_reason", "_runs", "_tokens", "_values")
 
     def __init__(self, content_type: str | None = None, max_length: int = MAX_LENGTH) -> None:
         """Makes a decoder for one payload.
@@ -133,6 +140,7 @@ class TokenDecoder(Decoder[Token]):
         """
         self._values = JSONStreamDecoder(content_type, max_length)
         self._tokens: list[Token] = []  # of a chunk that has several, the last one first
+        self._runs: Iterator[list[Token]] | None = None  # of a chunk with many answers
         self._finish_reason: str | None = None
         self._fault: AiosmrtError | None = None
 
@@ -150,7 +158,12 @@ class TokenDecoder(Decoder[Token]):
         """Tells that the payload has ended; iterate once more after it."""
         self._values.receive_eof()
 
-    def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
+    @property
+    def is_paused(self) -> bool:
+        """As `Decoder.is_paused`."""
+        return self._runs is not None or self._values.is_paused
+
+    def step(self) -> Token | Literal[NeedData.NEED_DATA]:
         """Returns the next token; NEED_DATA if none is whole yet.
 
         The last one of a stream says how it ended: where usage comes in a chunk of its
@@ -168,12 +181,17 @@ class TokenDecoder(Decoder[Token]):
             raise copy(self._fault)
         if self._tokens:
             return self._tokens.pop()
+        if self._runs is not None and self._take_run(self._runs):
+            return NEED_DATA
         while True:
-            value = self._values.next_unit()
+            value = self._values.step()
             if value is NEED_DATA:
                 return NeedData.NEED_DATA
             try:
                 tokens = extract_tokens(value, self._finish_reason)
+            except _ManyAnswers:
+                self._runs = _extract_runs(value)
+                return NEED_DATA
             except AiosmrtError as error:
                 self._fault = copy(error)
                 raise
@@ -181,6 +199,22 @@ class TokenDecoder(Decoder[Token]):
                 self._finish_reason = tokens[-1].finish_reason or self._finish_reason
                 self._tokens += tokens[:0:-1]
                 return tokens[0]
+
+    def _take_run(self, runs: Iterator[list[Token]]) -> bool:
+        """Takes the next tokens of a chunk with many answers; False when there are no more."""
+        try:
+            tokens = next(runs, None)
+        except AiosmrtError as error:
+            self._runs = None
+            self._fault = copy(error)
+            raise
+        if tokens is None:
+            self._runs = None
+            return False
+        if tokens:
+            self._finish_reason = tokens[-1].finish_reason or self._finish_reason
+            self._tokens += tokens[::-1]
+        return True
 
 
 def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
@@ -195,6 +229,7 @@ def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
     Raises:
         ModelError: The chunk is an error.
         InvalidMessageError: Its form is not known.
+        _ManyAnswers: It has the form of one whose answers are taken in runs.
     """
     if not _is_object(value):
         raise _unknown("a chunk", value)
@@ -203,12 +238,33 @@ def extract_tokens(value: Any, finish_reason: str | None = None) -> list[Token]:
     if value.get("object") == "error":
         raise _model_error(value, value)
     if _is_array(choices := value.get("choices")):
+        if len(choices) > _MANY:
+            raise _ManyAnswers
         return _from_choices(value, choices, finish_reason)
     if _is_object(token := value.get("token")):
         return [_from_token(value, token)]
     if _is_array(outputs := value.get("outputs")):
-        return [Token(_text(text), index, chunk=value) for index, text in enumerate(outputs)]
+        if len(outputs) > _MANY:
+            raise _ManyAnswers
+        return _from_outputs(value, outputs)
     raise _unknown("a chunk", value)
+
+
+def _extract_runs(chunk: dict[str, Any]) -> Iterator[list[Token]]:
+    """Extracts the tokens of a chunk with many answers, those of some answers at a time."""
+    choices = chunk.get("choices")
+    answers: list[Any] = choices if _is_array(choices) else chunk["outputs"]
+    for start in range(0, len(answers), _MANY):
+        run = answers[start : start + _MANY]
+        if answers is choices:
+            yield _from_choices(chunk, run, None)
+        else:
+            yield _from_outputs(chunk, run, start)
+
+
+def _from_outputs(chunk: dict[str, Any], texts: list[Any], first: int = 0) -> list[Token]:
+    """The tokens of LMI without rolling batch: the texts of these answers."""
+    return [Token(_text(text), index, chunk=chunk) for index, text in enumerate(texts, first)]
 
 
 def _from_choices(

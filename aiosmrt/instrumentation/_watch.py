@@ -305,9 +305,14 @@ class SeenTokens(Decoder["Token"]):
         """Tells that there are no more."""
         self._decoder.receive_eof()
 
-    def next_unit(self) -> Token | Literal[NeedData.NEED_DATA]:
-        """Returns the next token; NEED_DATA if none is whole yet."""
-        token = self._decoder.next_unit()
+    @property
+    def is_paused(self) -> bool:
+        """As the decoder's own."""
+        return self._decoder.is_paused
+
+    def step(self) -> Token | Literal[NeedData.NEED_DATA]:
+        """Returns the next token; NEED_DATA if none is whole yet, and while it is paused."""
+        token = self._decoder.step()
         if token is NEED_DATA:
             return NEED_DATA
         if not self._has_seen:

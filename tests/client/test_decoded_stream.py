@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.memory import traced
 from support.raw_server import Connection, RawServer
 from support.sessions import open_session
 from support.streams import END, HEAD, chunk, exception, part, streaming
@@ -16,7 +20,7 @@ import aiosmrt
 from aiosmrt.framing import ServerSentEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 SSE = 'data: {"a": 1}\n\nevent: x\ndata: é\n\ndata: [DONE]\n\n'.encode()
 TGI = b"".join(
@@ -286,3 +290,147 @@ async def test_a_read_that_is_cancelled_between_two_turns_closes_the_stream() ->
             await asyncio.wait([task])
             assert task.cancelled()
             assert "closed" in repr(stream)
+
+
+# -- the loop's other tasks have their turn within one long unit, too
+
+
+async def most_between_turns(measured: Callable[[], int], units: Any) -> tuple[int, list[Any]]:
+    """Reads all units; returns by how much at most something grew between two turns."""
+    most, last = 0, measured()
+
+    def look() -> None:
+        nonlocal most, last
+        now = measured()
+        most = max(most, now - last)
+        last = now
+
+    async def others() -> None:
+        while True:
+            await asyncio.sleep(0)
+            look()
+
+    task = asyncio.create_task(others())
+    items = [item async for item in units]
+    look()
+    task.cancel()
+    return most, items
+
+
+async def with_fault(units: Any) -> AsyncIterator[Any]:
+    """The units, and the error after them as one more."""
+    try:
+        async for unit in units:
+            yield unit
+    except aiosmrt.InvalidMessageError as error:
+        yield error
+
+
+@contextlib.contextmanager
+def counted_calls() -> Iterator[Callable[[], int]]:
+    """Gives what returns how often this thread has called and returned since."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield lambda: calls
+    finally:
+        sys.setprofile(before)
+
+
+def events(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+def choices(number: int) -> bytes:
+    return events(b'{"choices":[' + b'{"delta":{"content":"a"}},' * number + b'{"delta":{}}]}')
+
+
+MANY_CALLS: dict[str, tuple[Callable[[int], bytes], str, Callable[[int, list[Any]], bool]]] = {
+    "lines of one event": (
+        lambda n: b"data: x\n" * n + b"\n",
+        "iter_sse",
+        lambda n, items: [len(event.data) for event in items] == [2 * n - 1],
+    ),
+    "lines of an event that makes none": (
+        lambda n: b"data: 0\n\n" + b"id: x\n" * n + b"\n",
+        "iter_sse",
+        lambda _, items: len(items) == 1,
+    ),
+    "lines of a JSON value in one event": (
+        lambda n: b"data: [0\n" + b"data: ,1\n" * n + b"data: ]\n\n",
+        "iter_json",
+        lambda n, items: [len(value) for value in items] == [n + 1],
+    ),
+    "choices": (choices, "iter_tokens", lambda n, items: len(items) == n),
+    "choices without text": (
+        lambda n: events(b'{"choices":[' + b'{"delta":{}},' * n + b'{"text":"a"}]}'),
+        "iter_tokens",
+        lambda _, items: [token.text for token in items] == ["a"],
+    ),
+    "outputs": (
+        lambda n: b'{"outputs":[' + b'"a",' * n + b'"b"]}\n',
+        "iter_tokens",
+        lambda n, items: [token.index for token in items] == list(range(n + 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MANY_CALLS)
+async def test_few_calls_are_made_between_two_turns(case: str) -> None:
+    make, read, is_right = MANY_CALLS[case]
+    for number in (20_000, 80_000):
+        async with streaming(part(make(number))) as (_, session):
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                with counted_calls() as calls:
+                    most, items = await most_between_turns(calls, getattr(stream, read)())
+        assert is_right(number, items)
+        assert most < 150_000
+
+
+LONG_VALUES: dict[str, Callable[[int], bytes]] = {
+    "array": lambda n: b"[" + b"{}," * n + b"{}]",
+    "line": lambda n: b"[" + b"[]," * n + b"{}]\n",
+    "last line": lambda n: b"[" + b"{}," * n + b"{}]",
+    "event": lambda n: events(b"[" + b"{}," * n + b"{}]"),
+    "object": lambda n: b'{"a":0,"b":[' + b"{}," * n + b"{}]}",
+    "array within arrays": lambda n: b"[" * 500 + b"{}," * n + b"{}" + b"]" * 500,
+    "rows": lambda n: b"[" + (b"[" + b"{}," * 999 + b"{}],") * (n // 1000) + b"0]",
+    "malformed at its end": lambda n: b"[" + b"{}," * n + b"{},]",
+    "malformed line": lambda n: b"[" + b"{}," * n + b"{}]]\n",
+}
+
+
+@pytest.mark.parametrize("case", LONG_VALUES)
+async def test_little_is_made_of_a_json_value_between_two_turns(case: str) -> None:
+    """Each object takes some twenty times the memory of its text."""
+    content_type = b"application/jsonlines" if "line" in case else b"application/json"
+    head = HEAD.replace(b"text/plain", content_type)
+    for number in (100_000, 400_000):
+        data = LONG_VALUES[case](number)
+
+        async def handler(connection: Connection, data: bytes = data) -> None:
+            await connection.request()
+            await connection.send(head + chunk(part(data)) + END)
+
+        async with RawServer(handler) as server, open_session(server.url) as session:
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                with traced():
+                    most, units = await most_between_turns(
+                        lambda: tracemalloc.get_traced_memory()[0], with_fault(stream.iter_json())
+                    )
+        text = data.removeprefix(b"data: ")
+        if "malformed" in case:
+            with pytest.raises(json.JSONDecodeError) as caught:
+                json.loads(text)
+            (fault,) = units
+            assert isinstance(fault, aiosmrt.InvalidMessageError)
+            assert f"{caught.value.msg} at its character {caught.value.pos}" in str(fault)
+        else:
+            assert units == [json.loads(text)]
+        assert most < 3 * len(data) + (6 << 20)

@@ -214,6 +214,20 @@ def test_short_lines_take_little_more_memory_than_they_have(line):
     assert peak < 400_000 + 5 * 100_000 * len(line)
 
 
+@pytest.mark.parametrize("field", [b"data", b"event", b"id"])
+@pytest.mark.parametrize("lines", [0, 1_000, 1_023, 1_024, 5_000])
+@pytest.mark.parametrize("end", [b"\n\n", b"", b"\n"])
+def test_of_many_lines_the_one_that_is_not_utf8_is_told(field, lines, end):
+    wire = b"data: 12\n" * lines + field + b": a\xff\n" + b"data: x\n" * 1_025 + b"x: y" + end
+    place = 3 * lines + 1 if field == b"data" else 1
+    for size in (len(wire), 1_000):
+        chunks = [wire[at : at + size] for at in range(0, len(wire), size)]
+        found = outcome(SSEDecoder(), chunks)
+        assert not found.items
+        assert type(found.error) is InvalidMessageError
+        assert f"Byte {place} of event 1 " in str(found.error)
+
+
 # -- after the end
 
 
