@@ -10,6 +10,7 @@ the second's `SigningMoment`, and the `RequestForm`, a canonical request with ga
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import lru_cache
 from hashlib import sha256
@@ -47,11 +48,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PreparedRequest", "RequestForm", "SigV4Signer", "SigningMoment"]
 
+_logger = logging.getLogger("aiosmrt")
+
 # One signer serves one session: its present credentials, those just before a refresh,
 # and both of them on the two sides of midnight.
 _KEPT_KEYS = 8
 # Targets times the combinations of header names that a program uses.
 _KEPT_FORMS = 1024
+# Services refuse dates that are 5 minutes off (S3: 15); a smaller gap is not the cause.
+_SKEW_SECONDS = 240.0
 
 # x-amzn-trace-id and User-Agent are changed on the way by proxies and tracers, which
 # would break a signature that covered them.
@@ -263,15 +268,50 @@ class SigV4Signer(AWSRequestsAuth):  # type: ignore[misc]  # its package has no 
             ``X-Amz-Content-SHA256`` for S3, ``Authorization``.
         """
         names = tuple([name for name, _ in headers])
-        form = self.form(method, target, names, with_token=bool(credentials.session_token))
+        with_token = bool(credentials.session_token)
         moment = self.moment(credentials)
         own = moment.own
         if self.service == "s3":
             own = (*own, ("X-Amz-Content-SHA256", payload_hash))
+            # Not kept: each key has a form of its own, and would drive out those of others.
+            form = RequestForm.of(method, target, names, "s3", with_token=with_token)
+        else:
+            form = self.form(method, target, names, with_token=with_token)
         values = [folded(value) for _, value in (*headers, *own)]
         signed = moment.signature(form.fill(values, payload_hash))
         value = authorization(credentials.access_key_id, moment.scope, form.signed_headers, signed)
         return (*own, ("Authorization", value))
+
+    def beside(self, region: str, service: str) -> SigV4Signer:
+        """Makes a signer for another region or service, which goes by this one's clock.
+
+        Args:
+            region: The region to sign for.
+            service: The signing name.
+        """
+        return SigV4Signer(None, None, self.aws_host, region, service, clock=self._now)
+
+    def learn_clock(self, theirs: float, *, signed_with: float) -> bool:
+        """Takes a service's clock for ours if the two differ enough to be a refusal's cause.
+
+        Args:
+            theirs: The time of the refusal by the service's clock, since the epoch.
+            signed_with: The ``offset_seconds`` that the refused request was signed with:
+                another call may have learnt the clock meanwhile.
+
+        Returns:
+            Whether the request is to be signed again.
+        """
+        offset = theirs - self._clock()
+        if abs(offset - signed_with) < _SKEW_SECONDS:
+            return False
+        if abs(offset - self.offset_seconds) >= _SKEW_SECONDS:
+            _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
+            self.offset_seconds = offset
+        return True
+
+    def _now(self) -> float:
+        return self._clock() + self.offset_seconds
 
     def form(
         self, method: str, target: str, names: tuple[str, ...], *, with_token: bool

@@ -60,8 +60,6 @@ _logger = logging.getLogger("aiosmrt")
 _HASH_OFF_LOOP = 262_144
 # An error's body is a short JSON object; a proxy's page may be anything.
 _ERROR_BODY_LENGTH = 65_536
-# The service refuses dates that are 5 minutes off; a smaller gap is not the cause.
-_SKEW_SECONDS = 240.0
 _SKEW_CODES = frozenset(
     {"RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"}
 )
@@ -415,15 +413,7 @@ class Call(Generic[_T]):
         theirs = None if date is None else parse_http_date(date)
         if theirs is None or heads is None:
             return False
-        offset = theirs - time.time()
-        # Compared with the offset of this request: another call may have learnt it meanwhile.
-        if abs(offset - self._offset) < _SKEW_SECONDS:
-            return False
-        signer = heads.signer
-        if abs(offset - signer.offset_seconds) >= _SKEW_SECONDS:
-            _logger.warning("this machine's clock is %.0f s off the service's; corrected", -offset)
-            signer.offset_seconds = offset
-        return True
+        return heads.signer.learn_clock(theirs, signed_with=self._offset)
 
     def _log(self, started: float, how: str) -> None:
         head, metadata = self._request.head, self._metadata
