@@ -366,6 +366,11 @@ class Transport:
         else:
             self._idle.put(link)
 
+    @property
+    def has_exchanges(self) -> bool:
+        """Whether a connection is in use."""
+        return bool(self._exchanges)
+
     def close(self) -> None:
         """Closes the connections made here; and those in use of a user's connector. Idempotent.
 
