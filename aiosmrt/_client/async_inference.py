@@ -119,7 +119,6 @@ class AsyncInvocation:
             ServiceError: S3 refuses to hand the output out, or has no such bucket.
             TransportError: S3 cannot be reached, or the session was closed.
             CredentialsError: There are no credentials.
-            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
             ParameterValidationError: A location is not an S3 URI, or a number not one above 0.
         """
         if timeout is not None:

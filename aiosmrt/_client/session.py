@@ -7,8 +7,9 @@ methods that use it: a process that makes one call and ends need not load it.
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from aiosmrt import __version__
 from aiosmrt._aws.chain import choose_provider
@@ -24,7 +25,7 @@ from aiosmrt._protocol.operations import INVOKE_ENDPOINT, INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_WITH_RESPONSE_STREAM as INVOKE_STREAM
 from aiosmrt._protocol.serialize import serialize
 from aiosmrt._threads import Late, Threads
-from aiosmrt._transport import Transport, choose_tls, environment_proxy
+from aiosmrt._transport import Transport, beside_the_service, choose_tls, environment_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -34,14 +35,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from aiosmrt._aws.config import Config
-    from aiosmrt._aws.credentials import Credentials, CredentialsProvider
+    from aiosmrt._aws.credentials import Credentials, CredentialsProvider, SessionProvider
+    from aiosmrt._aws.signer import SigV4Signer
     from aiosmrt._client.async_inference import AsyncInvocation
     from aiosmrt._client.many import BatchItems, CollectedStream, InvokeRequest, StreamRequest
     from aiosmrt._client.streaming import ResponseStream, ResponseStreamCall
     from aiosmrt._protocol.models import Body, PayloadPart
     from aiosmrt._protocol.parameters import InvokeParameters, StreamParameters
     from aiosmrt._protocol.request_head import HeadWriter
+    from aiosmrt._s3.channel import S3Channel
     from aiosmrt._s3.result_poller import ResultPoller
+    from aiosmrt._transport import Verification
     from aiosmrt.instrumentation._hooks import MakeHooks
     from aiosmrt.instrumentation._watch import CallWatcher
 
@@ -74,12 +78,13 @@ class Session:
             profile, three attempts.
         max_body_length: The most bytes a request's or response's body may have; None
             for no limit of one's own.
-        connector: An ``aiohttp.TCPConnector`` to share; it is never closed here.
+        connector: An ``aiohttp.TCPConnector`` to share for the service's calls; it is never
+            closed here.
         ssl: As aiohttp takes it: an ``SSLContext``, a ``Fingerprint``, or None to verify
-            by the system's certificates (or ``AWS_CA_BUNDLE``). For S3, which obstore calls,
-            the context's authorities are trusted beside its own; certificates that a context
-            presents, and a fingerprint, are the service's alone.
-        proxy: The URL of an HTTP proxy.
+            by the system's certificates (or ``AWS_CA_BUNDLE``). S3 is verified the same way,
+            and shown the certificate that a context presents; but a fingerprint is that of
+            the service, and S3's only where both have one address.
+        proxy: The URL of an HTTP proxy, for S3 too.
         user_agent_extra: Appended to the User-Agent.
         instrumentation: What follows the calls (see `aiosmrt.instrumentation`): one, or
             several.
@@ -149,7 +154,7 @@ class Session:
             max_body_length=max_body_length,
             watcher=_make_watcher(instrumentation, config),
         )
-        self._s3: dict[str, Any] = {"timeouts": timeouts, "proxy": proxy, "tls": tls}
+        self._open_s3 = partial(_open_s3, heads=heads, timeouts=timeouts, proxy=proxy, tls=tls)
 
     def __repr__(self) -> str:
         if "_client" not in vars(self):  # a log of the traceback's locals, as a setting is refused
@@ -162,8 +167,10 @@ class Session:
         from aiosmrt._s3.object_store import ObjectStore
         from aiosmrt._s3.result_poller import ResultPoller
 
-        store = ObjectStore(self._config, self._provider, user_agent=self._user_agent, **self._s3)
-        return ResultPoller(store, self._lifetime.wait_for, self._threads)
+        channel = self._open_s3(
+            self._config, self._provider, user_agent=self._user_agent, threads=self._threads
+        )
+        return ResultPoller(ObjectStore(channel), self._lifetime.wait_for, self._threads)
 
     @property
     def region(self) -> str:
@@ -548,7 +555,6 @@ class Session:
             ServiceError: S3 refused.
             TransportError: S3 did not answer.
             CredentialsError: There are no credentials.
-            ConfigurationError: obstore is not installed (``pip install 'aiosmrt[s3]'``).
             OSError: The file cannot be read, is not a regular one, or changed meanwhile.
         """
         from aiosmrt._client.async_inference import upload_input
@@ -613,6 +619,37 @@ def _late_heads(
         )
 
     return Late(threads, make)
+
+
+def _open_s3(
+    config: Config,
+    provider: SessionProvider,
+    *,
+    heads: Late[HeadWriter],
+    timeouts: Timeouts,
+    proxy: str | None,
+    tls: Verification,
+    user_agent: str,
+    threads: Threads,
+) -> S3Channel:
+    from aiosmrt._s3.channel import S3Channel
+
+    async def get_signer() -> SigV4Signer:
+        return (await heads.get()).signer
+
+    service, s3 = urlsplit(config.endpoint_url), urlsplit(config.s3_endpoint_url or "")
+    if service[:2] != s3[:2]:  # scheme, host and port
+        tls = beside_the_service(tls, config.ca_bundle)
+    return S3Channel(
+        config,
+        provider,
+        get_signer=get_signer,
+        timeouts=timeouts,
+        proxy=proxy,
+        tls=tls,
+        user_agent=user_agent,
+        threads=threads,
+    )
 
 
 def _make_watcher(

@@ -1,49 +1,39 @@
-"""S3's refusals and obstore's failures as errors of ours.
-
-obstore tells the status and S3's answer in an exception's text alone, so they are read out of
-it here. The text itself goes no further: a SignatureDoesNotMatch quotes the request's headers,
-the session token among them.
-"""
+"""S3's refusals as errors of ours, and what each says of the object."""
 
 from __future__ import annotations
 
 import re
-from html import unescape
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from aiosmrt._s3.documents import DocumentError, DocumentReader
 from aiosmrt.errors import (
     ERROR_CLASSES,
     AccessDeniedException,
     AiosmrtError,
-    ConnectError,
-    ConnectionLostError,
-    ConnectTimeoutError,
+    ExpiredTokenException,
     InternalFailure,
-    ReadTimeoutError,
     ServiceError,
     ServiceUnavailable,
     TransportError,
     UnknownServiceError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
-    "ObjectFailure",
+    "Refusal",
     "is_absence",
+    "is_older",
     "is_passing",
     "is_refusal_of_all",
     "is_refusal_of_listing",
-    "read_failure",
+    "read_refusal",
 ]
 
-# The second form is of an error document that came with a 200, as CompleteMultipartUpload's may.
-_STATUS = re.compile(r"status code: (\d{3})|inner: Response \{\s*status: (\d{3})")
-_ELEMENT = re.compile(r"<(Code|Message|Region|RequestId)>([^<]*)</\1>")
-# Of object_store's `HttpError`, in the debug form that follows the sentence.
-_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
-_CONNECTING = re.compile(r"legacy::Error\(\s*Connect\b")
-_CAUSE = re.compile(r'message: "([^"\\]{1,200})"|(InvalidCertificate\(\w+)')
-_REDIRECT = "redirect without LOCATION"
+_CODE = re.compile(r"[A-Za-z0-9.]{1,100}")
 _MESSAGE_LENGTH = 500
 
 # S3's codes that other services of AWS call otherwise ("Error responses", S3 API Reference).
@@ -57,8 +47,24 @@ _CLASSES_BY_STATUS: dict[int, type[ServiceError]] = {
     500: InternalFailure,
     503: ServiceUnavailable,
 }
+# What S3 calls an answer that has come without its document.
+_CODES_BY_STATUS = {301: "PermanentRedirect", 307: "TemporaryRedirect"}
+# As botocore has them (`utils.S3RegionRedirectorv2`).
+_STATUSES_OF_REGION = frozenset({301, 302, 307})
+_CODES_OF_REGION = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "TemporaryRedirect",
+    }
+)
+_CODES_OF_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "SignatureDoesNotMatch"})
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset({"RequestTimeout", "OperationAborted"})
+# The first two come behind a 200 too ("CompleteMultipartUpload", S3 API Reference).
+_PASSING_CODES = frozenset(
+    {"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
+)
 _CODES_OF_ALL = frozenset(
     {
         "AccountProblem",
@@ -78,72 +84,73 @@ _CODES_OF_ALL = frozenset(
 
 
 @attrs.frozen(kw_only=True)
-class ObjectFailure:
-    """What a failed request to S3 comes to.
+class Refusal:
+    """What an answer of S3's that refuses a request comes to.
 
     Attributes:
         error: The error of ours.
-        is_redirect: Whether the bucket is in another region than the request was made for.
-        region: The bucket's region, where the answer names it.
+        cause: What can be mended: the request was made for another region than the bucket's,
+            with credentials that have expired, or by a wrong clock. None for all else.
+        region: The bucket's region, where the answer names it. It may be any text.
+        date: The answer's ``Date`` header, None where it has none.
     """
 
-    error: AiosmrtError
-    is_redirect: bool = False
+    error: ServiceError
+    cause: Literal["region", "credentials", "clock"] | None = None
     region: str | None = None
+    date: str | None = None
 
 
-def read_failure(error: Exception, *, operation: str, uri: str, host: str) -> ObjectFailure:
-    """Reads an exception of obstore's.
+def read_refusal(
+    status_code: int, headers: Mapping[str, str], body: bytes, *, operation: str, uri: str
+) -> Refusal:
+    """Reads an answer that refuses a request.
+
+    Only code, message, region and request id are taken from the document: that of a
+    SignatureDoesNotMatch quotes the request's headers, the session token among them.
 
     Args:
-        error: The exception.
+        status_code: The answer's status.
+        headers: Its headers.
+        body: Its body, or the beginning of that.
         operation: S3's name of what was asked for (``GetObject``).
         uri: The object or prefix that was asked for.
-        host: The host that was asked.
-
-    Returns:
-        The error of ours, and whether the region was the trouble.
     """
-    text = str(error)
-    status = _STATUS.search(text)
-    if status is None and _REDIRECT not in text:
-        ours: AiosmrtError = _lost(error, text, uri=uri, host=host)
-        ours.operation = operation
-        return ObjectFailure(error=ours)
-    elements = {name: unescape(value) for name, value in _ELEMENT.findall(text)}
-    number = int(status[1] or status[2]) if status else 301
-    is_redirect = 300 <= number < 400 or "Region" in elements
-    code = elements.get("Code") or ("PermanentRedirect" if is_redirect else str(number))
-    cls = _CLASSES.get(code) or _CLASSES_BY_STATUS.get(number, UnknownServiceError)
-    said = elements.get("Message", "")[:_MESSAGE_LENGTH].rstrip(".")
+    document = DocumentReader("Code", "Message", "Region", "RequestId")
+    try:
+        document.feed(body)
+        document.close()
+    except DocumentError:
+        pass  # a proxy's page; what came before the fault still counts
+    code = document.first("Code") or ""
+    if not _CODE.fullmatch(code):
+        code = _CODES_BY_STATUS.get(status_code, str(status_code))
+    region = headers.get("x-amz-bucket-region") or document.first("Region")
+    cls = _CLASSES.get(code) or _CLASSES_BY_STATUS.get(status_code, UnknownServiceError)
+    said = (document.first("Message") or "")[:_MESSAGE_LENGTH].rstrip(".")
     if code == "RequestTimeTooSkewed":
         said += ". Set this machine's clock: requests to S3 are signed by it"
-    ours = cls(
+    error = cls(
         f"{said or 'S3 gave no message'}: {uri}",
         code=code,
-        status_code=number,
-        request_id=elements.get("RequestId"),
+        status_code=status_code,
+        request_id=document.first("RequestId") or headers.get("x-amz-request-id"),
     )
-    ours.operation = operation
-    return ObjectFailure(error=ours, is_redirect=is_redirect, region=elements.get("Region"))
+    error.operation = operation
+    return Refusal(
+        error=error,
+        cause=_find_cause(error),
+        region=region,
+        date=headers.get("Date"),
+    )
 
 
-def _lost(error: Exception, text: str, *, uri: str, host: str) -> TransportError:
-    found = _KIND.search(text)
-    kind = found[1] if found else ""
-    connecting = _CONNECTING.search(text) is not None
-    if kind == "Timeout":
-        if connecting:
-            return ConnectTimeoutError(f"No connection for {uri} was made in time", host=host)
-        return ReadTimeoutError(f"S3 sent nothing of {uri} in time", host=host)
-    if kind == "Connect" or connecting:
-        causes = [message or name for message, name in _CAUSE.findall(text)]
-        reason = f": {causes[-1].rstrip('(')}" if causes else ""
-        return ConnectError(f"Cannot connect to {host} for {uri}{reason}", host=host)
-    if kind or "response body" in text:
-        return ConnectionLostError(f"The answer for {uri} broke off", host=host)
-    name = type(error).__name__
-    return TransportError(f"The request for {uri} failed in obstore ({name})", host=host)
+def _find_cause(error: ServiceError) -> Literal["region", "credentials", "clock"] | None:
+    if error.status_code in _STATUSES_OF_REGION or error.code in _CODES_OF_REGION:
+        return "region"
+    if isinstance(error, ExpiredTokenException):
+        return "credentials"
+    return "clock" if error.code in _CODES_OF_CLOCK else None
 
 
 def is_absence(error: AiosmrtError) -> bool:
@@ -153,6 +160,11 @@ def is_absence(error: AiosmrtError) -> bool:
         and error.status_code == 404
         and error.code != "NoSuchBucket"
     )
+
+
+def is_older(error: AiosmrtError) -> bool:
+    """Tells whether S3 has an object, but one from before the time that was asked for."""
+    return isinstance(error, ServiceError) and error.status_code == 304
 
 
 def is_refusal_of_listing(error: AiosmrtError) -> bool:

@@ -328,12 +328,12 @@ class _Directory:
                 return at
             self._has_answered = True
             pages += 1
-            for key in page:
+            for key, _ in page:
                 if key in self._watches:
                     self._settle(key, None)
             if len(page) < LIST_PAGE_LENGTH:
                 break
-            behind = bisect_right(due, page[-1])
+            behind = bisect_right(due, page[-1][0])
             if behind == at:  # a page of keys that `_just_before` did not get past
                 await self._get(due[at])
             at = max(behind, at + 1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from importlib.util import find_spec
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from aiosmrt.errors import AiosmrtError, ConfigurationError
+from aiosmrt._threads import Late, Threads
+from aiosmrt.errors import AiosmrtError
 from aiosmrt.local._s3.store import Location, ObjectStore, StoreFullError, entity_tag_aside
 
 if TYPE_CHECKING:
     from aiosmrt._aws.credentials import Credentials, CredentialsProvider
+    from aiosmrt._aws.signer import SigV4Signer
 
 __all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]
 
@@ -91,13 +93,12 @@ class LocalObjects:
 
 
 class RemoteObjects:
-    """An S3 elsewhere; needs the extra ``aiosmrt[s3]``.
+    """An S3 elsewhere.
 
     Without credentials it takes those of the default chain.
 
     Raises:
-        ConfigurationError: The URL, or a setting of the environment, is malformed, or the
-            extra is not installed.
+        ConfigurationError: The URL, or a setting of the environment, is malformed.
     """
 
     def __init__(
@@ -110,25 +111,26 @@ class RemoteObjects:
         from aiosmrt._aws.chain import choose_provider
         from aiosmrt._aws.config import resolve_config
         from aiosmrt._protocol.models import Timeouts
-        from aiosmrt._s3 import object_store
+        from aiosmrt._s3.channel import S3Channel
+        from aiosmrt._s3.object_store import ObjectStore, S3Location
 
-        if find_spec("obstore") is None:
-            # Now, and not when the first result is to be written.
-            raise ConfigurationError(
-                "An S3 elsewhere is reached through obstore, which is not installed: "
-                "pip install 'aiosmrt[s3]'"
-            )
         config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
         provider = choose_provider(credentials, config)
         self._provider = provider
-        self._location = object_store.S3Location
-        self._store = object_store.ObjectStore(
-            config,
-            provider,
-            timeouts=Timeouts(),
-            proxy=None,
-            tls=config.ca_bundle or True,
-            user_agent="aiosmrt-local",
+        self._location = S3Location
+        self._threads = threads = Threads()
+        signer = Late(threads, partial(_make_signer, config.region))
+        self._store = ObjectStore(
+            S3Channel(
+                config,
+                provider,
+                get_signer=signer.get,
+                timeouts=Timeouts(),
+                proxy=None,
+                tls=config.ca_bundle or True,
+                user_agent="aiosmrt-local",
+                threads=threads,
+            )
         )
 
     async def read(self, uri: str) -> bytes:
@@ -164,6 +166,13 @@ class RemoteObjects:
             raise ObjectsError(str(error)) from error
 
     async def aclose(self) -> None:
-        """Ends a fetch of credentials in the background."""
+        """Drops the connections, and ends a fetch of credentials in the background."""
+        self._threads.close()
         await self._store.aclose()
         await self._provider.aclose()
+
+
+def _make_signer(region: str) -> SigV4Signer:
+    from aiosmrt._aws.signer import SigV4Signer  # its import takes long: see there
+
+    return SigV4Signer(None, None, "", region, "s3")

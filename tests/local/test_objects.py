@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from datetime import datetime, timedelta, timezone
 
 import botocore.session
@@ -140,12 +139,6 @@ async def test_a_fetch_of_credentials_under_way_ends_with_it(moto_url, bucket):
         assert inference.status == "completed"
         assert not fetches[1].done()
     assert fetches[1].cancelled()
-
-
-def test_the_extra_is_asked_for_at_once(monkeypatch):
-    monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'aiosmrt\[s3\]'"):
-        LocalEndpoint(s3_endpoint_url="http://127.0.0.1:9000")
 
 
 def test_what_is_no_url_of_an_s3():

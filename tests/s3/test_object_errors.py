@@ -1,4 +1,4 @@
-"""obstore's exceptions, made by obstore itself, and the errors of ours that they come to."""
+"""S3's refusals, and the errors of ours that they come to."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from support.sessions import TEMPORARY
 
 from aiosmrt import Session, Timeouts
 from aiosmrt._s3.object_errors import (
+    Refusal,
     is_absence,
+    is_older,
     is_passing,
     is_refusal_of_all,
     is_refusal_of_listing,
-    read_failure,
+    read_refusal,
 )
 from aiosmrt._s3.object_store import S3Location
 from aiosmrt.errors import (
@@ -66,7 +68,6 @@ async def test_an_address_where_nobody_answers_is_a_connect_timeout():
     "scheme, answer, cls",
     [
         ("http", b"", ConnectionLostError),
-        # Without the date that GetObject always has.
         ("http", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", TransportError),
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", TransportError),
     ],
@@ -86,29 +87,55 @@ async def test_an_answer_that_is_none_of_s3s_is_a_transport_error(scheme, answer
     assert is_passing(error)
 
 
+def refused(status_code: int, body: str = "", **headers: str) -> Refusal:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_refusal(status_code, given, body.encode(), operation="GetObject", uri="s3://b/k")
+
+
 @pytest.mark.parametrize(
-    "text, status_code, cls",
+    "status_code, body, cls",
     [
-        ("status code: 403 Forbidden: ", 403, AccessDeniedException),
-        ("status code: 500 Internal Server Error: <html>no</html>", 500, InternalFailure),
-        ("status code: 418 I'm a teapot: ", 418, UnknownServiceError),
-        ("status code: 503: <Code>SlowDown</Code>", 503, ThrottlingException),
+        (403, "", AccessDeniedException),
+        (500, "<html>no</html>", InternalFailure),
+        (418, "", UnknownServiceError),
+        (503, "<Error><Code>SlowDown</Code></Error>", ThrottlingException),
+        (503, "<Error><Code>SlowDown</Code>and then it broke", ThrottlingException),
     ],
 )
-def test_an_answer_without_a_document_goes_by_its_status(text, status_code, cls):
-    found = read_failure(Exception(text), operation="GetObject", uri="s3://b/k", host="h")
+def test_an_answer_without_a_document_goes_by_its_status(status_code, body, cls):
+    found = refused(status_code, body)
     assert type(found.error) is cls
     assert found.error.status_code == status_code
     assert "S3 gave no message: s3://b/k" in str(found.error)
-    assert not found.is_redirect
+    assert found.cause is None
 
 
-def test_an_exception_of_no_known_kind_shows_nothing_of_itself():
-    error = RuntimeError("x-amz-security-token: secret")
-    found = read_failure(error, operation="GetObject", uri="s3://b/k", host="h")
-    assert isinstance(found.error, TransportError)
-    assert "RuntimeError" in str(found.error)
-    assert "secret" not in str(found.error)
+@pytest.mark.parametrize(
+    "status_code, code, headers, cause, region",
+    [
+        (301, "PermanentRedirect", {}, "region", None),
+        (301, "", {"x_amz_bucket_region": "eu-west-1"}, "region", "eu-west-1"),
+        (307, "TemporaryRedirect", {"x_amz_bucket_region": "eu-west-1"}, "region", "eu-west-1"),
+        (302, "", {}, "region", None),
+        (303, "", {}, None, None),
+        (304, "", {}, None, None),
+        (308, "", {}, None, None),
+        (400, "AuthorizationHeaderMalformed", {}, "region", None),
+        (400, "IllegalLocationConstraintException", {}, "region", None),
+        (400, "ExpiredToken", {}, "credentials", None),
+        (403, "RequestTimeTooSkewed", {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, "clock", None),
+        (403, "AccessDenied", {"x_amz_bucket_region": "eu-west-1"}, None, "eu-west-1"),
+    ],
+)
+def test_what_can_be_mended_is_told(status_code, code, headers, cause, region):
+    body = f"<Error><Code>{code}</Code></Error>" if code else ""
+    found = refused(status_code, body, **headers)
+    assert (found.cause, found.region, found.date) == (cause, region, headers.get("Date"))
+
+
+def test_a_request_id_is_in_the_document_or_in_a_header():
+    assert refused(404, "", x_amz_request_id="A").error.request_id == "A"
+    assert refused(404, "<Error><RequestId>B</RequestId></Error>").error.request_id == "B"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +156,11 @@ def test_what_an_error_says_of_the_object(error, absence, passing, unlisted):
     assert is_absence(error) is absence
     assert is_passing(error) is passing
     assert is_refusal_of_listing(error) is unlisted
+    assert not is_older(error)
+
+
+def test_an_object_from_before_is_older():
+    assert is_older(refused(304).error)
 
 
 @pytest.mark.parametrize("code", ["NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
@@ -143,17 +175,14 @@ def test_others_are_the_objects_own(code):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "code, said",
     [
-        ("status code: 403: <Code>AccessDenied</Code>", "Allow s3:GetObject"),
-        ("status code: 403: <Code>InvalidAccessKeyId</Code>", "not a missing permission"),
-        ("status code: 403: <Code>RequestTimeTooSkewed</Code>", "Set this machine's clock"),
-        ("HttpError { kind: Timeout", "raise Timeouts.read"),
-        ("HttpError { kind: Connect", "the endpoint URL of S3"),
-        ("HttpError { kind: Body", "nothing runs twice"),
+        ("AccessDenied", "Allow s3:GetObject"),
+        ("InvalidAccessKeyId", "not a missing permission"),
+        ("RequestTimeTooSkewed", "Set this machine's clock"),
     ],
 )
-def test_what_to_do_next_is_of_s3_and_not_of_a_model(text, said):
-    found = read_failure(Exception(text), operation="GetObject", uri="s3://b/k", host="h")
+def test_what_to_do_next_is_of_s3_and_not_of_a_model(code, said):
+    found = refused(403, f"<Error><Code>{code}</Code></Error>")
     assert said in str(found.error)
     assert "odel" not in str(found.error)

@@ -1,4 +1,4 @@
-"""Objects through obstore: what the session says holds, and every failure is one of ours."""
+"""S3's objects: what the session says holds, and every failure is one of ours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import os
 import ssl
 import sys
-import threading
-import time
 import traceback
 from datetime import datetime, timedelta, timezone
 
@@ -18,7 +16,7 @@ from botocore.config import Config as BotoConfig
 from support.certificates import AUTHORITY, serving
 from support.fake_s3 import FakeS3, begin, cut_off, document, never, refusal, store_of
 from support.sessions import TEMPORARY
-from support.waiting import our_tasks, until
+from support.waiting import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
 from aiosmrt._s3.object_store import ObjectStore, S3Location, StoredObject
@@ -30,7 +28,6 @@ from aiosmrt.errors import (
     CredentialsError,
     ExpiredTokenException,
     InternalFailure,
-    ParameterValidationError,
     ReadTimeoutError,
     ServiceError,
     ServiceUnavailable,
@@ -91,39 +88,8 @@ async def read(store: ObjectStore, uri: str) -> bytes:
     return await (await store.get(at(uri))).read()
 
 
-# -- locations ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "uri, bucket, key, directory",
-    [
-        ("s3://b/k", "b", "k", ""),
-        ("s3://b/a/k", "b", "a/k", "a/"),
-        ("s3://b/a//k", "b", "a//k", "a//"),
-        ("s3://b//k", "b", "/k", "/"),
-        ("s3://b/%41 ?#", "b", "%41 ?#", ""),
-    ],
-)
-def test_a_location_is_read_as_it_is_written(uri, bucket, key, directory):
-    location = at(uri)
-    assert (location.bucket, location.key) == (bucket, key)
-    assert str(location) == uri
-    assert location.directory == S3Location(bucket, directory)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["", "b/k", "s3:/b/k", "s3://", "s3://b", "s3://b/", "https://b/k", "s3://b?x/k", 7, None],
-)
-def test_what_is_no_location_is_a_parameter_error(uri):
-    with pytest.raises(ParameterValidationError, match="the_name: it must be an S3 URI"):
-        S3Location.parse(uri, "the_name")
-
-
-@pytest.mark.parametrize("key", ["a\nb", "a\x00", "\x7f", ".", "..", "a/./b", "a/.."])
-def test_a_key_that_obstore_cannot_name_is_a_parameter_error(key):
-    with pytest.raises(ParameterValidationError, match="control characters"):
-        at(f"s3://b/{key}")
+async def keys(store: ObjectStore, directory: S3Location, after: str = "") -> list[str]:
+    return [key for key, _ in await store.list_page(directory, after)]
 
 
 # -- against moto, with boto3 as the second party -----------------------------------------------
@@ -158,55 +124,17 @@ async def test_a_listing_goes_on_behind_a_key(moto_store, moto_s3):
     for name in [*names, "listed", "listed2"]:
         await asyncio.to_thread(moto_s3.put_object, Bucket="object-store-tests", Key=name, Body=b"")
     directory = at(f"s3://object-store-tests/{names[0]}").directory
-    assert await moto_store.list_page(directory, "listed/") == names
-    assert await moto_store.list_page(directory, names[1]) == names[2:]
-    assert await moto_store.list_page(directory, "listed/001.ouszzz") == names[1:]
-    assert await moto_store.list_page(directory, names[4]) == []
+    assert await keys(moto_store, directory, "listed/") == names
+    assert await keys(moto_store, directory, names[1]) == names[2:]
+    assert await keys(moto_store, directory, "listed/001.ouszzz") == names[1:]
+    assert await keys(moto_store, directory, names[4]) == []
 
 
 # -- which host, signed by whom and for where ---------------------------------------------------
 
 
-@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1"])
-@pytest.mark.parametrize("use_fips, use_dualstack", [(0, 0), (1, 0), (0, 1), (1, 1)])
-@pytest.mark.parametrize("bucket", ["a-bucket", "a.bucket.with.dots"])
-async def test_the_host_is_botocores(region, use_fips, use_dualstack, bucket):
-    if region.startswith("cn-") and use_fips:
-        return  # there are no FIPS hosts in China, and botocore says so
-    client = boto3.client(
-        "s3",
-        region_name=region,
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-        config=BotoConfig(
-            use_fips_endpoint=bool(use_fips),
-            use_dualstack_endpoint=bool(use_dualstack),
-            s3={"us_east_1_regional_endpoint": "regional"},
-        ),
-    )
-    sent = []
-
-    def capture(request, **_):
-        sent.append(request.url)
-        raise InterruptedError
-
-    client.meta.events.register("before-send.s3", capture)
-    with pytest.raises(InterruptedError):
-        client.get_object(Bucket=bucket, Key="k")
-    client.close()
-    session = Session(
-        region=region,
-        credentials=TEMPORARY,
-        use_fips=bool(use_fips),
-        use_dualstack=bool(use_dualstack),
-    )
-    async with store_of(session) as store:
-        ours = store._bucket_url(S3Location(bucket, "k"))
-    assert [f"{ours}/k"] == sent
-
-
 async def test_the_environment_has_no_say(s3, monkeypatch):
-    """obstore itself reads all of these; a session has given their like another meaning."""
+    """Other clients of S3 read all of these; a session has its settings from elsewhere."""
     nowhere = "http://127.0.0.1:9"
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIDOTHER",
@@ -290,21 +218,22 @@ async def test_a_provider_that_fails_is_a_credentials_error(s3):
     assert not s3.seen
 
 
-@pytest.mark.parametrize("names_region", [True, False])
-async def test_a_bucket_in_another_region_is_found_there(s3, store, names_region):
-    s3.region, s3.names_region = "eu-west-1", names_region
+@pytest.mark.parametrize("named", ["in the body", "in a header", "nowhere"])
+async def test_a_bucket_in_another_region_is_found_there(s3, store, named):
+    s3.region = "eu-west-1"
+    s3.names_region, s3.hides_region = named == "in the body", named == "nowhere"
     s3.put("s3://b/k", "found")
     for _ in range(2):
         assert await read(store, "s3://b/k") == b"found"
     signed_for = [seen.region for seen in s3.seen if seen.operation == "GetObject"]
     assert signed_for == ["us-east-1", "eu-west-1", "eu-west-1"]
-    assert s3.counts["HeadBucket"] == (0 if names_region else 1)
+    assert s3.counts["HeadBucket"] == (1 if named == "nowhere" else 0)
 
 
 async def test_a_listing_and_an_upload_find_the_region_too(s3, store):
     s3.region = "eu-west-1"
     s3.put("s3://b/d/k", "found")
-    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
+    assert await keys(store, S3Location("b", "d/")) == ["d/k"]
     await store.put(at("s3://c/new"), b"body", content_type=None)
     assert s3.objects["c", "new"].body == b"body"
 
@@ -324,40 +253,13 @@ async def test_requests_redirected_together_all_find_the_region(s3, store):
     assert s3.counts["GetObject"] == 10
 
 
-async def test_a_region_found_while_a_client_is_made_is_not_forgotten(s3, store, monkeypatch):
-    s3.region = "eu-west-1"
-    s3.put("s3://b/k", "found")
-    being_made = threading.Event()
-    make = store._make_store
-
-    def make_slowly(*args):
-        made = make(*args)
-        if args[-1] == "upload":
-            being_made.set()
-            while not store._regions:
-                time.sleep(0.01)
-        return made
-
-    async def wait(seen, request):
-        if seen.operation == "GetObject":
-            await until(being_made.is_set)
-
-    monkeypatch.setattr(store, "_make_store", make_slowly)
-    s3.hook = wait
-    reading = asyncio.create_task(read(store, "s3://b/k"))
-    await until(lambda: s3.counts["GetObject"])
-    await store.put(at("s3://b/new"), b"body", content_type=None)
-    assert await reading == b"found"
-    assert s3.objects["b", "new"].body == b"body"
-
-
 async def test_a_region_that_cannot_be_asked_for_leaves_the_redirect(s3, store):
     async def drop(seen, request):
         if seen.operation == "HeadBucket":
             request.transport.abort()
 
     s3.hook = drop
-    s3.region = "eu-west-1"
+    s3.region, s3.hides_region = "eu-west-1", True
     with pytest.raises(UnknownServiceError) as caught:
         await read(store, "s3://b/k")
     assert caught.value.code == "PermanentRedirect"
@@ -374,21 +276,15 @@ async def test_a_redirect_to_nowhere_is_an_error(s3, store):
     assert s3.counts == {"GetObject": 1, "HeadBucket": 1}
 
 
-async def test_without_obstore_the_extra_is_named(s3, store, monkeypatch):
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'aiosmrt\[s3\]'"):
-        await read(store, "s3://b/k")
-
-
 @pytest.mark.parametrize("content", [None, "no certificate"])
 async def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_error(
-    s3, monkeypatch, tmp_path, content
+    s3_by_tls, monkeypatch, tmp_path, content
 ):
     path = tmp_path / "bundle.pem"
     if content is not None:
         path.write_text(f"-----BEGIN CERTIFICATE-----\n{content}\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
-    async with s3.store() as store:
+    async with s3_by_tls.store() as store:
         with pytest.raises(ConfigurationError, match="CA bundle"):
             await read(store, "s3://b/k")
 
@@ -446,13 +342,6 @@ async def test_requests_go_through_the_proxy(s3):
     server.close()
     await server.wait_closed()
     assert asked == [b"GET http://s3.internal:9000/b/k HTTP/1.1\r\n"]
-
-
-async def test_buckets_beyond_number_are_no_leak(s3, store):
-    for number in range(70):
-        s3.put(f"s3://bucket{number}/k", "found")
-        assert await read(store, f"s3://bucket{number}/k") == b"found"
-    assert len(store._stores) <= 64
 
 
 # -- errors -------------------------------------------------------------------------------------
@@ -522,7 +411,7 @@ async def test_nobody_at_the_address_is_a_connect_error():
         region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=TEMPORARY
     )
     async with store_of(session) as store:
-        with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9 .*Connection refused") as caught:
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1:9: Connection refused") as caught:
             await read(store, "s3://b/k")
     assert caught.value.host == "127.0.0.1:9"
 
@@ -542,7 +431,7 @@ async def test_silence_in_a_body_is_a_read_timeout(s3):
         return response
 
     s3.hook = stall
-    async with s3.store(timeouts=Timeouts(read=0.05)) as store:
+    async with s3.store(timeouts=Timeouts(idle=0.05)) as store:
         with pytest.raises(ReadTimeoutError):
             await read(store, "s3://b/k")
 
@@ -650,14 +539,6 @@ async def test_an_empty_object_has_no_chunks(s3, store):
     s3.put("s3://b/k", b"")
     assert await collect(await store.get(at("s3://b/k"))) == b""
     assert await read(store, "s3://b/k") == b""
-
-
-async def test_a_listing_with_a_key_that_obstore_cannot_name_is_none(s3, store):
-    s3.put("s3://b/d/k", b"")
-    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
-    assert await store.list_page(S3Location("b", "d//"), "") is None
-    s3.put("s3://b/d//x", b"")
-    assert await store.list_page(S3Location("b", "d/"), "") is None
 
 
 async def test_many_requests_at_once_are_held_to_a_number(s3, store):
@@ -906,37 +787,3 @@ async def test_an_upload_whose_provider_fails_halfway_is_its_error(s3, large):
             await store.put(at("s3://b/k"), large, content_type=None)
     assert not s3.objects
     assert not s3.parts
-
-
-async def listing(waiting):
-    """The task that reads the listing which another waits for."""
-    while not (reading := our_tasks() - {waiting}):  # noqa: ASYNC110 - over in a millisecond
-        await asyncio.sleep(0)
-    (task,) = reading
-    return task
-
-
-async def test_a_listing_that_nobody_waits_for_any_more_is_read_to_its_end(s3, store):
-    s3.put("s3://b/d/k", "x")
-    for _ in range(20):
-        waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-        reading = await listing(waiting)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert await reading == ["d/k"]
-    assert await store.list_page(S3Location("b", "d/"), "") == ["d/k"]
-    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    await listing(waiting)
-    waiting.cancel()
-    await store.aclose()
-    assert not our_tasks()
-
-
-async def test_what_becomes_of_a_listing_that_nobody_waits_for_is_not_reported(s3, store):
-    s3.may_list = False
-    waiting = asyncio.ensure_future(store.list_page(S3Location("b", "d/"), ""))
-    await listing(waiting)
-    waiting.cancel()
-    # The fixture of every test looks for exceptions that nobody retrieved.
-    await until(lambda: not our_tasks())

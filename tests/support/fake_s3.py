@@ -1,7 +1,8 @@
 """An S3 that refuses, redirects, stalls and breaks off on demand; moto does none of these.
 
 What it answers is what the S3 API Reference tells ("Error responses", GetObject's
-"Permissions", ListObjectsV2) and what S3 was seen to send. Path style, any bucket.
+"Permissions", ListObjectsV2) and what S3 was seen to send. Path style, any bucket; and AWS's
+hosts of buckets, for clients that a proxy leads here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote_plus, unquote
 from xml.sax.saxutils import escape
 
 from aiohttp import web
@@ -69,6 +70,7 @@ class FakeS3:
         self.buckets: set[str] | None = None  # None for any
         self.region = "us-east-1"
         self.names_region = False  # in the answer's body rather than in a header
+        self.hides_region = False  # from all who do not ask for the bucket (HeadBucket)
         self.token = TEMPORARY.session_token
         # Asked first; what it returns is the answer.
         self.hook: Callable[[Seen, web.Request], Awaitable[web.StreamResponse | None]] | None = None
@@ -84,8 +86,8 @@ class FakeS3:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # aiohttp knows no connection whose TLS handshake still runs, and obstore begins some that
-        # it then has no use for. The loop's server counts these too, if asked before it closes.
+        # aiohttp knows no connection whose TLS handshake still runs. The loop's server counts
+        # these too, if asked before it closes.
         ended = asyncio.ensure_future(self._listening.wait_closed())
         await asyncio.sleep(0)
         self._listening.close()
@@ -119,9 +121,11 @@ class FakeS3:
         return Counter(seen.operation for seen in self.seen)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        bucket, _, key = unquote(request.raw_path.partition("?")[0]).lstrip("/").partition("/")
-        if "//" in request.raw_path:
-            key = unquote(request.raw_path.partition("?")[0]).split("/", 2)[2]
+        path = unquote(request.raw_path.partition("?")[0])
+        if ".s3." in request.host:  # a host of the bucket's own
+            path = f"/{request.host.partition('.s3.')[0]}{path}"
+        _, bucket, key = f"{path}/".split("/", 2)
+        key = key.removesuffix("/") if not path.endswith("/") else key[:-1]
         query = request.query
         operation = {"GET": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}.get(
             request.method, request.method
@@ -168,7 +172,8 @@ class FakeS3:
                     Region=self.region,
                 )
             moved = refusal(301, "PermanentRedirect", "The bucket must be addressed elsewhere.")
-            moved.headers["x-amz-bucket-region"] = self.region
+            if not self.hides_region:
+                moved.headers["x-amz-bucket-region"] = self.region
             return moved
         if self.buckets is not None and seen.bucket not in self.buckets:
             return refusal(404, "NoSuchBucket", "The specified bucket does not exist")
@@ -245,13 +250,16 @@ class FakeS3:
             key=str.encode,
         )
         found = [name for name in names if name.startswith(seen.key) and name > after]
+        encoded = request.query.get("encoding-type") == "url"
+        shown = quote_plus if encoded else escape
         contents = "".join(
-            f"<Contents><Key>{escape(name)}</Key><Size>1</Size>"
+            f"<Contents><Key>{shown(name)}</Key><Size>1</Size>"
             f"<LastModified>{MODIFIED:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
             for name in found[:PAGE]
         )
         more = "<NextContinuationToken>next</NextContinuationToken>" if len(found) > PAGE else ""
-        return document(f"<ListBucketResult>{contents}{more}</ListBucketResult>")
+        encoding = "<EncodingType>url</EncodingType>" if encoded else ""
+        return document(f"<ListBucketResult>{encoding}{contents}{more}</ListBucketResult>")
 
 
 @asynccontextmanager
