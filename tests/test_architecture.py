@@ -34,7 +34,6 @@ FLOORS = [
 # What only one place may import, so that only one place changes with it.
 SOLE_IMPORTERS = {
     "aws_requests_auth": "_aws/signer.py",
-    "obstore": "_s3/object_store.py",
     "opentelemetry": "instrumentation/opentelemetry.py",
 }
 

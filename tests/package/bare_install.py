@@ -87,13 +87,19 @@ async def check_calls(session: aiosmrt.Session) -> None:
     assert (await session.invoke_endpoint("echo", b"whole")).body == b"whole"
     async with session.invoke_endpoint_with_response_stream("parts", b"abc") as stream:
         assert [part.bytes async for part in stream] == [b"a", b"b", b"c"]
-    assert (await session.invoke_endpoint_async("echo", body=b"later")).output_location
+    invocation = await session.invoke_endpoint_async("echo", body=b"later")
+    assert (await invocation.result(timeout=60)).body == b"later"
+    large = b"x" * 9_000_000
+    uri = await session.upload_input(large, "s3://bucket/large")
+    result = await (await session.invoke_endpoint_async("echo", uri)).result(60, body_limit=10)
+    await result.save("large")
+    assert Path("large").read_bytes() == large
     items = [item async for item in session.invoke_many("echo", [b"1", b"2"], ordered=True)]
     assert [item.output.body for item in items] == [b"1", b"2"]
     Path("in.jsonl").write_text('{"x": 1}\n')
     summary = await aiosmrt.batch.run(session, "echo", "in.jsonl", "out.jsonl")
     assert summary.failed == 0
-    print("ok: the three operations, invoke_many and batch.run")
+    print("ok: the three operations, S3, invoke_many and batch.run")
 
 
 # ── an extra that is missing ─────────────────────────────────────────────────────────────────
@@ -104,10 +110,6 @@ async def without_cli(_: aiosmrt.Session) -> None:
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 2
     raise RuntimeError(ended.stderr)
-
-
-async def without_s3(session: aiosmrt.Session) -> None:
-    await session.async_invocation(output_location="s3://bucket/key").result(timeout=10)
 
 
 async def without_botocore(_: aiosmrt.Session) -> None:
@@ -134,14 +136,14 @@ MISSING: dict[str, Callable[[aiosmrt.Session], Awaitable[None]]] = {
     "otel": without_otel,
     "parquet": without_parquet,
     "report": without_report,
-    "s3": without_s3,
 }
 
 
 async def check_extras(session: aiosmrt.Session) -> None:
     extras = set(metadata("aiosmrt").get_all("Provides-Extra") or ())
-    # Nothing of ours imports Ray: it calls aiosmrt.batch.ray. And nobody misses a speedup.
-    untold = extras - {"all", "ray", "speedups"} - set(MISSING)
+    # Nothing of ours imports Ray: it calls aiosmrt.batch.ray. Nobody misses a speedup, and S3
+    # needs nothing.
+    untold = extras - {"all", "ray", "s3", "speedups"} - set(MISSING)
     assert not untold, f"it is not tried what is said where these are missing: {untold}"
     for extra, use in MISSING.items():
         try:

@@ -177,6 +177,22 @@ async def test_a_region_of_another_partition_is_not_gone_to(aws):
     assert tunnel.asked == ["b3b.s3.us-east-1.amazonaws.com:443"]
 
 
+async def test_connections_are_kept_to_so_many_hosts(aws):
+    s3, tunnel = aws
+    async with aws_store(s3, tunnel) as store:
+        for number in range(70):
+            s3.put(f"s3://bucket-{number}/k", "found")
+            assert await read(store, f"s3://bucket-{number}/k") == b"found"
+        await until(lambda: tunnel.open == 64)
+        held = [
+            await store.get(at(f"s3://bucket-{number}/k"), purpose=("look", "read")[number % 2])
+            for number in range(70)
+        ]
+        assert len(tunnel.asked) == 140  # those used longest ago were always those to come
+        assert [await one.read() for one in held] == [b"found"] * 70
+    await until(lambda: not tunnel.open)
+
+
 # -- signatures ---------------------------------------------------------------------------------
 
 PIECES = ["+", "%", " ", "  ", "é", "日本", "//", ".", "..", "~", "/", "a", "Z9", "-_", "%2F", "%%"]

@@ -119,6 +119,41 @@ async def test_boto3_finds_an_object_of_ours_under_its_key(moto_store, moto_s3, 
     await asyncio.to_thread(moto_s3.delete_object, Bucket=location.bucket, Key=key)
 
 
+LISTED = ["", "/", "a//b", ".", "..", "./x", "a/../b", "tab\t", "é+ü %2B", "<&>\"'"]
+
+
+async def test_odd_keys_are_listed_as_boto3_lists_them(moto_store, moto_s3):
+    await asyncio.to_thread(moto_s3.create_bucket, Bucket="odd-keys")
+    for key in [*LISTED, *ODD_KEYS]:
+        await moto_store.put(S3Location("odd-keys", f"odd/{key}"), b"x", content_type=None)
+    told = await asyncio.to_thread(moto_s3.list_objects_v2, Bucket="odd-keys", Prefix="odd/")
+    theirs = [(entry["Key"], entry["LastModified"]) for entry in told["Contents"]]
+    assert len(theirs) == len(LISTED) + len(ODD_KEYS)
+    assert await moto_store.list_page(S3Location("odd-keys", "odd/"), "") == theirs
+    for behind in (0, 7, len(theirs) - 1):
+        page = await moto_store.list_page(S3Location("odd-keys", "odd/"), theirs[behind][0])
+        assert page == theirs[behind + 1 :]
+
+
+# moto has no route to a key with a line end.
+@pytest.mark.parametrize("key", [f"k/{key}" for key in ["line\nend\r", "\x01", *LISTED, *ODD_KEYS]])
+async def test_the_local_endpoint_has_an_object_under_any_key(local, key):
+    async with local.session() as session:
+        uri = await session.upload_input(b"found", f"s3://b/{key}x")
+        assert local.get_object(uri) == b"found"
+        handle = session.async_invocation(output_location=uri)
+        assert (await handle.result(20)).body == b"found"
+
+
+async def test_a_slash_at_the_end_makes_another_object(s3, store):
+    s3.put("s3://b/a", "without")
+    with pytest.raises(ServiceError, match="NoSuchKey"):
+        await read(store, "s3://b/a/")
+    s3.put("s3://b/a/", "with")
+    assert await read(store, "s3://b/a/") == b"with"
+    assert await read(store, "s3://b/a") == b"without"
+
+
 async def test_a_listing_goes_on_behind_a_key(moto_store, moto_s3):
     names = [f"listed/{number:03}.out" for number in range(5)]
     for name in [*names, "listed", "listed2"]:
