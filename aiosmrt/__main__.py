@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.util import find_spec
 from typing import NoReturn
@@ -26,13 +25,7 @@ def main() -> NoReturn:
         sys.exit(2)
     from aiosmrt._cli.app import run
 
-    status = run()
-    if "obstore" in sys.modules:
-        # Its threads may still be letting go of Python objects, which aborts an interpreter
-        # that takes itself down (PyO3/pyo3-async-runtimes#40): one command in 30 on a busy
-        # machine. Nothing is buffered by then.
-        os._exit(status)
-    sys.exit(status)
+    sys.exit(run())
 
 
 if __name__ == "__main__":

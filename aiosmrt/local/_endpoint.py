@@ -115,8 +115,8 @@ class LocalEndpoint:
         async_failures: Whether failed async inferences write a failure object, and
             FailureLocation is announced.
         s3_endpoint_url: An S3 in the place of the local endpoint's own store for the
-            inputs and results of async inferences; needs the extra ``aiosmrt[s3]``. A
-            client signs for both with one key: make it one that this S3 knows too.
+            inputs and results of async inferences. A client signs for both with one key:
+            make it one that this S3 knows too.
         s3_credentials: What requests to it are signed with; None is the default chain.
         max_store_length: Bytes of all objects in the object store together, and as many more
             of those that are being put.
