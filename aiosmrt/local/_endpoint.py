@@ -6,7 +6,7 @@ import random
 import re
 import warnings
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiosmrt._aws.credentials import Credentials
 from aiosmrt._aws.endpoints import check_endpoint_url, resolve_endpoint
@@ -156,7 +156,8 @@ class LocalEndpoint:
     region: str
     output_bucket: str
     _is_started = False
-    _thread: BackgroundThread | None = None
+    # Not annotated: the hints of a public class are looked up where its users see it.
+    _thread = cast("BackgroundThread | None", None)
 
     def __init__(
         self,
