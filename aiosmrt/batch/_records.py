@@ -204,7 +204,7 @@ class CsvFile:
     def _key_column(self, row: bytes) -> int | None:
         names: list[str] = []
         with contextlib.suppress(ValueError, csv.Error):
-            names = next(csv.reader(io.StringIO(row.decode("utf-8-sig"), newline="")), [])
+            names = next(csv.reader(io.StringIO(row.decode("utf-8-sig"), newline="")), names)
         check_column_names(names)
         if self._key_field is None:
             return None
