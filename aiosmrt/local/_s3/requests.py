@@ -18,6 +18,7 @@ import attrs
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from aiosmrt._protocol.http_dates import parse_http_date
 from aiosmrt.local._s3.aws_chunked import decode_aws_chunked
 from aiosmrt.local._s3.documents import (
     S3Refusal,
@@ -185,6 +186,10 @@ class ObjectStoreApi:
             return web.Response(status=304, headers=headers)
         if request.headers.get("If-Match", "*") not in ("*", stored.etag):
             raise _precondition_failed()
+        if "If-None-Match" not in request.headers:
+            since = parse_http_date(request.headers.get("If-Modified-Since", ""))
+            if since is not None and stored.last_modified.timestamp() <= since:
+                return web.Response(status=304, headers=headers)
         length = len(stored.body)
         status, (start, end) = 200, (0, length)
         if wanted := _range(request.headers.get("Range"), length):

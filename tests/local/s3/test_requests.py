@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
 
 import botocore.exceptions
@@ -198,6 +198,13 @@ async def test_conditions(local):
         assert client.get_object(**here, IfMatch=etag)["Body"].read() == b"x"
         assert code_of(client.get_object, **here, IfMatch='"other"') == (412, "PreconditionFailed")
         assert code_of(client.get_object, **here, IfNoneMatch=etag)[0] == 304
+        written = client.get_object(**here)["LastModified"]
+        assert code_of(client.get_object, **here, IfModifiedSince=written)[0] == 304
+        earlier = written - timedelta(seconds=1)
+        assert client.get_object(**here, IfModifiedSince=earlier)["Body"].read() == b"x"
+        # An entity tag says more than a date, which is then not looked at (RFC 9110, 13.1.3).
+        both = {"IfNoneMatch": '"other"', "IfModifiedSince": written}
+        assert client.get_object(**here, **both)["Body"].read() == b"x"
         taken = code_of(client.put_object, **here, Body=b"y", IfNoneMatch="*")
         assert taken == (412, "PreconditionFailed")
         client.put_object(Bucket="bucket", Key="new", Body=b"y", IfNoneMatch="*")
