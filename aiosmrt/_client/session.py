@@ -488,7 +488,8 @@ class Session:
             accept: The MIME type wanted of the output.
             custom_attributes: Passed to the container.
             inference_id: An id of your own; the service makes one where it is missing.
-            s3_output_path_extension: Appended to the endpoint's output path.
+            s3_output_path_extension: Appended to the endpoint's output path. The segments ``.``
+                and ``..`` are refused: nobody could read the output.
             filename: The output object's name, 1 to 32 characters.
             request_ttl_seconds: How long it may wait in the queue, 60 to 21600.
             invocation_timeout_seconds: How long the model may take, 1 to 3600.

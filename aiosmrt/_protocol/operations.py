@@ -317,8 +317,11 @@ INVOKE_ENDPOINT_ASYNC = Operation(
             StringConstraint(
                 1,
                 512,
-                re.compile(r"(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+"),
-                "letters, digits and !_.*'()/- only",
+                # The model admits the segments . and .. too. S3 refuses a key with more of
+                # these than others, and servers on the way remove them from a URL's path
+                # (RFC 3986, 5.2.4): nobody could read the output.
+                re.compile(r"(?!s3:|https:)(?!(?:.*/)?\.\.?(?:/|\Z))[a-zA-Z0-9!_.*'()/-]+"),
+                "letters, digits and !_.*'()/- only, without the segments . and ..",
             ),
         ),
         HeaderBinding(

@@ -716,6 +716,30 @@ async def test_what_is_refused_is_not_uploaded_first(local, keywords, parameter)
     assert not local.received
 
 
+@pytest.mark.parametrize("extension", ["../up", "..", "a/../../b", ".", "./a", "a/."])
+async def test_an_output_that_nobody_could_read_is_refused_before_it_is_queued(local, extension):
+    async with local.session() as session:
+        with pytest.raises(ParameterValidationError, match=r"without the segments \. and \.\."):
+            await session.invoke_endpoint_async(
+                "echo", body=b"1", s3_output_path_extension=extension
+            )
+    assert not local.received
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"s3_output_path_extension": extension}
+        for extension in ("/", "//", "a//b", "/a/", "...", "a/...", ".a/b.", "..a/b..", "!_*'()-")
+    ]
+    + [{"filename": name} for name in ("a", "a.", "0.out", "a-_", "a" * 32)],
+)
+async def test_an_output_can_be_read_wherever_its_parameters_put_it(local, keywords):
+    async with local.session() as session:
+        invocation = await session.invoke_endpoint_async("echo", body=b"1", **keywords)
+        assert (await result(invocation)).body == b"1"
+
+
 async def test_auto_tells_of_a_file_that_is_not_there(local, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     async with local.session() as session:

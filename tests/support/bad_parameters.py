@@ -46,6 +46,7 @@ _FIELD = "1 to 1024 characters, visible ASCII, spaces and tabs only"
 _ID = "1 to 64 characters, printable ASCII that does not begin with a space"
 _URI = "1 to 1024 characters, an s3:// or https:// URI without control characters"
 _EXTENSION = "1 to 512 characters, letters, digits and !_.*'()/- only"
+_NO_DOTS = f"{_EXTENSION}, without the segments . and .."
 _FILENAME = "1 to 32 characters, letters, digits, hyphens, underscores and one dot at most"
 _TTL = "an integer from 60 to 21600"
 _TIMEOUT = "an integer from 1 to 3600"
@@ -112,6 +113,19 @@ _TEXTS = [
     (ASYNC, "s3_output_path_extension", _EXTENSION, ["", "s3://SECRET", "https://SECRET"]),
     (ASYNC, "s3_output_path_extension", _EXTENSION, ["a SECRET", "a?SECRET", "SECRET\n"]),
     (ASYNC, "s3_output_path_extension", _EXTENSION, ["SECRET".ljust(513, "a")]),
+    (
+        ASYNC,
+        "s3_output_path_extension",
+        _NO_DOTS,
+        [".", "..", "../SECRET", "./SECRET", "SECRET/.."],
+    ),
+    (
+        ASYNC,
+        "s3_output_path_extension",
+        _NO_DOTS,
+        ["SECRET/../a", "a/./SECRET", "/..", "/../SECRET"],
+    ),
+    (ASYNC, "s3_output_path_extension", _NO_DOTS, ["SECRET/.", "SECRET//..//a", "../" * 170 + "a"]),
     (ASYNC, "filename", _FILENAME, ["", ".SECRET", "SECRET.a.b", "a/SECRET", "../SECRET"]),
     (ASYNC, "filename", _FILENAME, ["SECRET\n", "-SECRET", "SECRET".ljust(33, "a")]),
 ]
