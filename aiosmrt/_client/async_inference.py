@@ -22,6 +22,8 @@ from aiosmrt.errors import (
     AsyncInferenceError,
     DeadlineExceededError,
     ParameterValidationError,
+    ServiceError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class AsyncInvocation:
             TransportError: S3 cannot be reached, or the session was closed.
             CredentialsError: There are no credentials.
             ParameterValidationError: A location is not an S3 URI, or a number not one above 0.
+            AiosmrtError: Other code cancelled the looking, or it failed unexpectedly.
         """
         if timeout is not None:
             _check_seconds("timeout", timeout)
@@ -249,7 +252,7 @@ class _Wait:
             is_output = watch.location == self._output
             try:
                 found = watch.arrived.result()
-            except AiosmrtError as error:
+            except (ServiceError, TransportError) as error:
                 if is_output:
                     raise
                 _logger.warning("no longer looking for a failure object: %s", error)

@@ -30,7 +30,7 @@ from aiosmrt._s3.object_store import LIST_PAGE_LENGTH, S3Location
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
     from aiosmrt._threads import Threads
@@ -77,7 +77,12 @@ class Watch:
     """
 
     def __init__(
-        self, directory: _Directory, location: S3Location, cap: float, pause: float
+        self,
+        directory: _Directory,
+        location: S3Location,
+        *,
+        cap: float,
+        pause: float,
     ) -> None:
         self._directory = directory
         self._cap = cap
@@ -132,7 +137,13 @@ class ResultPoller:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def watch(self, location: S3Location, *, cap: float, pause: float = 0.0) -> Watch:
+    def watch(
+        self,
+        location: S3Location,
+        *,
+        cap: float,
+        pause: float = 0.0,
+    ) -> Watch:
         """Begins to look for an object; the first look comes within a tenth of a second.
 
         Args:
@@ -150,19 +161,22 @@ class ResultPoller:
             raise TransportError("The session is closed")
         prefix = location.directory
         directory = self._directories.get(prefix)
-        if directory is None or directory.is_done:
-            self._directories = {
-                known: other for known, other in self._directories.items() if not other.is_done
-            }
-            directory = self._directories[prefix] = _Directory(self.store, prefix, self._tasks)
-        watch = Watch(directory, location, cap, pause)
+        if directory is None:
+            directory = _Directory(self.store, prefix, self._tasks, self._forget)
+            self._directories[prefix] = directory
+        watch = Watch(directory, location, cap=cap, pause=pause)
         directory.add(watch)
         return watch
+
+    def _forget(self, directory: _Directory) -> None:
+        # Another one may have come in the place of one that was stopped before its task ended.
+        if self._directories.get(directory.prefix) is directory:
+            del self._directories[directory.prefix]
 
     def close(self) -> None:
         """Ends every wait with a TransportError, and every look. Idempotent."""
         self._closed = True
-        for directory in self._directories.values():
+        for directory in list(self._directories.values()):
             directory.close(TransportError("The session was closed while a result was awaited"))
 
     async def aclose(self) -> None:
@@ -174,15 +188,25 @@ class ResultPoller:
 
 
 class _Directory:
-    """All that is waited for below one prefix."""
+    """All that is waited for below one prefix.
+
+    Attributes:
+        prefix: The prefix.
+    """
 
     def __init__(
-        self, store: ObjectStore, prefix: S3Location, tasks: set[asyncio.Task[None]]
+        self,
+        store: ObjectStore,
+        prefix: S3Location,
+        tasks: set[asyncio.Task[None]],
+        forget: Callable[[_Directory], None],
     ) -> None:
         self._store = store
-        self._prefix = prefix
+        self.prefix = prefix
         self._tasks = tasks  # those of all prefixes, until each is done
-        self._watches: dict[str, list[Watch]] = {}
+        self._forget = forget  # called when nothing is waited for any more
+        # Each key's in the order of their coming.
+        self._watches: dict[str, dict[Watch, None]] = {}
         self._is_sorted = True  # that dict, by its keys
         self._task: asyncio.Task[None] | None = None
         # Done when a newcomer's look is due before the next one.
@@ -196,29 +220,20 @@ class _Directory:
         self._must_list = False
         self._has_answered = False
 
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is waited for any more."""
-        return not self._watches
-
     def add(self, watch: Watch) -> None:
         watch.schedule(asyncio.get_running_loop().time(), _jitter())
         key = watch.location.key
         self._is_sorted = self._is_sorted and key in self._watches
-        self._watches.setdefault(key, []).append(watch)
+        self._watches.setdefault(key, {})[watch] = None
         if watch.due < self._wakes_at and self._hurry is not None and not self._hurry.done():
             self._hurry.set_result(None)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._tasks.add(self._task)
-            self._task.add_done_callback(self._tasks.discard)
+            self._task.add_done_callback(self._ended)
 
     def remove(self, watch: Watch) -> None:
-        watches = self._watches.get(watch.location.key, [])
-        if watch in watches:
-            watches.remove(watch)
-            if not watches:
-                del self._watches[watch.location.key]
+        self._drop(watch)
         if not self._watches:
             self._stop()
 
@@ -227,14 +242,38 @@ class _Directory:
         self._fail(error)
         self._stop()
 
+    def _drop(self, watch: Watch) -> None:
+        key = watch.location.key
+        watches = self._watches.get(key, {})
+        watches.pop(watch, None)
+        if not watches:
+            self._watches.pop(key, None)
+
     def _stop(self) -> None:
+        self._forget(self)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Ends all waits if the task ended before its work was done, whatever the reason."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task is not self._task:  # stopped, or at its end
+            return
+        self._task = None
+        if error is None:
+            reason = "was cancelled, and not by result(), which can be awaited again"
+        else:
+            # The text of an exception that is no Exception was not written for a log.
+            told = repr(error) if isinstance(error, Exception) else type(error).__name__
+            reason = f"failed: {told}"
+        self._fail(AiosmrtError(f"Looking below {self.prefix} {reason}"))
+        self._forget(self)
+
     def _fail(self, error: AiosmrtError) -> None:
         for key in list(self._watches):
-            self._settle(key, error)
+            self._refuse(key, error)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -253,14 +292,13 @@ class _Directory:
                 else:
                     # An outage is told once, and not at each of its looks.
                     level = logging.WARNING if failures == 1 else logging.DEBUG
-                    _logger.log(level, "looking below %s failed: %s", self._prefix, error)
-            except Exception as error:  # noqa: BLE001 - a wait must not outlast its poller
-                self._fail(TransportError(f"Looking below {self._prefix} failed: {error!r}"))
+                    _logger.log(level, "looking below %s failed: %s", self.prefix, error)
             now, jitter = loop.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
                     watch.schedule(now, jitter)
         self._task = None
+        self._forget(self)
 
     def _due(self, now: float) -> list[str]:
         """The keys to look for now: for a listing in its order, else a batch of them."""
@@ -317,20 +355,20 @@ class _Directory:
         at = pages = 0
         while at < len(due):
             try:
-                page = await self._store.list_page(self._prefix, _just_before(due[at]))
+                page = await self._store.list_page(self.prefix, _just_before(due[at]))
             except ServiceError as error:
                 if is_passing(error):
                     raise
                 page = None
             if page is None:
-                _logger.debug("keys below %s cannot be listed: asking for each", self._prefix)
+                _logger.debug("keys below %s cannot be listed: asking for each", self.prefix)
                 self._lists_from = math.inf
                 return at
             self._has_answered = True
             pages += 1
             for key, _ in page:
                 if key in self._watches:
-                    self._settle(key, None)
+                    self._arrive(key)
             if len(page) < LIST_PAGE_LENGTH:
                 break
             behind = bisect_right(due, page[-1][0])
@@ -338,7 +376,7 @@ class _Directory:
                 await self._get(due[at])
             at = max(behind, at + 1)
             if at < len(due) and at < pages * _WORTH_A_PAGE and not self._must_list:
-                _logger.debug("too many others lie below %s: asking for each", self._prefix)
+                _logger.debug("too many others lie below %s: asking for each", self.prefix)
                 self._lists_from = asyncio.get_running_loop().time() + _UNLISTED_SECONDS
                 return at
         return len(due)
@@ -353,7 +391,7 @@ class _Directory:
 
     async def _get(self, key: str) -> None:
         try:
-            found = await self._store.get(S3Location(self._prefix.bucket, key))
+            found = await self._store.get(S3Location(self.prefix.bucket, key))
         except ServiceError as error:
             if is_passing(error) or is_refusal_of_all(error):
                 raise
@@ -361,10 +399,10 @@ class _Directory:
             if is_absence(error):
                 return
             if error.code != "AccessDenied" or not await self._may_be_absent(key, error):
-                self._settle(key, error)
+                self._refuse(key, error)
         else:
             self._has_answered = True
-            self._settle(key, found)
+            self._arrive(key, found)
 
     async def _may_be_absent(self, key: str, error: ServiceError) -> bool:
         """Whether a 403 may stand for an object that is not there yet.
@@ -384,18 +422,21 @@ class _Directory:
             watch.is_ambiguous = True
         return True
 
-    def _settle(self, key: str, outcome: StoredObject | AiosmrtError | None) -> None:
+    def _refuse(self, key: str, error: AiosmrtError) -> None:
+        """Ends the waits for an object with an error."""
         for watch in self._watches.pop(key, ()):
-            if watch.arrived.done():
-                continue
-            if isinstance(outcome, AiosmrtError):
+            if not watch.arrived.done():
                 # Each who waits raises its own: one for all would gather all their tracebacks.
-                watch.arrived.set_exception(copy.copy(outcome))
-            else:
-                watch.arrived.set_result(outcome)
-                outcome = None  # its bytes can be read once
-        if outcome is not None and not isinstance(outcome, AiosmrtError):
-            outcome.close()
+                watch.arrived.set_exception(copy.copy(error))
+
+    def _arrive(self, key: str, found: StoredObject | None = None) -> None:
+        """Ends the waits for an object that is there."""
+        for watch in self._watches.pop(key, ()):
+            if not watch.arrived.done():
+                watch.arrived.set_result(found)
+                found = None  # its bytes can be read once
+        if found is not None:
+            found.close()
 
 
 def _jitter() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 from support.fake_s3 import cut_off, document, never, refusal, repeat
 from support.sessions import TEMPORARY
-from support.waiting import until
+from support.waiting import our_tasks, until
+from support.work import counted_calls
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
 from aiosmrt._s3.object_store import StoredObject
@@ -22,6 +24,7 @@ from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
     AsyncInferenceError,
+    CredentialsError,
     DeadlineExceededError,
     ParameterValidationError,
     ReadTimeoutError,
@@ -340,6 +343,124 @@ async def test_a_location_that_is_none_is_a_parameter_error(s3, session, locatio
         await session.async_invocation(**locations).result()
     assert caught.value.parameter == parameter
     assert not s3.seen
+
+
+async def looked(s3, number: int) -> None:
+    before = len(s3.seen)
+    await until(lambda: len(s3.seen) >= before + number)
+
+
+# -- looks that end before their time -----------------------------------------------------------
+
+
+class Strange(BaseException):
+    """Not an Exception."""
+
+
+async def strange():
+    raise Strange("SECRET")
+
+
+async def cancelled():
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    task.cancel()
+    await task
+
+
+async def generator_exit():
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize("handles", [1, 3])
+@pytest.mark.parametrize("look", [1, 2, 3, 5])
+@pytest.mark.parametrize("end", [strange, cancelled, generator_exit])
+async def test_no_result_waits_for_looks_that_the_credentials_provider_has_ended(
+    s3, handles, look, end
+):
+    """A BaseException, and the CancelledError of a task that nobody here has cancelled."""
+    calls = itertools.count(1)
+
+    class Provider:
+        async def get_credentials(self):
+            if next(calls) == look:
+                await end()
+            return TEMPORARY
+
+    async with s3.session(credentials=Provider()) as session:
+        invocations = [
+            session.async_invocation(
+                output_location=f"s3://bucket/output/{number}",
+                failure_location=f"s3://bucket/failure/{number}",
+            )
+            for number in range(handles)
+        ]
+        for error in await asyncio.gather(*map(result, invocations), return_exceptions=True):
+            assert isinstance(error, AiosmrtError)
+            assert "Looking below s3://bucket/" in str(error)
+            assert "SECRET" not in str(error)
+        for number in range(handles):
+            s3.put(f"s3://bucket/output/{number}", str(number))
+        again = await asyncio.gather(*map(result, invocations))
+        assert [output.text() for output in again] == [str(number) for number in range(handles)]
+
+
+async def test_credentials_that_fail_for_the_failure_object_are_not_passed_over(s3):
+    """The failure would come, and nobody would look for it."""
+    calls = itertools.count(1)
+
+    class Provider:
+        async def get_credentials(self):
+            if next(calls) == 2:  # the output is looked for first
+                raise CredentialsError("expired")
+            return TEMPORARY
+
+    async with s3.session(credentials=Provider()) as session:
+        invocation = session.async_invocation(output_location=OUTPUT, failure_location=FAILURE)
+        with pytest.raises(CredentialsError):
+            await result(invocation)
+
+
+@pytest.mark.parametrize("handles", [1, 3])
+async def test_results_end_when_a_supervisor_cancels_all_other_tasks(s3, session, handles):
+    invocations = [
+        session.async_invocation(output_location=f"s3://bucket/output/{number}")
+        for number in range(handles)
+    ]
+
+    async def wait(invocation):
+        return await result(invocation)
+
+    waiting = [asyncio.create_task(wait(one)) for one in invocations]
+    await looked(s3, 2)
+    for task in our_tasks():
+        task.cancel()
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, AiosmrtError)  # nobody has cancelled the tasks that wait
+    for number in range(handles):
+        s3.put(f"s3://bucket/output/{number}", str(number))
+    again = await asyncio.gather(*map(result, invocations))
+    assert [output.text() for output in again] == [str(number) for number in range(handles)]
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/{}/output", "s3://bucket/output/{}", OUTPUT])
+async def test_the_work_for_results_grows_with_their_number(s3, session, location):
+    """Each below a prefix of its own, all below one, and all for one object."""
+
+    async def work(number: int) -> int:
+        handles = [
+            session.async_invocation(output_location=location.format(each))
+            for each in range(number)
+        ]
+        waiting = [asyncio.create_task(handle.result()) for handle in handles]
+        with counted_calls() as calls:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+        return calls.count
+
+    assert await work(1000) < 6 * await work(250)
 
 
 # -- cancellation -------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ import logging
 import pytest
 from support.fake_s3 import FakeS3, never, refusal
 from support.waiting import our_tasks, until
+from support.work import counted_calls
 
 from aiosmrt import RetryPolicy
 from aiosmrt._s3.object_store import S3Location
 from aiosmrt._s3.result_poller import ResultPoller, Watch, _jitter, _just_before
 from aiosmrt.errors import (
     AccessDeniedException,
+    AiosmrtError,
     ConnectError,
     InternalFailure,
     ServiceError,
@@ -454,8 +456,33 @@ async def test_an_error_of_the_poller_itself_ends_its_waits(poller, monkeypatch)
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(poller.store, "get", broken)
-    with pytest.raises(TransportError, match="a bug"):
+    with pytest.raises(AiosmrtError, match="a bug") as caught:
         await outcome(watch(poller, "s3://b/d/k"))
+    # A TransportError would say that S3 was not reached, which a failure object may not be.
+    assert type(caught.value) is AiosmrtError
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("state", ["before the first step", "between looks", "looking"])
+async def test_looks_that_other_code_cancels_end_their_waits_and_no_later_ones(
+    s3, poller, number, state
+):
+    """As a supervisor does that cancels all tasks of the loop."""
+    if state == "looking":
+        s3.hook = never
+    waits = [watch(poller, f"s3://b/d/{name}", cap=60.0) for name in range(number)]
+    if state == "looking":
+        await until(lambda: s3.seen)
+    elif state == "between looks":
+        await asyncio.sleep(0)
+    for task in our_tasks():
+        task.cancel()
+    for waiting in waits:
+        with pytest.raises(AiosmrtError, match="below s3://b/d/ was cancelled"):
+            await outcome(waiting)
+    s3.hook = None
+    s3.put("s3://b/d/0", "found")
+    assert await outcome(watch(poller, "s3://b/d/0")) == b"found"
 
 
 async def test_prefixes_that_are_done_are_forgotten(s3, poller):
@@ -463,6 +490,21 @@ async def test_prefixes_that_are_done_are_forgotten(s3, poller):
         s3.put(f"s3://b/{number}/k", "")
         await outcome(watch(poller, f"s3://b/{number}/k"))
     assert len(poller._directories) <= 1
+
+
+@pytest.mark.parametrize("begin", ["d{}/k", "d/{}", "d/k"])
+async def test_the_work_for_waits_grows_with_their_number(s3, poller, begin):
+    """Each below a prefix of its own, all below one, and all for one object."""
+
+    def work(number: int) -> int:
+        with counted_calls() as calls:
+            uris = [f"s3://b/{begin.format(each)}" for each in range(number)]
+            waits = [watch(poller, uri, cap=5.0) for uri in uris]
+            for waiting in waits:
+                waiting.close()
+        return calls.count
+
+    assert work(1000) < 6 * work(250)
 
 
 async def test_ten_thousand_waits_make_no_more_requests_than_one(s3, poller):
