@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.request
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from support.sessions import open_session
+from support.waiting import until
 
 import aiosmrt
 from aiosmrt import AccessDeniedException, AsyncInferenceError, Credentials, DeadlineExceededError
@@ -47,6 +50,8 @@ async def test_invoke_endpoint(moto_url: str) -> None:
 
 async def test_invoke_endpoint_async_to_its_result(moto_url: str) -> None:
     queue(moto_url, "async-endpoint-results", [{"data": '{"answer": 42}'}])
+    # moto writes the output before it dates the response: not at the end of a second.
+    await until(lambda: time.time() % 1 < 0.5)
     async with open_session(moto_url, s3_endpoint_url=moto_url) as session:
         invocation = await session.invoke_endpoint_async(
             "asdf", input_location="s3://somebucket/qwer", inference_id="order-4711"
@@ -144,6 +149,35 @@ async def test_results_are_collected_with_and_without_leave_to_list(
     assert bodies == [b"0", b"1", b"2"]
     assert isinstance(outcomes[3], AsyncInferenceError)
     assert "it broke" in str(outcomes[3])
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_an_object_older_than_its_inference_is_not_its_result(
+    user: Callable[..., dict[str, Any]], number: int
+) -> None:
+    where = user("s3:*")
+    client = boto3.client("s3", **where)
+    keys = [f"older{number}/{each}" for each in range(number)]
+    for key in keys:
+        client.put_object(Bucket="iam-tests", Key=key, Body=b"written")
+    written = [client.head_object(Bucket="iam-tests", Key=key)["LastModified"] for key in keys]
+    client.close()
+    async with session_of(where) as session:
+
+        def handles(later: timedelta) -> list[aiosmrt.AsyncInvocation]:
+            return [
+                session.async_invocation(
+                    output_location=f"s3://iam-tests/{key}", accepted_at=when + later
+                )
+                for key, when in zip(keys, written, strict=True)
+            ]
+
+        early = [handle.result(1.0, poll=0.1) for handle in handles(timedelta(seconds=1))]
+        for outcome in await asyncio.gather(*early, return_exceptions=True):
+            assert isinstance(outcome, DeadlineExceededError)
+            assert "last modified before" in str(outcome)
+        same = [handle.result(60, poll=0.1) for handle in handles(timedelta(microseconds=999_999))]
+        assert [outcome.body for outcome in await asyncio.gather(*same)] == [b"written"] * number
 
 
 async def test_a_refusal_to_read_is_told_from_an_output_that_is_not_there(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from contextlib import aclosing
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,8 +14,8 @@ from aiosmrt._client.atomic_file import AtomicFile
 from aiosmrt._protocol.models import AsyncInferenceResult
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT_ASYNC
 from aiosmrt._protocol.serialize import add_call, body_bytes, serialize
-from aiosmrt._s3.object_errors import is_absence, is_passing
-from aiosmrt._s3.object_store import S3Location
+from aiosmrt._s3.locations import S3Location
+from aiosmrt._s3.object_errors import is_absence, is_older, is_passing
 from aiosmrt._s3.upload_parts import read_regular
 from aiosmrt._values import is_finite, printable
 from aiosmrt.errors import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from aiosmrt._s3.result_poller import ResultPoller, Watch
     from aiosmrt._threads import Threads
 
-__all__ = ["AsyncInvocation", "choose_input", "upload_input"]
+__all__ = ["AsyncInvocation", "choose_input", "parse_time", "upload_input"]
 
 _logger = logging.getLogger("aiosmrt.async_inference")
 
@@ -54,6 +55,8 @@ class AsyncInvocation:
         inference_id: The inference's id, None where it was not told.
         output_location: The S3 URI at which the output will lie.
         failure_location: The S3 URI at which a failure object would lie, None for none.
+        accepted_at: When the service accepted it, by the service's clock: its response's
+            ``Date``. None where that is not known.
         metadata: The accepting response's, None for a handle made from saved facts.
         endpoint_name: The endpoint that was called, None for such a handle too.
     """
@@ -66,6 +69,7 @@ class AsyncInvocation:
         inference_id: str | None,
         output_location: str | None,
         failure_location: str | None,
+        accepted_at: datetime | None,
         metadata: ResponseMetadata | None,
         poller: ResultPoller,
         endpoint_name: str | None = None,
@@ -73,6 +77,7 @@ class AsyncInvocation:
         self.inference_id = inference_id
         self.output_location = output_location
         self.failure_location = failure_location
+        self.accepted_at = accepted_at
         self.metadata = metadata
         self._poller = poller
         self.endpoint_name = endpoint_name
@@ -90,6 +95,7 @@ class AsyncInvocation:
             "inference_id": self.inference_id,
             "output_location": self.output_location,
             "failure_location": self.failure_location,
+            "accepted_at": None if self.accepted_at is None else self.accepted_at.isoformat(),
         }
 
     async def result(
@@ -104,6 +110,11 @@ class AsyncInvocation:
         The first look comes at once, the pauses between further ones grow up to ``poll``.
         Handles of one session whose objects have a common prefix share looks. After a
         timeout or a cancellation it can be called again; nothing is lost.
+
+        An object last modified in a second before ``accepted_at`` belongs to an earlier
+        inference with the same ``filename`` or ``s3_output_path_extension``, and is taken as
+        not there. Where ``accepted_at`` is None, whatever object is there is the result.
+        Inferences that are under way at the same time need locations of their own.
 
         Args:
             timeout: Seconds to wait, the reading of the output included; None for no limit.
@@ -236,7 +247,8 @@ class _Wait:
         # The output first: where both have arrived, it counts.
         for location in (output, failure):
             if location is not None:
-                self._watches[location] = poller.watch(location, cap=poll)
+                since = invocation.accepted_at
+                self._watches[location] = poller.watch(location, cap=poll, since=since)
 
     def close(self) -> None:
         for watch in self._watches.values():
@@ -260,22 +272,31 @@ class _Wait:
                 continue
             try:
                 if found is None:
-                    found = await self._store.get(watch.location, purpose="read")
-                if is_output:
+                    found = await self._open(watch)
+                if found is not None and is_output:
                     return await self._finish(found, body_limit)
-                raise self._failed(await _read_text(found))
+                if found is not None:
+                    raise self._failed(await _read_text(found))
             except AsyncInferenceError:
                 raise
             except AiosmrtError as error:
-                if not (is_absence(error) or is_passing(error)):
+                if not (is_absence(error) or is_older(error) or is_passing(error)):
                     if is_output:
                         raise
                     raise self._failed(f"its failure object cannot be read ({error})") from error
                 # Deleted since, or lost on its way: as if it had not come yet.
                 _logger.warning("looking again for %s: %s", printable(str(watch.location)), error)
             self._watches[watch.location] = self._poller.watch(
-                watch.location, cap=self._poll, pause=watch.pause
+                watch.location, cap=self._poll, pause=watch.pause, since=watch.since
             )
+
+    async def _open(self, watch: Watch) -> StoredObject | None:
+        """Asks for an object that was listed; None if an older one has come back since."""
+        found = await self._store.get(watch.location, modified_since=watch.since, purpose="read")
+        if watch.accepts(found.last_modified):
+            return found
+        found.close()
+        return None
 
     async def _finish(self, found: StoredObject, body_limit: int | None) -> AsyncInferenceResult:
         fits = body_limit is None or found.size <= body_limit
@@ -315,6 +336,11 @@ class _Wait:
             text += (
                 ". S3 answered 403 each time, as for an object that is not there where "
                 "s3:ListBucket is not allowed, and for one that s3:GetObject does not allow to read"
+            )
+        if any(watch.has_seen_older for watch in self._watches.values()):
+            text += (
+                f". S3 has an object that was last modified before {self._invocation.accepted_at}, "
+                "when the service accepted this inference: it is an earlier one's"
             )
         error = DeadlineExceededError(text)
         self._describe(error)
@@ -363,6 +389,29 @@ async def _read_text(found: StoredObject) -> str:
                 break
     said = text[:_FAILURE_LENGTH].decode(errors="replace").strip()
     return said or "its failure object is empty"
+
+
+def parse_time(parameter: str, value: datetime | str | None) -> datetime | None:
+    """Reads a time that a caller gives, as text in the form of ISO 8601 or as it is.
+
+    Raises:
+        ParameterValidationError: The text is no time, or the time has no zone.
+    """
+    if value is None:
+        return None
+    rule = "must be a datetime with a time zone, or its text: 2026-01-02T03:04:05+00:00"
+    time = value
+    try:
+        if isinstance(time, str):
+            # Python 3.10 does not read the Z.
+            time = datetime.fromisoformat(time[:-1] + "+00:00" if time[-1:] == "Z" else time)
+        if isinstance(time, datetime) and time.tzinfo is not None:
+            return time.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        pass
+    raise ParameterValidationError(
+        parameter, rule, length=len(value) if isinstance(value, str) else None
+    )
 
 
 def _check_seconds(name: str, value: float) -> None:

@@ -29,6 +29,7 @@ from aiosmrt._transport import Transport, beside_the_service, choose_tls, enviro
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+    from datetime import datetime
     from ssl import SSLContext
 
     import aiohttp
@@ -497,7 +498,8 @@ class Session:
             retries: This call's retry policy in place of the session's.
 
         Returns:
-            The handle: ``inference_id``, ``output_location``, ``failure_location``.
+            The handle: ``inference_id``, ``output_location``, ``failure_location``,
+            ``accepted_at``.
 
         Raises:
             AiosmrtError: As ``invoke_endpoint``.
@@ -526,6 +528,7 @@ class Session:
             inference_id=output.inference_id,
             output_location=output.output_location,
             failure_location=output.failure_location,
+            accepted_at=output.accepted_at,
             metadata=output.metadata,
             poller=self._poller,
             endpoint_name=endpoint_name,
@@ -569,27 +572,39 @@ class Session:
         output_location: str,
         failure_location: str | None = None,
         inference_id: str | None = None,
+        accepted_at: datetime | str | None = None,
     ) -> AsyncInvocation:
         """The handle of an async inference from its saved facts.
 
             facts = invocation.to_dict()
             again = session.async_invocation(**facts)
 
+        A handle made from locations alone takes whatever lies there for the result, also the
+        output or the failure of an earlier inference that had the same ``filename`` or
+        ``s3_output_path_extension``. With ``accepted_at`` it does not.
+
         Args:
             output_location: The S3 URI at which the output will lie.
             failure_location: The S3 URI at which a failure object would lie; None where the
                 endpoint writes none.
             inference_id: The inference's id, for error texts.
+            accepted_at: When the service accepted the inference, by the service's clock: a
+                datetime with a time zone, or its text in the form of ISO 8601. An object last
+                modified in an earlier second is taken as not there.
 
         Returns:
             The handle; nothing is sent.
+
+        Raises:
+            ParameterValidationError: ``accepted_at`` is not a time, or has no time zone.
         """
-        from aiosmrt._client.async_inference import AsyncInvocation
+        from aiosmrt._client.async_inference import AsyncInvocation, parse_time
 
         return AsyncInvocation(
             inference_id=inference_id,
             output_location=output_location,
             failure_location=failure_location,
+            accepted_at=parse_time("accepted_at", accepted_at),
             metadata=None,
             poller=self._poller,
         )

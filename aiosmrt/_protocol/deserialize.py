@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
 
+from aiosmrt._protocol.http_dates import parse_http_date
 from aiosmrt._protocol.models import (
     InvokeEndpointAsyncOutput,
     InvokeEndpointOutput,
@@ -46,6 +48,8 @@ _logger = logging.getLogger("aiosmrt")
 _SHORTENED = 500
 # AWS's have 36 characters, S3's 16.
 _REQUEST_ID_LENGTH = 128
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # Read off the table once, since each call reads them.
 _INVOKE_ENDPOINT_HEADERS = tuple([(b.parameter, b.header) for b in INVOKE_ENDPOINT.outputs])
@@ -89,9 +93,11 @@ def parse_invoke_endpoint_async(
     """
     get = metadata.headers.get
     inference_id = (_json_object(body) or {}).get("InferenceId")
+    seconds = parse_http_date(get("Date", ""))
     return InvokeEndpointAsyncOutput(
         metadata=metadata,
         inference_id=inference_id if isinstance(inference_id, str) else None,
+        accepted_at=None if seconds is None else _EPOCH + timedelta(seconds=seconds),
         **{b.parameter: get(b.header) for b in INVOKE_ENDPOINT_ASYNC.outputs},
     )
 

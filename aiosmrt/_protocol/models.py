@@ -200,12 +200,15 @@ class InvokeEndpointAsyncOutput:
         inference_id: The inference's id, None where the service told none.
         output_location: Where the output will lie, an S3 URI.
         failure_location: Where the failure object will lie, None where none is configured.
+        accepted_at: When the service accepted it, by the service's clock and to the second;
+            None where the response has no ``Date``.
         metadata: Request id, status, headers, attempts.
     """
 
     inference_id: str | None = None
     output_location: str | None = None
     failure_location: str | None = None
+    accepted_at: datetime | None = None
     metadata: ResponseMetadata
 
 

@@ -13,7 +13,6 @@ import attrs
 
 from aiosmrt._s3.channel import Patience, S3Channel, S3Request, locate
 from aiosmrt._s3.documents import DocumentReader
-from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.stored_object import StoredObject
 from aiosmrt._s3.upload_parts import UploadParts
 from aiosmrt._s3.uploads import Upload
@@ -22,9 +21,10 @@ from aiosmrt.errors import ParameterValidationError, ServiceError, TransportErro
 if TYPE_CHECKING:
     import os
 
+    from aiosmrt._s3.locations import S3Location
     from aiosmrt._transport import Exchange
 
-__all__ = ["LIST_PAGE_LENGTH", "ObjectStore", "S3Location", "StoredObject"]
+__all__ = ["LIST_PAGE_LENGTH", "ObjectStore", "StoredObject"]
 
 LIST_PAGE_LENGTH = 1000
 """The most keys that one ListObjectsV2 names."""

@@ -20,17 +20,20 @@ import random
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.object_errors import (
     is_absence,
+    is_older,
     is_passing,
     is_refusal_of_all,
     is_refusal_of_listing,
 )
-from aiosmrt._s3.object_store import LIST_PAGE_LENGTH, S3Location
+from aiosmrt._s3.object_store import LIST_PAGE_LENGTH
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
     from aiosmrt._threads import Threads
@@ -72,8 +75,10 @@ class Watch:
         due: When the next look is due, by the loop's clock.
         arrived: Done when the object is there: with the object if the look has it in hand,
             with None if it was listed. An AiosmrtError when looking is of no use.
+        since: The wait is for an object last modified in this second or later; None for any.
         is_ambiguous: Whether S3 has answered 403 in a way that fits an object that is not
             there as well as one that may not be read.
+        has_seen_older: Whether an object from before ``since`` was there.
     """
 
     def __init__(
@@ -83,16 +88,31 @@ class Watch:
         *,
         cap: float,
         pause: float,
+        since: datetime | None,
     ) -> None:
         self._directory = directory
         self._cap = cap
         self.location = location
+        self.since = None if since is None else since.replace(microsecond=0)
         self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
         self.due: float = 0.0
         self.arrived: asyncio.Future[StoredObject | None] = (
             asyncio.get_running_loop().create_future()
         )
         self.is_ambiguous = False
+        self.has_seen_older = False
+
+    def accepts(self, last_modified: datetime | None) -> bool:
+        """Decides whether an object is the one that is waited for.
+
+        Args:
+            last_modified: When the object was last modified. None, which S3 never says, is
+                accepted: to wait for ever would be worse.
+        """
+        if self.since is None or last_modified is None or last_modified >= self.since:
+            return True
+        self.has_seen_older = True
+        return False
 
     def close(self) -> None:
         """Ends the wait. Idempotent."""
@@ -143,6 +163,7 @@ class ResultPoller:
         *,
         cap: float,
         pause: float = 0.0,
+        since: datetime | None = None,
     ) -> Watch:
         """Begins to look for an object; the first look comes within a tenth of a second.
 
@@ -150,6 +171,7 @@ class ResultPoller:
             location: Where it will be.
             cap: The longest pause between two looks, in seconds.
             pause: The pause before the first look, that of a wait which this one goes on from.
+            since: An object last modified in an earlier second is taken as not there.
 
         Returns:
             The wait, which must be closed.
@@ -164,7 +186,7 @@ class ResultPoller:
         if directory is None:
             directory = _Directory(self.store, prefix, self._tasks, self._forget)
             self._directories[prefix] = directory
-        watch = Watch(directory, location, cap=cap, pause=pause)
+        watch = Watch(directory, location, cap=cap, pause=pause, since=since)
         directory.add(watch)
         return watch
 
@@ -366,9 +388,9 @@ class _Directory:
                 return at
             self._has_answered = True
             pages += 1
-            for key, _ in page:
+            for key, last_modified in page:
                 if key in self._watches:
-                    self._arrive(key)
+                    self._arrive(key, last_modified)
             if len(page) < LIST_PAGE_LENGTH:
                 break
             behind = bisect_right(due, page[-1][0])
@@ -390,19 +412,27 @@ class _Directory:
                 raise outcome
 
     async def _get(self, key: str) -> None:
+        watches = list(self._watches.get(key, ()))
+        since = [watch.since for watch in watches if watch.since is not None]
+        earliest = min(since) if since and len(since) == len(watches) else None
         try:
-            found = await self._store.get(S3Location(self.prefix.bucket, key))
+            found = await self._store.get(
+                S3Location(self.prefix.bucket, key), modified_since=earliest
+            )
         except ServiceError as error:
             if is_passing(error) or is_refusal_of_all(error):
                 raise
             self._has_answered = True
-            if is_absence(error):
-                return
-            if error.code != "AccessDenied" or not await self._may_be_absent(key, error):
+            if is_older(error):
+                for watch in watches:
+                    watch.has_seen_older = True
+            elif not is_absence(error) and (
+                error.code != "AccessDenied" or not await self._may_be_absent(key, error)
+            ):
                 self._refuse(key, error)
         else:
             self._has_answered = True
-            self._arrive(key, found)
+            self._arrive(key, found.last_modified, found)
 
     async def _may_be_absent(self, key: str, error: ServiceError) -> bool:
         """Whether a 403 may stand for an object that is not there yet.
@@ -429,12 +459,16 @@ class _Directory:
                 # Each who waits raises its own: one for all would gather all their tracebacks.
                 watch.arrived.set_exception(copy.copy(error))
 
-    def _arrive(self, key: str, found: StoredObject | None = None) -> None:
-        """Ends the waits for an object that is there."""
-        for watch in self._watches.pop(key, ()):
-            if not watch.arrived.done():
-                watch.arrived.set_result(found)
-                found = None  # its bytes can be read once
+    def _arrive(
+        self, key: str, last_modified: datetime | None, found: StoredObject | None = None
+    ) -> None:
+        """Ends the waits for an object that is there, except those that it is too old for."""
+        for watch in list(self._watches.get(key, ())):
+            if watch.accepts(last_modified):
+                self._drop(watch)
+                if not watch.arrived.done():
+                    watch.arrived.set_result(found)
+                    found = None  # its bytes can be read once
         if found is not None:
             found.close()
 

@@ -112,7 +112,8 @@ class RemoteObjects:
         from aiosmrt._aws.config import resolve_config
         from aiosmrt._protocol.models import Timeouts
         from aiosmrt._s3.channel import S3Channel
-        from aiosmrt._s3.object_store import ObjectStore, S3Location
+        from aiosmrt._s3.locations import S3Location
+        from aiosmrt._s3.object_store import ObjectStore
 
         config = resolve_config(region=region, s3_endpoint_url=endpoint_url)
         provider = choose_provider(credentials, config)

@@ -69,7 +69,8 @@ async def test_with_wait_the_output_is_on_stdout_untouched(local):
     ended = await run(*words, env=environment(local))
     assert ended[:2] == (0, b"\x00input\xff")
     # For people, and for who stops waiting: where it will be. No spinner: it is no terminal.
-    assert set(json.loads(ended.stderr)) == {"inference_id", "output_location", "failure_location"}
+    locations = {"output_location", "failure_location"}
+    assert set(json.loads(ended.stderr)) == {"inference_id", "accepted_at"} | locations
 
 
 async def test_the_output_goes_to_a_file(local, tmp_path):

@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.fake_s3 import cut_off, document, never, refusal, repeat
+from support.fake_s3 import MODIFIED, cut_off, document, never, refusal, repeat
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
 from support.work import counted_calls
@@ -31,7 +32,7 @@ from aiosmrt.errors import (
     ServiceError,
     TransportError,
 )
-from aiosmrt.local import ModelFailure
+from aiosmrt.local import LocalEndpoint, ModelFailure
 
 OUTPUT = "s3://bucket/output/id.out"
 FAILURE = "s3://bucket/failure/id-error.out"
@@ -187,6 +188,177 @@ async def test_all_are_collected_from_the_local_endpoint_without_leave_to_list(l
     assert isinstance(outcomes.pop(3), AsyncInferenceError)
     assert [int(outcome.body) for outcome in outcomes] == [n for n in range(100) if n != 3]
     assert 1 <= refused.count <= 2  # once below each prefix
+
+
+# -- objects of earlier inferences --------------------------------------------------------------
+
+SECOND = timedelta(seconds=1)
+
+
+async def ended(invocation: AsyncInvocation) -> str:
+    """What the result says, or the failure."""
+    try:
+        return (await result(invocation)).text()
+    except AsyncInferenceError as error:
+        return error.message.partition('with message "')[2].partition('"')[0]
+
+
+ENDS = [
+    ["output", "output"],
+    ["output", "failure"],
+    ["failure", "output"],
+    ["failure", "failure"],
+    ["output", "failure", "output"],
+    ["failure", "output", "failure"],
+    ["output", "output", "failure", "failure", "output", "failure", "output"],
+]
+
+
+@pytest.mark.parametrize("ends", ENDS, ids="-".join)
+@pytest.mark.parametrize("handles", [1, 3])
+async def test_inferences_to_the_same_location_one_after_the_other_each_get_their_own_end(
+    ends, handles
+):
+    now = [datetime.now(timezone.utc)]
+    free = asyncio.Event()
+
+    async def model(request):
+        await free.wait()
+        if request.body.startswith(b"failure"):
+            raise ModelFailure(500, request.body.decode())
+        return request.body
+
+    async with LocalEndpoint(clock=lambda: now[0]) as local, local.session() as session:
+        local.add_model("model", model)
+        for number, end in enumerate(ends):
+            free.clear()
+            invocations = [
+                await session.invoke_endpoint_async(
+                    "model",
+                    body=f"{end} {number} {each}",
+                    filename=f"job{each}.out",
+                    s3_output_path_extension="same/place",
+                )
+                for each in range(handles)
+            ]
+            local.received.clear()
+            waiting = [asyncio.create_task(ended(one)) for one in invocations]
+            # Each location is looked at, several times, before there is anything to see.
+            await until(lambda: len(local.received) >= 8)
+            assert not any(task.done() for task in waiting)
+            free.set()
+            assert await asyncio.gather(*waiting) == [
+                f"{end} {number} {each}" for each in range(handles)
+            ]
+            now[0] += SECOND
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+@pytest.mark.parametrize("location", [OUTPUT, FAILURE])
+async def test_an_object_older_than_its_inference_is_not_its_result(s3, session, location, heeds):
+    s3.heeds_modified_since = heeds
+    invocation = session.async_invocation(
+        output_location=OUTPUT, failure_location=FAILURE, accepted_at=MODIFIED
+    )
+    s3.put(location, "older", modified=MODIFIED - SECOND)
+    with pytest.raises(DeadlineExceededError, match="last modified before 2026-01-02 03:04:05"):
+        await result(invocation, 0.5)
+    waiting = asyncio.create_task(result(invocation))
+    await looked(s3, 6)
+    s3.put(location, "fresh", modified=MODIFIED)
+    if location == OUTPUT:
+        assert (await waiting).body == b"fresh"
+    else:
+        with pytest.raises(AsyncInferenceError, match="fresh"):
+            await waiting
+
+
+async def looked(s3, number: int) -> None:
+    before = len(s3.seen)
+    await until(lambda: len(s3.seen) >= before + number)
+
+
+async def test_without_a_time_whatever_is_there_is_the_result(s3, session):
+    s3.put(OUTPUT, "of whichever", modified=MODIFIED.replace(year=1990))
+    invocation = session.async_invocation(output_location=OUTPUT)
+    assert invocation.accepted_at is None
+    assert (await result(invocation)).body == b"of whichever"
+
+
+async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_result(s3, session):
+    """As where the newer version of an object is deleted."""
+    s3.heeds_modified_since = False
+    handles = [
+        session.async_invocation(
+            output_location=f"s3://bucket/output/{number}", accepted_at=MODIFIED
+        )
+        for number in range(2)
+    ]
+
+    async def swap(seen, request):
+        if seen.operation == "GetObject" and s3.counts["GetObject"] == 1:
+            s3.put("s3://bucket/output/0", "older", modified=MODIFIED - SECOND)
+
+    s3.hook = swap
+    s3.put("s3://bucket/output/0", "fresh")
+    waiting = [asyncio.create_task(result(handle)) for handle in handles]
+    await until(lambda: s3.counts["GetObject"])
+    await looked(s3, 3)
+    assert not any(task.done() for task in waiting)
+    s3.put("s3://bucket/output/0", "fresh again")
+    s3.put("s3://bucket/output/1", "one")
+    assert [output.body for output in await asyncio.gather(*waiting)] == [b"fresh again", b"one"]
+
+
+async def test_a_large_output_of_an_earlier_inference_is_neither_read_nor_saved(
+    s3, session, tmp_path
+):
+    s3.put(OUTPUT, BODY[::-1], modified=MODIFIED - SECOND)
+    invocation = session.async_invocation(output_location=OUTPUT, accepted_at=MODIFIED)
+    waiting = asyncio.create_task(result(invocation, body_limit=1))
+    await looked(s3, 3)
+    s3.put(OUTPUT, BODY)
+    output = await waiting
+    assert await output.read() == BODY
+    await output.save(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+EAST = timezone(timedelta(hours=5.5))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T05:04:05+02:00",
+        MODIFIED.isoformat(),
+        MODIFIED,
+        MODIFIED.astimezone(EAST),
+    ],
+)
+async def test_the_time_is_taken_as_text_and_as_it_is(session, given):
+    invocation = session.async_invocation(output_location=OUTPUT, accepted_at=given)
+    assert invocation.accepted_at == MODIFIED
+    assert invocation.to_dict()["accepted_at"] == "2026-01-02T03:04:05+00:00"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "yesterday",
+        "2026-01-02T03:04:05",
+        "Z",
+        5,
+        MODIFIED.replace(tzinfo=None),
+        datetime.min.replace(tzinfo=EAST),
+    ],
+)
+async def test_a_time_without_zone_and_what_is_no_time_are_parameter_errors(session, given):
+    with pytest.raises(ParameterValidationError) as caught:
+        session.async_invocation(output_location=OUTPUT, accepted_at=given)
+    assert caught.value.parameter == "accepted_at"
 
 
 # -- what does not come -------------------------------------------------------------------------
@@ -345,11 +517,6 @@ async def test_a_location_that_is_none_is_a_parameter_error(s3, session, locatio
     assert not s3.seen
 
 
-async def looked(s3, number: int) -> None:
-    before = len(s3.seen)
-    await until(lambda: len(s3.seen) >= before + number)
-
-
 # -- looks that end before their time -----------------------------------------------------------
 
 
@@ -418,6 +585,8 @@ async def test_credentials_that_fail_for_the_failure_object_are_not_passed_over(
         invocation = session.async_invocation(output_location=OUTPUT, failure_location=FAILURE)
         with pytest.raises(CredentialsError):
             await result(invocation)
+        s3.put(OUTPUT, "done")
+        assert (await result(invocation)).body == b"done"
 
 
 @pytest.mark.parametrize("handles", [1, 3])
@@ -743,6 +912,8 @@ async def test_the_facts_are_those_of_the_response(local):
         again = session.async_invocation(**json.loads(json.dumps(invocation.to_dict())))
         assert again.to_dict() == invocation.to_dict()
         assert repr(again) == repr(invocation)
+        assert again.accepted_at == invocation.accepted_at
+        assert abs(invocation.accepted_at - datetime.now(timezone.utc)) < timedelta(hours=1)
         assert invocation.inference_id == "mine"
         assert (await result(again)).body == b"1"
 

@@ -84,7 +84,8 @@ def given_fields(output):
     return {
         name: value
         for name, value in fields.items()
-        if name not in {"body", "metadata"} and value is not None
+        # botocore leaves the response's date among its metadata.
+        if name not in {"accepted_at", "body", "metadata"} and value is not None
     }
 
 
@@ -136,6 +137,27 @@ def test_an_accepted_inference_without_an_id_loses_nothing_else(body):
     headers = {"x-amzn-sagemaker-outputlocation": "s3://bucket/out"}
     output = parse_invoke_endpoint_async(body, metadata_of(headers, 202))
     assert given_fields(output) == {"output_location": "s3://bucket/out"}
+
+
+@pytest.mark.parametrize(
+    "date, expected",
+    [
+        ("Fri, 02 Jan 2026 03:04:05 GMT", "2026-01-02T03:04:05+00:00"),
+        ("Fri, 02 Jan 2026 03:04:05 -0000", "2026-01-02T03:04:05+00:00"),
+        ("Fri, 02 Jan 2026 03:04:05 +0200", "2026-01-02T01:04:05+00:00"),
+        ("Fri, 02 Jan 2026 03:04:05", "2026-01-02T03:04:05+00:00"),
+        ("Mon, 01 Jan 1900 00:00:00 GMT", "1900-01-01T00:00:00+00:00"),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", "9999-12-31T23:59:59+00:00"),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_an_inference_is_accepted_when_the_response_says(date, expected):
+    headers = {} if date is None else {"date": date}
+    accepted_at = parse_invoke_endpoint_async(b"{}", metadata_of(headers, 202)).accepted_at
+    assert (accepted_at and accepted_at.isoformat()) == expected
 
 
 def test_a_response_without_headers_is_an_output_of_nones():

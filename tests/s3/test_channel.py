@@ -20,7 +20,7 @@ from support.raw_server import Connection, RawServer, answer
 from support.sessions import KEYS, TEMPORARY
 from support.sigv4_oracle import botocore_signed
 from support.tunnel import tunnel_to
-from support.waiting import turns
+from support.waiting import turns, until
 
 from aiosmrt import RetryPolicy, Timeouts
 from aiosmrt._s3.locations import S3Location

@@ -10,6 +10,7 @@ from support.fake_s3 import store_of
 from support.sessions import TEMPORARY
 
 from aiosmrt import Session, Timeouts
+from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.object_errors import (
     Refusal,
     is_absence,
@@ -19,7 +20,6 @@ from aiosmrt._s3.object_errors import (
     is_refusal_of_listing,
     read_refusal,
 )
-from aiosmrt._s3.object_store import S3Location
 from aiosmrt.errors import (
     AccessDeniedException,
     ConnectError,

@@ -19,7 +19,8 @@ from support.sessions import TEMPORARY
 from support.waiting import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
-from aiosmrt._s3.object_store import ObjectStore, S3Location, StoredObject
+from aiosmrt._s3.locations import S3Location
+from aiosmrt._s3.object_store import ObjectStore, StoredObject
 from aiosmrt.errors import (
     AccessDeniedException,
     ConfigurationError,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import datetime, timedelta
 
 import pytest
-from support.fake_s3 import FakeS3, never, refusal
+from support.fake_s3 import MODIFIED, FakeS3, never, refusal
 from support.waiting import our_tasks, until
 from support.work import counted_calls
 
 from aiosmrt import RetryPolicy
-from aiosmrt._s3.object_store import S3Location
+from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.result_poller import ResultPoller, Watch, _jitter, _just_before
 from aiosmrt.errors import (
     AccessDeniedException,
@@ -31,8 +32,8 @@ async def poller(s3):
         yield poller
 
 
-def watch(poller: ResultPoller, uri: str, cap: float = CAP) -> Watch:
-    return poller.watch(S3Location.parse(uri, "uri"), cap=cap)
+def watch(poller: ResultPoller, uri: str, cap: float = CAP, since: datetime | None = None) -> Watch:
+    return poller.watch(S3Location.parse(uri, "uri"), cap=cap, since=since)
 
 
 async def outcome(watch: Watch, seconds: float = 30.0) -> object:
@@ -187,6 +188,83 @@ async def test_newcomers_do_not_wait_for_the_next_look(s3, poller):
     new = watch(poller, "s3://b/d/new")
     assert await outcome(new) is None  # listed, for there are two
     old.close()
+
+
+# -- objects from before ------------------------------------------------------------------------
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+async def test_an_older_object_alone_is_asked_for_no_more_often_than_one_that_is_not_there(
+    s3, poller, heeds
+):
+    """Also from an S3 that does not look at If-Modified-Since."""
+    s3.heeds_modified_since = heeds
+    s3.put("s3://b/d/k", "older", modified=MODIFIED - SECOND)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    waiting = watch(poller, "s3://b/d/k", since=MODIFIED)
+    await looks(s3, 20)
+    assert s3.counts["GetObject"] <= 5 + (loop.time() - began) / (0.8 * CAP)
+    assert not waiting.arrived.done()
+    assert waiting.has_seen_older
+    s3.put("s3://b/d/k", "fresh", modified=MODIFIED)
+    assert await outcome(waiting) == b"fresh"
+
+
+async def test_older_objects_in_a_listing_cost_no_requests(s3, poller):
+    for number in range(100):
+        s3.put(f"s3://b/d/{number}", "older", modified=MODIFIED - SECOND)
+    waits = [watch(poller, f"s3://b/d/{number}", since=MODIFIED) for number in range(100)]
+    await looks(s3, 10, "ListObjectsV2")
+    assert not any(waiting.arrived.done() for waiting in waits)
+    assert s3.counts.keys() == {"ListObjectsV2"}
+    for number in range(100):
+        s3.put(f"s3://b/d/{number}", "fresh", modified=MODIFIED)
+    assert await asyncio.gather(*map(outcome, waits)) == [None] * 100
+
+
+async def test_older_objects_are_rationed_without_leave_to_list(s3, poller):
+    s3.may_list = False
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(300):
+        s3.put(f"s3://b/d/{number}", "older", modified=MODIFIED - SECOND)
+    waits = [watch(poller, f"s3://b/d/{number}", since=MODIFIED) for number in range(300)]
+    await until(lambda: len({seen.key for seen in s3.seen}) == 301)  # and the prefix
+    assert s3.counts["GetObject"] <= 2 * 64 + 100 * (loop.time() - began)
+    for waiting in waits:
+        waiting.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("micro", [0, 999_999])
+async def test_an_object_of_the_same_second_is_fresh(s3, poller, others, micro):
+    s3.put("s3://b/d/k", "fresh", modified=MODIFIED)
+    since = MODIFIED + timedelta(microseconds=micro)
+    more = [watch(poller, f"s3://b/d/{number}") for number in range(others)]
+    found = await outcome(watch(poller, "s3://b/d/k", since=since))
+    assert found == (None if others else b"fresh")
+    for waiting in more:
+        waiting.close()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_waits_for_one_object_each_have_their_own_second(s3, poller, others):
+    s3.put("s3://b/d/k", "first", modified=MODIFIED)
+    more = [watch(poller, f"s3://b/d/{number}") for number in range(others)]
+    seconds = [None, MODIFIED, MODIFIED + SECOND, MODIFIED + 2 * SECOND]
+    waits = [watch(poller, "s3://b/d/k", since=since) for since in seconds]
+    for waiting in waits[:2]:
+        assert await outcome(waiting) in (b"first", None)
+    s3.put("s3://b/d/k", "second", modified=MODIFIED + SECOND)
+    assert await outcome(waits[2]) in (b"second", None)
+    assert not waits[3].arrived.done()
+    s3.put("s3://b/d/k", "third", modified=MODIFIED + 3 * SECOND)
+    assert await outcome(waits[3]) in (b"third", None)
+    for waiting in more:
+        waiting.close()
 
 
 # -- where the caller may not list --------------------------------------------------------------

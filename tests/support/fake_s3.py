@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus, unquote
 from xml.sax.saxutils import escape
@@ -61,6 +61,8 @@ class FakeS3:
     def __init__(self, ssl: SSLContext | None = None) -> None:
         self._ssl = ssl
         self.objects: dict[tuple[str, str], Stored] = {}
+        self.modified: dict[tuple[str, str], datetime] = {}  # else MODIFIED
+        self.heeds_modified_since = True
         self.seen: list[Seen] = []
         self.parts: dict[str, dict[int, bytes]] = {}
         self._uploads = itertools.count()
@@ -111,10 +113,17 @@ class FakeS3:
         """What a session reads and writes objects with."""
         return store_of(self.session(**keywords))
 
-    def put(self, uri: str, body: bytes | str, content_type: str = "text/plain") -> None:
+    def put(
+        self,
+        uri: str,
+        body: bytes | str,
+        content_type: str = "text/plain",
+        modified: datetime = MODIFIED,
+    ) -> None:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         data = body.encode() if isinstance(body, str) else body
         self.objects[bucket, key] = Stored(data, content_type)
+        self.modified[bucket, key] = modified
 
     @property
     def counts(self) -> Counter[str]:
@@ -230,10 +239,14 @@ class FakeS3:
             return refusal(404, "NoSuchKey", "The specified key does not exist.")
         if request.headers.get("If-Match", stored.etag) != stored.etag:
             return refusal(412, "PreconditionFailed", "At least one of the pre-conditions failed")
+        modified = self.modified.get((seen.bucket, seen.key), MODIFIED)
+        since = request.headers.get("If-Modified-Since")
+        if self.heeds_modified_since and since and modified <= parsedate_to_datetime(since):
+            return web.Response(status=304, headers={"ETag": stored.etag})
         headers = {
             "Content-Type": stored.content_type,
             "ETag": stored.etag,
-            "Last-Modified": format_datetime(MODIFIED, usegmt=True),
+            "Last-Modified": format_datetime(modified, usegmt=True),
         }
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if wanted is None:
@@ -252,9 +265,10 @@ class FakeS3:
         found = [name for name in names if name.startswith(seen.key) and name > after]
         encoded = request.query.get("encoding-type") == "url"
         shown = quote_plus if encoded else escape
+        modified = {name: self.modified.get((seen.bucket, name), MODIFIED) for name in found}
         contents = "".join(
             f"<Contents><Key>{shown(name)}</Key><Size>1</Size>"
-            f"<LastModified>{MODIFIED:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
+            f"<LastModified>{modified[name]:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
             for name in found[:PAGE]
         )
         more = "<NextContinuationToken>next</NextContinuationToken>" if len(found) > PAGE else ""
