@@ -241,10 +241,10 @@ async def test_inferences_to_the_same_location_one_after_the_other_each_get_thei
                 )
                 for each in range(handles)
             ]
-            local.received.clear()
+            before = len(local.received)
             waiting = [asyncio.create_task(ended(one)) for one in invocations]
             # Each location is looked at, several times, before there is anything to see.
-            await until(lambda: len(local.received) >= 8)
+            await until(lambda at=before: len(local.received) >= at + 8)
             assert not any(task.done() for task in waiting)
             free.set()
             assert await asyncio.gather(*waiting) == [
