@@ -6,7 +6,7 @@ import asyncio
 from typing import Generic, Literal, Protocol, TypeVar
 
 from aiosmrt.errors import AiosmrtError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
+from aiosmrt.framing._decoder import NEED_DATA, PAUSED, Decoder, NeedData
 
 __all__ = ["TURN_LENGTH", "BytesDecoder", "DecodedStream", "PayloadSource"]
 
@@ -88,8 +88,8 @@ class DecodedStream(Generic[_T]):
         """
         decoder = self._decoder
         try:
-            while (unit := decoder.step()) is NEED_DATA:
-                if decoder.is_paused:
+            while (unit := decoder.step()) is NEED_DATA or unit is PAUSED:
+                if unit is PAUSED:
                     await self._give_turn()
                 elif self._at_end:
                     self._source.report_end()

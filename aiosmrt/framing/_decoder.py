@@ -1,27 +1,28 @@
 """What the decoders of this package have in common."""
 
-from __future__ import annotations
-
 import enum
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from collections.abc import Generator, Iterator
+from typing import Final, Literal, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
-__all__ = ["NEED_DATA", "Decoder", "NeedData", "PausingDecoder"]
+__all__ = ["NEED_DATA", "PAUSED", "Decoder", "NeedData", "PausingDecoder"]
 
 _T_co = TypeVar("_T_co", covariant=True)
 _T = TypeVar("_T")
 
 
 class NeedData(enum.Enum):
-    """What a decoder hands out while no unit is whole; None is a unit, JSON's null."""
+    """What a decoder hands out while no unit is whole; None is a unit, JSON's null.
+
+    ``PAUSED`` comes from ``step`` alone.
+    """
 
     NEED_DATA = "need data"
+    PAUSED = "paused"
 
 
 NEED_DATA: Final[Literal[NeedData.NEED_DATA]] = NeedData.NEED_DATA
+PAUSED: Final[Literal[NeedData.PAUSED]] = NeedData.PAUSED
 
 
 class Decoder(Protocol[_T_co]):
@@ -38,32 +39,25 @@ class Decoder(Protocol[_T_co]):
         """Marks the end: no more bytes come."""
 
     @abstractmethod
-    def step(self) -> _T_co | Literal[NeedData.NEED_DATA]:
+    def step(self) -> _T_co | NeedData:
         """Does some milliseconds of work at most, for event loops.
 
         Returns:
-            The next unit; NEED_DATA if none is whole yet, and while ``is_paused``.
+            The next unit; NEED_DATA if none is whole yet; PAUSED if work is left for the next
+            step, before any data is needed.
         """
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether there is work left for the next ``step``, before any data is needed."""
-        return False
 
     def next_unit(self) -> _T_co | Literal[NeedData.NEED_DATA]:
         """Returns the next unit; NEED_DATA if none is whole yet. Raises as ``step`` does."""
-        while (unit := self.step()) is NEED_DATA and self.is_paused:
+        while (unit := self.step()) is PAUSED:
             pass
         return unit
 
     def __iter__(self) -> Iterator[_T_co]:
         """Yields the units that are whole now; raises as ``step`` does."""
-        while True:
-            unit = self.step()
-            if unit is not NEED_DATA:
+        while (unit := self.step()) is not NEED_DATA:
+            if unit is not PAUSED:
                 yield unit
-            elif not self.is_paused:
-                return
 
 
 class PausingDecoder(Decoder[_T]):
@@ -77,16 +71,11 @@ class PausingDecoder(Decoder[_T]):
 
     work: Generator[None, None, _T] | None
 
-    @property
-    def is_paused(self) -> bool:
-        """As `Decoder.is_paused`."""
-        return self.work is not None
-
-    def go_on(self, work: Generator[None, None, _T]) -> _T | Literal[NeedData.NEED_DATA]:
+    def go_on(self, work: Generator[None, None, _T]) -> _T | Literal[NeedData.PAUSED]:
         """Does one step of some work, and keeps the rest of it for the next step.
 
         Returns:
-            The unit, once it is made.
+            The unit, once it is made; PAUSED before.
         """
         self.work = None
         try:
@@ -95,4 +84,4 @@ class PausingDecoder(Decoder[_T]):
             unit: _T = done.value
             return unit
         self.work = work
-        return NEED_DATA
+        return PAUSED

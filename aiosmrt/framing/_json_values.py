@@ -22,7 +22,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from aiosmrt.errors import EventStreamError, InvalidMessageError, MessageTooLargeError
-from aiosmrt.framing._decoder import NEED_DATA, PausingDecoder
+from aiosmrt.framing._decoder import NEED_DATA, PAUSED, PausingDecoder
 from aiosmrt.framing._json_lines import why_not_json
 from aiosmrt.framing._json_pieces import LONG, decode_in_pieces
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike, Utf8, unfinished
@@ -201,11 +201,11 @@ class JSONValuesDecoder(PausingDecoder[Any]):
         except EventStreamError as error:
             self._fail(error)
         else:
+            if value is PAUSED:
+                return PAUSED
             if value is not NEED_DATA:
                 self._number += 1
                 return value
-            if self.work is not None:
-                return NEED_DATA
         if self._utf8.fault is not None:
             raise copy(self._utf8.fault)
         return NEED_DATA

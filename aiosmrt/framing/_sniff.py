@@ -192,11 +192,6 @@ class JSONStreamDecoder(Decoder[Any]):
             raise copy(self._fault)
         return NEED_DATA if self._decoder is None else self._decoder.step()
 
-    @property
-    def is_paused(self) -> bool:
-        """As `Decoder.is_paused`."""
-        return self._decoder is not None and self._decoder.work is not None
-
     def _begin(self, head: bytes) -> None:
         """Picks the decoder by the first byte that is not white space, if there is one."""
         if self._at_start:

@@ -33,13 +33,13 @@ An error in the stream:
 
 from collections.abc import Iterator
 from copy import copy
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import attrs
 
 from aiosmrt._values import hide
 from aiosmrt.errors import AiosmrtError, InvalidMessageError, ModelError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
+from aiosmrt.framing._decoder import NEED_DATA, PAUSED, Decoder, NeedData
 from aiosmrt.framing._sniff import JSONStreamDecoder
 from aiosmrt.framing._text import MAX_LENGTH, BytesLike
 
@@ -158,12 +158,7 @@ class TokenDecoder(Decoder[Token]):
         """Tells that the payload has ended; iterate once more after it."""
         self._values.receive_eof()
 
-    @property
-    def is_paused(self) -> bool:
-        """As `Decoder.is_paused`."""
-        return self._runs is not None or self._values.is_paused
-
-    def step(self) -> Token | Literal[NeedData.NEED_DATA]:
+    def step(self) -> Token | NeedData:
         """Returns the next token; NEED_DATA if none is whole yet.
 
         The last one of a stream says how it ended: where usage comes in a chunk of its
@@ -182,16 +177,18 @@ class TokenDecoder(Decoder[Token]):
         if self._tokens:
             return self._tokens.pop()
         if self._runs is not None and self._take_run(self._runs):
-            return NEED_DATA
+            return PAUSED
         while True:
             value = self._values.step()
             if value is NEED_DATA:
                 return NeedData.NEED_DATA
+            if value is PAUSED:
+                return NeedData.PAUSED
             try:
                 tokens = extract_tokens(value, self._finish_reason)
             except _ManyAnswers:
                 self._runs = _extract_runs(value)
-                return NEED_DATA
+                return PAUSED
             except AiosmrtError as error:
                 self._fault = copy(error)
                 raise

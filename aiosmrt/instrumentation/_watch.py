@@ -13,12 +13,12 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiosmrt._protocol.deserialize import request_id
 from aiosmrt.errors import ConfigurationError
-from aiosmrt.framing._decoder import NEED_DATA, Decoder, NeedData
+from aiosmrt.framing._decoder import NEED_DATA, PAUSED, Decoder, NeedData
 from aiosmrt.instrumentation._hooks import (
     AttemptEnded,
     CallEnded,
@@ -305,16 +305,11 @@ class SeenTokens(Decoder["Token"]):
         """Tells that there are no more."""
         self._decoder.receive_eof()
 
-    @property
-    def is_paused(self) -> bool:
-        """As the decoder's own."""
-        return self._decoder.is_paused
-
-    def step(self) -> Token | Literal[NeedData.NEED_DATA]:
-        """Returns the next token; NEED_DATA if none is whole yet, and while it is paused."""
+    def step(self) -> Token | NeedData:
+        """Returns the next token; NEED_DATA or PAUSED as the decoder does."""
         token = self._decoder.step()
-        if token is NEED_DATA:
-            return NEED_DATA
+        if token is NEED_DATA or token is PAUSED:
+            return token
         if not self._has_seen:
             self._has_seen = True
             # "chat.completion.chunk", as OpenAI's API has it.
