@@ -244,7 +244,9 @@ class Call(Generic[_T]):
             watch.attempt(self._number)
         exchange = None
         try:
-            heads, credentials = channel.heads.value, channel.provider.current()
+            heads = channel.heads.value
+            # Of a closed session they are not asked for: that may begin a fetch.
+            credentials = None if channel.lifetime.is_closed else channel.provider.current()
             fresh, self._has_crossed = self._has_crossed, False
             if heads is not None and credentials is not None and not fresh:
                 exchange = channel.transport.take(self._deadline)
@@ -294,6 +296,7 @@ class Call(Generic[_T]):
     async def _connect(self, *, fresh: bool) -> tuple[Exchange, HeadWriter, Credentials]:
         """Waits for a connection, and for what signs the request on it."""
         channel = self._channel
+        channel.lifetime.check_open()
         provider = channel.provider
         heads: HeadWriter | None = channel.heads.value
         if heads is None:

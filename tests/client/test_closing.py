@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.waiting import our_tasks, our_threads, until
 
 import aiosmrt
 from aiosmrt import CachingProvider, Credentials
+from aiosmrt.local import LocalEndpoint, ModelRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +44,19 @@ class SlowToEnd:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return KEYS
+
+
+class Refreshing(SlowToEnd):
+    """Gives credentials once, which a cache renews in the background; that waits for ever."""
+
+    asked = 0
+
+    async def get_credentials(self) -> Credentials:
+        self.asked += 1
+        if self.asked > 1:
+            return await super().get_credentials()
+        expiry = datetime.now(timezone.utc) + timedelta(minutes=12)
+        return Credentials("AKID", "secret", None, expiry)
 
 
 async def idle(session: aiosmrt.Session) -> None:
@@ -85,6 +100,7 @@ CASES: dict[str, tuple[Callable[[aiosmrt.Session], Awaitable[None]], dict[str, A
     "many-calls": (many, {}),
     "credentials": (idle, {"credentials": SlowToEnd()}),
     "cached-credentials": (idle, {"credentials": CachingProvider(SlowToEnd())}),
+    "credentials-in-the-background": (both, {"credentials": Refreshing, "tls": True}),
 }
 
 
@@ -92,14 +108,16 @@ CASES: dict[str, tuple[Callable[[aiosmrt.Session], Awaitable[None]], dict[str, A
 @pytest.mark.parametrize("case", CASES)
 async def test_cancelled_at_every_await_it_is_closed(case: str, how: str) -> None:
     play, options = CASES[case]
-    given = dict(options)
-    tls = given.pop("tls", False)
     reached = 0
     for number in range(MOST_SUSPENSIONS):
+        given = dict(options)
+        tls = given.pop("tls", False)
         threads = our_threads()
         async with RawServer(handler, ssl=serving() if tls else None) as server:
             if tls:
                 given["ssl"] = trusting()
+            if given.get("credentials") is Refreshing:
+                given["credentials"] = CachingProvider(Refreshing())
             session = open_once(server.url, **given)
             call = asyncio.ensure_future(play(session))
             await _under_way(call)
@@ -119,6 +137,31 @@ async def test_cancelled_at_every_await_it_is_closed(case: str, how: str) -> Non
                 break
             reached += 1
     assert reached >= 1, "the closing was never interrupted"
+
+
+async def test_cancelled_while_results_are_awaited_it_is_closed() -> None:
+    async def slow(_: ModelRequest) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    for number in range(MOST_SUSPENSIONS):
+        async with LocalEndpoint() as local:
+            local.add_model("slow", slow)
+            session = local.session()
+            invocation = await session.invoke_endpoint_async("slow", body=b"x")
+            result = asyncio.ensure_future(invocation.result())
+            await _under_way(result)
+            task = asyncio.ensure_future(_run(cancel_at(session.aclose(), number)))
+            await asyncio.wait([task])
+            assert "closed" in repr(session)
+            with pytest.raises(aiosmrt.TransportError, match="closed"):
+                await result
+            with pytest.raises(aiosmrt.TransportError, match="closed"):
+                await session.invoke_endpoint("slow", b"x")
+            await session.aclose()
+            if not task.cancelled() and not task.result():
+                assert number >= 1, "the closing was never interrupted"
+                return
 
 
 async def _under_way(call: asyncio.Future[None]) -> None:
