@@ -555,7 +555,8 @@ class Session:
             The object's URI.
 
         Raises:
-            ParameterValidationError: The location is not an S3 URI, or the body has no bytes.
+            ParameterValidationError: The location is not an S3 URI, the body has no bytes, or
+                the MIME type cannot stand in a header.
             ServiceError: S3 refused.
             TransportError: S3 did not answer.
             CredentialsError: There are no credentials.

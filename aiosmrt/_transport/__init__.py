@@ -18,7 +18,7 @@ from aiosmrt._transport.exchange import Exchange, StaleConnectionError
 from aiosmrt._transport.lifetime import Lifetime
 from aiosmrt._transport.pool import Transport
 from aiosmrt._transport.proxies import environment_proxy
-from aiosmrt._transport.tls import Verification, authorities, beside_the_service, choose_tls
+from aiosmrt._transport.tls import Verification, beside_the_service, choose_tls
 
 __all__ = [
     "Exchange",
@@ -26,7 +26,6 @@ __all__ = [
     "StaleConnectionError",
     "Transport",
     "Verification",
-    "authorities",
     "beside_the_service",
     "choose_tls",
     "environment_proxy",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import ssl
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import aiohttp
 
 from aiosmrt.errors import ConfigurationError
 
-__all__ = ["Verification", "authorities", "beside_the_service", "choose_tls", "trust"]
+__all__ = ["Verification", "beside_the_service", "choose_tls", "trust"]
 
 _logger = logging.getLogger("aiosmrt")
 
@@ -91,18 +90,3 @@ def beside_the_service(tls: Verification, ca_bundle: str | None) -> ssl.SSLConte
         ca_bundle: As it was given.
     """
     return (ca_bundle or True) if isinstance(tls, aiohttp.Fingerprint) else tls
-
-
-def authorities(tls: ssl.SSLContext | str) -> bytes:
-    """The certificates that are trusted, in PEM. Reads the file, if it is one.
-
-    Raises:
-        ConfigurationError: The file cannot be read.
-    """
-    if isinstance(tls, ssl.SSLContext):
-        trusted = tls.get_ca_certs(binary_form=True)
-        return "".join(map(ssl.DER_cert_to_PEM_cert, trusted)).encode()
-    try:
-        return Path(tls).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"The CA bundle {tls} cannot be used: {error.strerror}") from error

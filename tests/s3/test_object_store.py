@@ -29,6 +29,7 @@ from aiosmrt.errors import (
     CredentialsError,
     ExpiredTokenException,
     InternalFailure,
+    ParameterValidationError,
     ReadTimeoutError,
     ServiceError,
     ServiceUnavailable,
@@ -789,6 +790,13 @@ async def test_a_completion_that_fails_behind_its_200_is_told(s3, store, large):
         await store.put(at("s3://b/k"), large, content_type=None)
     assert (caught.value.code, caught.value.status_code) == ("InternalError", 200)
     assert not s3.parts
+
+
+@pytest.mark.parametrize("content_type", ["a\r\nx-evil: 1", "\u00e9", "", " ", "a\x00"])
+async def test_a_mime_type_that_no_header_holds_sends_nothing(s3, store, content_type):
+    with pytest.raises(ParameterValidationError, match="content_type"):
+        await store.put(at("s3://b/k"), b"x", content_type=content_type)
+    assert not s3.seen
 
 
 async def test_a_file_that_cannot_be_read_is_an_os_error(s3, store, tmp_path):
