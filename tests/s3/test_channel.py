@@ -14,6 +14,7 @@ import boto3
 import pytest
 from aiohttp import web
 from botocore.config import Config as BotoConfig
+from support.cancelling import cancel_at
 from support.certificates import AUTHORITY, serving, trusting
 from support.fake_s3 import FakeS3, document, refusal
 from support.raw_server import Connection, RawServer, answer
@@ -487,6 +488,47 @@ async def test_closing_drops_connections_at_once(s3):
         with pytest.raises(TransportError, match="is closed"):
             await read(store, "s3://b/k")
     assert len(s3.seen) == 1
+
+
+async def read_it(store: ObjectStore, purpose: str) -> None:
+    found = await store.get(at("s3://b/d/k"), purpose=purpose)
+    assert await found.read() == b"found"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: read_it(store, "look"),
+        lambda store: read_it(store, "download"),
+        OPERATIONS["ListObjectsV2"],
+        OPERATIONS["PutObject"],
+        OPERATIONS["UploadPart"],
+    ],
+    ids=["look", "download", "list", "put", "put parts"],
+)
+async def test_a_cancellation_at_any_await_leaves_nothing_held(s3, monkeypatch, use):
+    # With a place for one alone, a place that was not given back would end all that follows.
+    monkeypatch.setattr("aiosmrt._s3.object_store._CONCURRENT_REQUESTS", 1)
+    monkeypatch.setattr("aiosmrt._s3.object_store._CONCURRENT_MULTIPART", 1)
+    async with s3.store() as store:
+        number = 0
+        while True:
+            s3.put("s3://b/d/k", b"found")
+            work = asyncio.ensure_future(_cancelled_at(use(store), number))
+            if not await work:
+                break
+            number += 1
+        assert number > 1
+        s3.put("s3://b/d/k", b"found")
+        await use(store)
+        assert not s3.parts
+
+
+async def _cancelled_at(work, number: int) -> bool:
+    try:
+        return await cancel_at(work, number)
+    except asyncio.CancelledError:
+        return True
 
 
 async def test_a_connection_that_s3_has_closed_meanwhile_is_replaced(s3):
