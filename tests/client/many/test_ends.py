@@ -36,9 +36,9 @@ class Provider:
         self.expiry: datetime | None = None
 
     async def get_credentials(self) -> Credentials:
-        self._asked += 1
+        self._asked = number = self._asked + 1
         await asyncio.sleep(0)
-        if self._raised and (self._asked == 3 or (self._always and self._asked > 3)):
+        if self._raised and (number == 3 or (self._always and number > 3)):
             if self._raised == "a cancelled task":
                 task = asyncio.ensure_future(asyncio.sleep(60))
                 task.cancel()
