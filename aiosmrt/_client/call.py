@@ -257,7 +257,7 @@ class Call(Generic[_T]):
                 # The date of the signature is that of the writing: nothing waits in between.
                 await exchange.send(self._head(heads, credentials), body, read=read)
             except StaleConnectionError:
-                # Nothing was written: this is not a further attempt.
+                # Nobody has read the request: this is not a further attempt.
                 exchange, heads, credentials = await self._connect(fresh=True)
                 await exchange.send(self._head(heads, credentials), body, read=read)
             if watch is not None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aiosmrt._transport._http1 import IncompleteResponseError
+from aiosmrt._transport.tcp import acknowledgement
 from aiosmrt.errors import (
     AiosmrtError,
     ConnectionLostError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiosmrt._threads import Threads
     from aiosmrt._transport.links import Link
+    from aiosmrt._transport.tcp import Acknowledgement
 
 __all__ = ["Exchange", "StaleConnectionError"]
 
@@ -38,7 +40,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class StaleConnectionError(ConnectionLostError):
-    """A kept-alive connection ended before the request was written to it: nobody has read it."""
+    """A kept-alive connection ended, and nobody has read the request."""
 
 
 class ExchangeState(enum.Enum):
@@ -75,6 +77,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_before",
         "_deadline",
         "_ended",
         "_host",
@@ -84,6 +87,7 @@ class Exchange:
         "_reason",
         "_sent",
         "_state",
+        "_unread_length",
         "_upload",
         "_written_at",
         "bytes_received",
@@ -110,6 +114,10 @@ class Exchange:
         self._limit: float | None = None
         self._sent = 0
         self._written_at = 0.0
+        # What tells whether the peer has read some of the request: its length if it was
+        # written at once, else what the peer had acknowledged before it.
+        self._unread_length = 0
+        self._before: Acknowledgement | None = None
         self._upload: asyncio.Task[None] | None = None
         # Why the connection was dropped: what every further read raises.
         self._reason: TransportError | None = None
@@ -131,7 +139,7 @@ class Exchange:
             read: Seconds from the last byte written to the head; None for no limit.
 
         Raises:
-            StaleConnectionError: A reused connection ended before the request was written.
+            StaleConnectionError: A reused connection ended, and the request was not read.
             ConnectionLostError: The connection broke before the head was complete.
             ReadTimeoutError: No head came in ``read`` seconds.
             DeadlineExceededError: The call's deadline passed first.
@@ -150,8 +158,11 @@ class Exchange:
             reader.expect_response()
             self._wait_at_most(read)
             if self._sent <= _JOINED_WRITE:
+                self._unread_length = len(head) + self._sent
                 transport.write(b"".join((head, body)))
             else:
+                if self.reused:
+                    self._before = acknowledgement(transport)
                 transport.write(head)
                 self._upload = link.loop.create_task(self._write(transport, memoryview(body)))
             head = b""
@@ -350,6 +361,16 @@ class Exchange:
             error = ReadTimeoutError(f"{text}={self._limit} s", host=self._host)
         self._link.fail(error)
 
+    def _is_unread(self) -> bool:
+        """Returns whether the peer has closed without one byte of the request."""
+        final, before = self._link.final, self._before
+        if final is None:
+            return False
+        if before is not None:
+            return final.total == before.total
+        # Over TLS more was written, by less than what the smallest packet acknowledges.
+        return 0 < self._unread_length <= final.missing
+
     def _ended_unused(self) -> TransportError:
         """Returns the error for a connection that cannot carry the request."""
         cls = StaleConnectionError if self.reused else ConnectionLostError
@@ -379,6 +400,9 @@ class Exchange:
             if self.reused and not self._reader.has_begun:
                 waited = self._link.loop.time() - self._written_at
                 self.has_crossed = waited < _CROSSING_SECONDS
+                if self._is_unread():
+                    text = "The connection was closed before the request arrived"
+                    return StaleConnectionError(text, host=self._host, bytes_sent=self._sent)
             text = "The connection was closed before the response's head was complete"
             return ConnectionLostError(text, host=self._host, bytes_sent=self._sent)
         text = (

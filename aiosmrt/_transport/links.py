@@ -13,11 +13,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from aiosmrt._transport._http1 import ResponseReader
+from aiosmrt._transport.tcp import acknowledgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aiohttp.connector import Connection
+
+    from aiosmrt._transport.tcp import Acknowledgement
 
 __all__ = ["IdleLinks", "Link", "open_link"]
 
@@ -89,6 +92,9 @@ class Link(asyncio.BaseProtocol):
         expired: Called when that time has come.
         waiter: Resolved when the reader has something new, None where nobody waits.
         failure: Why nothing more comes: the connection's error, or the one that `fail` got.
+        final: What the peer had acknowledged when it closed a reused connection in place of an
+            answer; None where that is not known. A peer that resets the connection may have
+            read what it has not acknowledged; a peer that closes acknowledges first.
     """
 
     __slots__ = (
@@ -101,6 +107,7 @@ class Link(asyncio.BaseProtocol):
         "due",
         "expired",
         "failure",
+        "final",
         "idle_since",
         "loop",
         "reader",
@@ -131,6 +138,7 @@ class Link(asyncio.BaseProtocol):
         self.expired: Callable[[], None] | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.failure: BaseException | None = None
+        self.final: Acknowledgement | None = None
         # What had come before belongs to no response.
         self.reader.should_close = handler.should_close
         if transport is not None:
@@ -230,6 +238,8 @@ class Link(asyncio.BaseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Notes the connection's end, whose reason is an OSError or None."""
         transport, self.transport = self.transport, None
+        if isinstance(exc, BrokenPipeError) and _tls_of(transport) is None:
+            self._note_end(transport)  # the peer had closed before this side wrote
         is_cut = exc is None and _is_cut(transport)  # a closed transport could not say
         if transport is not None:
             transport.close()  # Python 3.10's TLS transport warns if nobody has closed it
@@ -251,9 +261,14 @@ class Link(asyncio.BaseProtocol):
 
         It first writes what it has, if need be to a peer that reads no further.
         """
+        self._note_end(self.transport)
         if not self.is_written:
             self.reader.receive_eof(is_cut=_is_cut(self.transport))
             self.wake()
+
+    def _note_end(self, transport: asyncio.Transport | None) -> None:
+        if transport is not None and self.reused and not self.reader.has_begun:
+            self.final = acknowledgement(transport)
 
     def pause_writing(self) -> None:
         """Notes that the transport has enough to write."""
@@ -337,15 +352,24 @@ def _is_cut(transport: asyncio.Transport | None) -> bool:
     Without that anybody on the way may have ended it (RFC 8446, 6.1). Event loops report
     both ends alike, but only after a close_notify does OpenSSL report the end.
     """
-    if transport is None:
-        return False
+    tls = _tls_of(transport)
     try:
-        tls = transport.get_extra_info("ssl_object")
         return tls is not None and bool(tls.read(1))
     except ssl.SSLZeroReturnError:
         return False
-    except (AttributeError, OSError, ValueError):
-        return True  # AttributeError: the connection was closed on this side
+    except (OSError, ValueError):
+        return True
+
+
+def _tls_of(transport: asyncio.Transport | None) -> ssl.SSLObject | None:
+    """Returns the TLS of a connection; None if it has none, or was closed on this side."""
+    if transport is None:
+        return None
+    try:
+        found: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    except AttributeError:  # Python 3.11's, once it is closed
+        return None
+    return found
 
 
 def open_link(connection: Connection, loop: asyncio.AbstractEventLoop, *, reused: bool) -> Link:

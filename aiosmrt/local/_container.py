@@ -13,8 +13,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aiosmrt._transport import StaleConnectionError, Transport
-from aiosmrt.errors import AiosmrtError, ConnectError, ConnectTimeoutError
+from aiosmrt._transport import Transport
+from aiosmrt.errors import AiosmrtError, ConnectError, ConnectionLostError, ConnectTimeoutError
 from aiosmrt.local._answers import Answer, check_headers
 from aiosmrt.local._models import ModelFailure
 from aiosmrt.local._multi_model import LoadedModels
@@ -155,7 +155,9 @@ class Container:
             )
             try:
                 await exchange.send(head, body, read=None)
-            except StaleConnectionError:
+            except ConnectionLostError:
+                if not exchange.has_crossed:
+                    raise
                 # It was kept alive, and the container closed it meanwhile.
                 fresh = True
             else:
