@@ -10,6 +10,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from aiosmrt._shared_wait import SharedWait
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
@@ -89,18 +91,18 @@ class Late(Generic[_T]):
         self.value: _T | None = None
         self._threads = threads
         self._make = make
-        self._making: asyncio.Future[_T] | None = None
+        self._making: SharedWait[_T] | None = None
 
-    def begin(self) -> asyncio.Future[_T]:
+    def begin(self) -> SharedWait[_T]:
         """Begins to make the value, unless that is under way in this event loop.
 
         Returns:
-            A future that all who need the value share: wait for it by `get`.
+            What all who need the value wait for, by `get`.
         """
         loop = asyncio.get_running_loop()
-        if self._making is None or self._making.get_loop() is not loop:
-            self._making = self._threads.run(self._set)
-            self._making.add_done_callback(_retrieve)
+        if self._making is None or self._making.future.get_loop() is not loop:
+            self._making = SharedWait(self._threads.run(self._set))
+            self._making.future.add_done_callback(_retrieve)
         return self._making
 
     async def get(self) -> _T:
@@ -113,10 +115,10 @@ class Late(Generic[_T]):
             Exception: ``make`` failed; whoever comes next tries it again.
         """
         making = self.begin()
-        await asyncio.wait([making])
-        if making.exception() is not None and self._making is making:
+        await making.wait()
+        if making.future.exception() is not None and self._making is making:
             self._making = None
-        return making.result()
+        return making.future.result()
 
     def _set(self) -> _T:
         value = self.value = self._make()

@@ -20,7 +20,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
 
 # From the ground up; a module imports from its own floor and from those below it.
 FLOORS = [
-    {"_threads", "_values", "errors"},
+    {"_shared_wait", "_threads", "_values", "errors"},
     {"eventstream", "framing"},
     {"_aws", "_transport"},
     {"_protocol"},

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, Protocol
 import attrs
 
 from aiosmrt._aws.credential_failures import credentials_failure
+from aiosmrt._shared_wait import SharedWait
 from aiosmrt.errors import AiosmrtError, CredentialsError
 
 __all__ = [
@@ -271,6 +272,7 @@ class CachingProvider:
         # The fetch under way, and whether it is one that `refresh` wants. Its task returns its
         # error, so that it is no unretrieved exception where nobody waits for it.
         self._flight: asyncio.Task[Credentials | AiosmrtError] | None = None
+        self._flight_end: SharedWait[Credentials | AiosmrtError] | None = None
         self._flight_renews = False
         # Fetches that were cancelled and have not ended yet.
         self._left: set[asyncio.Task[Credentials | AiosmrtError]] = set()
@@ -342,20 +344,22 @@ class CachingProvider:
         if left:
             await asyncio.wait(left, timeout=_SETTLING_SECONDS)
 
-    def _fly(self, *, renew: bool = False) -> asyncio.Task[Credentials | AiosmrtError]:
-        """The fetch under way; begins one if there is none in this event loop."""
-        if self._flight is None or not _is_running(self._flight):
-            self._flight = asyncio.get_running_loop().create_task(self._fetch(renew=renew))
-            self._flight.add_done_callback(_retrieve)
-            self._flight_renews = renew
-        return self._flight
+    def _fly(self, *, renew: bool = False) -> SharedWait[Credentials | AiosmrtError]:
+        """The wait for the fetch under way; begins one if there is none in this event loop."""
+        flight, end = self._flight, self._flight_end
+        if flight is None or end is None or not _is_running(flight):
+            flight = asyncio.get_running_loop().create_task(self._fetch(renew=renew))
+            flight.add_done_callback(_retrieve)
+            self._flight, self._flight_renews = flight, renew
+            end = self._flight_end = SharedWait(flight)
+        return end
 
-    async def _join(self, flight: asyncio.Task[Credentials | AiosmrtError]) -> Credentials | None:
+    async def _join(self, flight: SharedWait[Credentials | AiosmrtError]) -> Credentials | None:
         """Waits for a fetch without being able to cancel it; None if it was closed."""
-        await asyncio.wait([flight])
-        if flight.cancelled():
+        await flight.wait()
+        if flight.future.cancelled():
             return None
-        outcome = flight.result()
+        outcome = flight.future.result()
         if isinstance(outcome, AiosmrtError):
             # Each who waits raises its own: one for all would gather all their tracebacks.
             raise copy.copy(outcome) from outcome.__cause__

@@ -200,6 +200,7 @@ class ResultPoller:
         self._closed = True
         for directory in list(self._directories.values()):
             directory.close(TransportError("The session was closed while a result was awaited"))
+        self.store.close()
 
     async def aclose(self) -> None:
         """Closes as `close` does, and waits until all has ended. Idempotent."""
