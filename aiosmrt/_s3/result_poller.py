@@ -29,6 +29,7 @@ from aiosmrt._s3.object_errors import (
     is_refusal_of_listing,
 )
 from aiosmrt._s3.object_store import LIST_PAGE_LENGTH
+from aiosmrt._values import printable
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 
 if TYPE_CHECKING:
@@ -315,7 +316,9 @@ class _Directory:
                 else:
                     # An outage is told once, and not at each of its looks.
                     level = logging.WARNING if failures == 1 else logging.DEBUG
-                    _logger.log(level, "looking below %s failed: %s", self.prefix, error)
+                    _logger.log(
+                        level, "looking below %s failed: %s", printable(str(self.prefix)), error
+                    )
             now, jitter = loop.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
@@ -384,7 +387,9 @@ class _Directory:
                     raise
                 page = None
             if page is None:
-                _logger.debug("keys below %s cannot be listed: asking for each", self.prefix)
+                _logger.debug(
+                    "keys below %s cannot be listed: asking for each", printable(str(self.prefix))
+                )
                 self._lists_from = math.inf
                 return at
             self._has_answered = True
@@ -399,7 +404,9 @@ class _Directory:
                 await self._get(due[at])
             at = max(behind, at + 1)
             if at < len(due) and at < pages * _WORTH_A_PAGE and not self._must_list:
-                _logger.debug("too many others lie below %s: asking for each", self.prefix)
+                _logger.debug(
+                    "too many others lie below %s: asking for each", printable(str(self.prefix))
+                )
                 self._lists_from = asyncio.get_running_loop().time() + _UNLISTED_SECONDS
                 return at
         return len(due)

@@ -44,8 +44,9 @@ class UploadParts:
 
     async def __aenter__(self) -> Self:
         if isinstance(self._body, os.PathLike):
-            self._file = await self._threads.run(_open_regular, self._body)
-            self.total_length = os.fstat(self._file.fileno()).st_size
+            file = await self._threads.run(_open_regular, self._body)
+            self._file = file
+            self.total_length = os.fstat(file.fileno()).st_size
         else:
             self.total_length = len(self._body)
         self.part_length = max(_PART_LENGTH, -(-self.total_length // _MAX_PARTS))

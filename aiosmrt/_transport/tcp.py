@@ -47,6 +47,6 @@ def acknowledgement(transport: asyncio.Transport) -> Acknowledgement | None:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         # SIOCOUTQ of tcp(7), which has the same number.
         missing = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        return Acknowledgement(*_BYTES_ACKED.unpack(info), *struct.unpack("=i", missing))
+        return Acknowledgement(_BYTES_ACKED.unpack(info)[0], struct.unpack("=i", missing)[0])
     except (AttributeError, OSError, ValueError, struct.error):
         return None
