@@ -258,6 +258,7 @@ class Call(Generic[_T]):
                 await exchange.send(self._head(heads, credentials), body, read=read)
             except StaleConnectionError:
                 # Nobody has read the request: this is not a further attempt.
+                exchange = None  # what comes next is no crossing
                 exchange, heads, credentials = await self._connect(fresh=True)
                 await exchange.send(self._head(heads, credentials), body, read=read)
             if watch is not None:

@@ -239,6 +239,25 @@ async def test_a_request_that_may_have_been_read_is_sent_as_often_as_allowed(
     assert len(delays) == max(attempts - 2, 0)
 
 
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+async def test_a_server_that_went_away_is_backed_off_from(
+    delays: list[float], attempts: int
+) -> None:
+    """The kept connection crossed its closing, but nothing crosses on those that are refused."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        server.close()
+        await connection.send(answer())
+
+    policy = RetryPolicy(max_attempts=attempts)
+    async with RawServer(handler) as server, open_session(server.url, retries=policy) as session:
+        await session.invoke_endpoint("e", b"x")
+        with pytest.raises(aiosmrt.ConnectError):
+            await session.invoke_endpoint("e", b"x")
+    assert len(delays) == attempts - 1
+
+
 async def test_after_a_crossing_no_idle_connection_is_tried() -> None:
     """When a service closes one idle connection it may have closed them all."""
 
