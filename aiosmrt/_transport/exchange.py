@@ -367,7 +367,8 @@ class Exchange:
         if final is None:
             return False
         if before is not None:
-            return final.total == before.total
+            # With none missing, all that left was read by a way that the total does not count.
+            return final.total == before.total and final.missing > 0
         # Over TLS more was written, by less than what the smallest packet acknowledges.
         return 0 < self._unread_length <= final.missing
 

@@ -35,7 +35,8 @@ def acknowledgement(transport: asyncio.Transport) -> Acknowledgement | None:
         transport: The connection's transport, also one of TLS.
 
     Returns:
-        What the system knows; None where it does not say.
+        What the system knows, of a connection on which something has been acknowledged; None
+        where it does not say.
     """
     if sys.platform != "linux":
         return None
@@ -47,6 +48,8 @@ def acknowledgement(transport: asyncio.Transport) -> Acknowledgement | None:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         # SIOCOUTQ of tcp(7), which has the same number.
         missing = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        return Acknowledgement(_BYTES_ACKED.unpack(info)[0], struct.unpack("=i", missing)[0])
+        known = Acknowledgement(_BYTES_ACKED.unpack(info)[0], struct.unpack("=i", missing)[0])
     except (AttributeError, OSError, ValueError, struct.error):
         return None
+    # A system that only looks like Linux may leave the number at 0, which would never change.
+    return known if known.total else None
