@@ -41,6 +41,9 @@ USED_NAMES = {
         "test_bytes_that_came_for_a_connector_of_the_users_are_nobodys_answer"
     ),
     "TCPConnector.connect": "test_a_whole_response_leaves_its_connection_to_the_next",
+    "Trace.send_connection_create_start": (
+        "test_an_idle_connection_of_a_users_connector_costs_no_task"
+    ),
     "Trace.send_connection_queued_end": "test_waiting_for_a_users_connector_is_a_pool_timeout",
     "Trace.send_connection_queued_start": "test_waiting_for_a_users_connector_is_a_pool_timeout",
     "Trace.send_connection_reuseconn": "test_a_fresh_connection_passes_over_the_idle_ones",

@@ -147,6 +147,41 @@ async def test_a_connector_of_the_users_gets_each_connection_back(timers: Timers
         assert server.connections == 1
 
 
+async def test_an_idle_connection_of_a_users_connector_costs_no_task() -> None:
+    """A task for each call would make the call cost a fifth more."""
+    made: list[object] = []
+    loop = asyncio.get_running_loop()
+
+    def make(of: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coro)
+        return asyncio.Task(coro, loop=of, **options)
+
+    async with (
+        aiohttp.TCPConnector(limit=2) as connector,
+        serve(answer()) as server,
+        open_transport(server, connector=connector) as transport,
+    ):
+        await (await begin(transport)).read(5.0, None)
+        loop.set_task_factory(make)
+        try:
+            for _ in range(3):
+                exchange = await begin(transport)
+                assert exchange.reused
+                await exchange.read(5.0, None)
+        finally:
+            loop.set_task_factory(None)
+        assert made == []
+        # None is idle, then none is free: asking for one has left nothing in the connector.
+        first, second = [await begin(transport) for _ in range(2)]
+        waiting = asyncio.ensure_future(begin(transport))
+        await turns()
+        assert not waiting.done()
+        await first.read(5.0, None)
+        await (await waiting).read(5.0, None)
+        await second.read(5.0, None)
+        assert server.connections == 2
+
+
 def test_a_session_is_closed_after_its_loop() -> None:
     async def handler(connection: Connection) -> None:
         await connection.request()
