@@ -196,11 +196,11 @@ class Session:
         """
         poller = self._poller if "_poller" in vars(self) else None
         # All of it ends here, in one turn of the loop: a cancellation finds the session closed.
+        self._provider.close()
+        self._threads.close()
         self._transport.close()
         if poller is not None:
             poller.close()
-        self._provider.close()
-        self._threads.close()
         # The rest is to wait for what has been ended.
         if poller is not None:
             await poller.aclose()

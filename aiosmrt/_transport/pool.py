@@ -410,6 +410,8 @@ class Transport:
             return
         self.lifetime.close()
         self._slots.fail(self.host)
+        if self._opened is not None and self._opened[1].loop.is_closed():
+            self._exchanges.clear()  # a closed loop's connections cannot be closed any more
         for exchange in list(self._exchanges):
             text = "The session was closed during the call: let its calls end first"
             exchange.close(TransportError(text, host=self.host))
@@ -424,8 +426,12 @@ class Transport:
     async def aclose(self) -> None:
         """Closes as `close` does, and waits until all is closed. Idempotent."""
         self.close()
-        if self._closing is not None:
-            await asyncio.wait([self._closing])
+        closing = self._closing
+        # A loop that was stopped in the middle of closing never ends that.
+        if closing is not None and closing.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([closing])
+            if not closing.cancelled():
+                closing.result()
         await self.lifetime.settle()
 
 

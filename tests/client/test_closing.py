@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
+import threading
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from support.cancelling import MOST_SUSPENSIONS, cancel_at
 from support.certificates import serving, trusting
-from support.raw_server import Connection, RawServer, answer
+from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_once
 from support.streams import HEAD, chunk, part
 from support.waiting import our_tasks, our_threads, until
@@ -171,3 +175,54 @@ async def _under_way(call: asyncio.Future[None]) -> None:
 
 async def _run(stepping: Awaitable[bool]) -> bool:
     return await stepping
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # which the stream's connection gives
+def test_a_session_with_a_stream_of_a_loop_that_is_closed_can_be_closed() -> None:
+    """Nothing of the session is left but the stream's connection, which went with its loop."""
+
+    def serve_one() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(HEAD + chunk(part(b"first")))
+            while connection.recv(65_536):
+                pass
+
+    async def leave_open() -> tuple[aiosmrt.Session, aiosmrt.ResponseStream]:
+        session = open_once(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        return session, await session.invoke_endpoint_with_response_stream("e", b"x")
+
+    async def close(session: aiosmrt.Session) -> None:
+        await session.aclose()
+        await session.aclose()
+        await until(lambda: not our_threads())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve_one)
+        server.start()
+        session, stream = asyncio.run(leave_open())
+        asyncio.run(close(session))
+        assert "closed" in repr(session)
+        del stream, session
+        gc.collect()
+        server.join(60)
+
+
+async def test_closing_reports_that_the_connector_could_not_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = []
+
+    async def close(connector: aiohttp.TCPConnector) -> None:
+        closed.append(connector)
+        raise RuntimeError("not from this thread")
+
+    async with serve(answer()) as server:
+        session = open_once(server.url)
+        await session.invoke_endpoint("e", b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr(aiohttp.TCPConnector, "close", close)
+            with pytest.raises(RuntimeError, match="not from this thread"):
+                await session.aclose()
+        await closed[0].close()
