@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from aiosmrt._shared_wait import SharedWait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Late", "Threads"]
@@ -62,11 +62,21 @@ class Threads:
             self.close()
         return future
 
-    async def join(self, pieces: list[bytes]) -> bytes:
-        """Joins the pieces of a body, in a thread if they are long."""
+    async def join(
+        self,
+        pieces: list[bytes],
+        wait: Callable[[Awaitable[bytes]], Awaitable[bytes]] | None = None,
+    ) -> bytes:
+        """Joins the pieces of a body, in a thread if they are long.
+
+        Args:
+            pieces: The pieces.
+            wait: Awaits the thread, which may be busy, no longer than the caller may wait.
+        """
         if sum(map(len, pieces)) <= _JOINED_AT_ONCE:
             return b"".join(pieces)
-        return await self.run(b"".join, pieces)
+        joining = self.run(b"".join, pieces)
+        return await (joining if wait is None else wait(joining))
 
     def close(self) -> None:
         """Lets the threads end after the work that was given to them. Idempotent."""

@@ -96,6 +96,28 @@ class Channel:
     )
     _pace_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
+    async def join(self, pieces: list[bytes], deadline: float | None = None) -> bytes:
+        """Joins the pieces of a body; the session's end ends the wait for a thread.
+
+        Args:
+            pieces: The pieces.
+            deadline: When the call ends, by the loop's clock; None for never.
+
+        Raises:
+            DeadlineExceededError: The deadline passed.
+            TransportError: The session was closed.
+        """
+        return await self.threads.join(pieces, partial(self._until, deadline))
+
+    async def _until(self, deadline: float | None, joining: Awaitable[bytes]) -> bytes:
+        now = asyncio.get_running_loop().time()
+        seconds = None if deadline is None else max(deadline - now, 0.0)
+        try:
+            return await self.lifetime.wait_for(joining, seconds)
+        except asyncio.TimeoutError:
+            text = "The answer's body was being joined until Timeouts.total ran out"
+            raise DeadlineExceededError(text, host=self.transport.host) from None
+
     async def pace(self) -> None:
         """Waits until the adaptive mode lets the next request go, in the order of asking."""
         async with self._pace_lock:

@@ -70,8 +70,8 @@ class Client:
         limits, policy = self._choose(timeouts, retries)
 
         async def finish(exchange: Exchange, metadata: ResponseMetadata) -> _T:
-            threads = self.channel.threads
-            return parse(await exchange.read(limits.idle, self.max_body_length, threads), metadata)
+            join = self.channel.join
+            return parse(await exchange.read(limits.idle, self.max_body_length, join), metadata)
 
         watch = None if self.watcher is None else self.watcher.begin(request)
         call = Call(self.channel, request, finish, limits, policy, failed=failed, watch=watch)
@@ -103,7 +103,7 @@ class Client:
                 idle=limits.idle,
                 started=started,
                 max_length=self.max_body_length,
-                threads=self.channel.threads,
+                join=self.channel.join,
                 require_terminal=require_terminal,
                 watch=watch,
             )

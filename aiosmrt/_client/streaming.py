@@ -14,13 +14,12 @@ from aiosmrt._protocol.models import PayloadPart
 from aiosmrt.errors import MessageTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from typing_extensions import Self
 
     from aiosmrt._client.stream_stats import StreamStats
     from aiosmrt._protocol.models import ResponseMetadata
-    from aiosmrt._threads import Threads
     from aiosmrt._transport import Exchange
     from aiosmrt.framing._decoder import Decoder
     from aiosmrt.instrumentation._watch import CallWatch
@@ -60,7 +59,7 @@ class ResponseStream:
         idle: float | None,
         started: float,
         max_length: int | None,
-        threads: Threads,
+        join: Callable[[list[bytes]], Awaitable[bytes]],
         require_terminal: Callable[[PayloadPart], bool] | None,
         watch: CallWatch | None = None,
     ) -> None:
@@ -75,7 +74,7 @@ class ResponseStream:
         )
         self._ready = self._reader.ready
         self._max_length = max_length
-        self._threads = threads
+        self._join = join
         self._watch = watch
         self._read_by: str | None = None
         head = parse_stream_head(metadata)
@@ -226,7 +225,7 @@ class ResponseStream:
                 error = MessageTooLargeError("a body", length=length, limit=self._max_length)
                 self._reader.break_off(error)
                 raise error
-        return await self._threads.join(payloads)
+        return await self._join(payloads)
 
     async def aclose(self) -> None:
         """Closes the connection, unless the answer has ended and it went back already.

@@ -20,9 +20,8 @@ from aiosmrt.errors import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from aiosmrt._threads import Threads
     from aiosmrt._transport.links import Link
     from aiosmrt._transport.tcp import Acknowledgement
 
@@ -246,14 +245,17 @@ class Exchange:
         return self._link.take()
 
     async def read(
-        self, idle: float | None, limit: int | None, threads: Threads | None = None
+        self,
+        idle: float | None,
+        limit: int | None,
+        join: Callable[[list[bytes], float | None], Awaitable[bytes]] | None = None,
     ) -> bytes:
         """The whole body; the exchange is released, or closed on an error.
 
         Args:
             idle: Seconds between two chunks; None for no limit.
             limit: The most bytes that are taken; None for any number.
-            threads: Join the chunks of a long body; None joins them on the loop.
+            join: Joins the body's chunks until the deadline; None joins them on the loop.
 
         Raises:
             MessageTooLargeError: The body is longer than ``limit``.
@@ -274,7 +276,7 @@ class Exchange:
         self.release()
         if len(chunks) == 1:
             return chunks[0]
-        return b"".join(chunks) if threads is None else await threads.join(chunks)
+        return b"".join(chunks) if join is None else await join(chunks, self._deadline)
 
     def without_deadline(self) -> None:
         """From here on only ``idle`` limits the body: a stream may last."""

@@ -14,6 +14,7 @@ import pytest
 from support.certificates import AUTHORITY, serving
 from support.raw_server import answer, serve
 from support.sessions import KEYS, open_once, open_session
+from support.streams import END, HEAD, chunk, part
 from support.transports import at_rest, in_use
 from support.waiting import turns, until
 
@@ -92,8 +93,8 @@ async def test_a_name_server_that_does_not_answer_holds_nobody_up(
         await connector.close()
 
 
-async def limited(session: aiosmrt.Session, end: str) -> None:
-    limits = {"total": Timeouts(total=0.2), "connect": Timeouts(connect=0.2)}
+async def limited(session: aiosmrt.Session, end: str, *, seconds: float = 0.2) -> None:
+    limits = {"total": Timeouts(total=seconds), "connect": Timeouts(connect=seconds)}
     await session.invoke_endpoint("e", b"x", timeouts=limits.get(end, Timeouts()))
 
 
@@ -258,3 +259,28 @@ async def full_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     yield take
     over.set()
     await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("what, end", [("body", "total"), ("body", "close"), ("stream", "close")])
+async def test_a_long_answer_waits_for_no_thread_beyond_its_end(
+    full_threads: Callable[[aiosmrt.Session], Awaitable[None]], what: str, end: str
+) -> None:
+    """A thread joins it. Timeouts.total does not limit the reading of a stream."""
+    wire = answer(bytes(6 << 20))
+    if what == "stream":
+        wire = HEAD + b"".join(chunk(part(bytes(1 << 20))) for _ in range(6)) + END
+    async with serve(wire) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"x")  # imports the signer, in a thread
+        await full_threads(session)
+
+        async def call() -> None:
+            if what == "body":
+                await limited(session, end, seconds=1.0)
+                return
+            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+                await stream.read()
+
+        calling = asyncio.ensure_future(call())
+        if end == "close":
+            await until(lambda: len(server.requests) == 2 and in_use(session) == 0)
+        await check_end(session, [calling], end)
