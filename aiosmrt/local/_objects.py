@@ -16,6 +16,7 @@ from aiosmrt.local._s3.store import Location, ObjectStore, StoreFullError, entit
 if TYPE_CHECKING:
     from aiosmrt._aws.credentials import Credentials, CredentialsProvider
     from aiosmrt._aws.signer import SigV4Signer
+    from aiosmrt._s3.locations import S3Location
 
 __all__ = ["LocalObjects", "Objects", "ObjectsError", "RemoteObjects"]
 
@@ -141,10 +142,7 @@ class RemoteObjects:
             ObjectsError: S3 refused, or was not reached, or it is longer than the service takes.
         """
         try:
-            location = Location.parse(uri)
-            found = await self._store.get(
-                self._location(location.bucket, location.key), purpose="download"
-            )
+            found = await self._store.get(self._locate(uri), purpose="download")
             if found.size > _MAX_INPUT_LENGTH:
                 found.close()
                 raise ObjectsError(f"the input at {uri} is longer than {_MAX_INPUT_LENGTH} bytes")
@@ -159,12 +157,14 @@ class RemoteObjects:
             ObjectsError: S3 refused, or was not reached.
         """
         try:
-            location = Location.parse(uri)
-            await self._store.put(
-                self._location(location.bucket, location.key), body, content_type=content_type
-            )
+            await self._store.put(self._locate(uri), body, content_type=content_type)
         except (AiosmrtError, ValueError) as error:
             raise ObjectsError(str(error)) from error
+
+    def _locate(self, uri: str) -> S3Location:
+        # In the https form the caller can percent-encode anything into the bucket's name, which
+        # becomes part of a signed request.
+        return self._location.parse(str(Location.parse(uri)), "location")
 
     async def aclose(self) -> None:
         """Drops the connections, and ends a fetch of credentials in the background."""

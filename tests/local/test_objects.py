@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import botocore.session
 import pytest
 from support.local_clients import echo, send_signed
+from support.sessions import TEMPORARY
 from support.waiting import until
 
 from aiosmrt import CachingProvider, ConfigurationError, Credentials
@@ -115,6 +116,24 @@ async def test_inputs_longer_than_the_service_takes(moto_url, bucket, monkeypatc
             assert body == b"the input at s3://local-objects/long is longer than 2 bytes"
         inference, _ = await finished(local, "s3://local-objects/short")
         assert inference.status == "completed"  # they hold nothing up
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://s3.us-east-1.amazonaws.com/b%0d%0aX-Evil:%20y/key",
+        "https://s3.us-east-1.amazonaws.com/b%3Facl/key",
+        "s3://b?acl/key",
+        "s3://../key",
+    ],
+)
+async def test_a_name_that_no_bucket_has_is_part_of_no_request(s3, location):
+    async with LocalEndpoint(s3_endpoint_url=s3.url, s3_credentials=TEMPORARY) as local:
+        local.add_model("model", echo)
+        inference, _ = await finished(local, location)
+        await until(lambda: s3.counts["PutObject"])
+        assert inference.status == "failed"
+    assert s3.counts == {"PutObject": 1}  # its failure object
 
 
 async def test_a_fetch_of_credentials_under_way_ends_with_it(moto_url, bucket):
