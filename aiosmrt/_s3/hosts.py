@@ -90,9 +90,9 @@ class Hosts:
             TransportError: There is no connection or no answer, or the session is closed.
         """
         connect, read = self._timeouts.connect, self._timeouts.read
-        transport = await self._open(url)
-        self._sending[url] += 1
+        self._sending[url] += 1  # first, or another request could close what this one opens
         try:
+            transport = await self._open(url)
             exchange = await transport.acquire(deadline=None, connect=connect)
             try:
                 try:
@@ -105,6 +105,8 @@ class Hosts:
                 raise
         finally:
             self._sending[url] -= 1
+            if not self._sending[url]:
+                del self._sending[url]
         return exchange
 
     async def _open(self, url: str) -> Transport:
@@ -133,8 +135,6 @@ class Hosts:
         unused = [
             url
             for url, transport in self._transports.items()
-            if not self._sending[url] and not transport.has_exchanges
+            if url not in self._sending and not transport.has_exchanges
         ]
-        for url in unused[:too_many]:
-            del self._sending[url]
         return [self._transports.pop(url) for url in unused[:too_many]]

@@ -194,6 +194,17 @@ async def test_connections_are_kept_to_so_many_hosts(aws):
     await until(lambda: not tunnel.open)
 
 
+async def test_no_request_closes_what_another_is_about_to_use(aws, monkeypatch):
+    monkeypatch.setattr("aiosmrt._s3.hosts._MAX_HOSTS", 1)
+    s3, tunnel = aws
+    async with aws_store(s3, tunnel) as store:
+        for turn in range(2):
+            uris = [f"s3://bucket-{turn}-{number}/k" for number in range(6)]
+            for uri in uris:
+                s3.put(uri, "found")
+            assert await asyncio.gather(*[read(store, uri) for uri in uris]) == [b"found"] * 6
+
+
 # -- signatures ---------------------------------------------------------------------------------
 
 PIECES = ["+", "%", " ", "  ", "é", "日本", "//", ".", "..", "~", "/", "a", "Z9", "-_", "%2F", "%%"]
