@@ -243,18 +243,19 @@ class _Wait:
         self._poller = poller
         self._output = output
         self._poll = poll
+        self._failure = failure
         self._watches: dict[S3Location, Watch] = {}
-        # The output first: where both have arrived, it counts.
-        for location in (output, failure):
-            if location is not None:
-                since = invocation.accepted_at
-                self._watches[location] = poller.watch(location, cap=poll, since=since)
 
     def close(self) -> None:
         for watch in self._watches.values():
             watch.close()
 
     async def run(self, body_limit: int | None) -> AsyncInferenceResult:
+        await self._poller.pace.wait()
+        # The output first: where both have arrived, it counts.
+        self._watch(self._output)
+        if self._failure is not None:
+            self._watch(self._failure)
         while True:
             await asyncio.wait(
                 [watch.arrived for watch in self._watches.values()],
@@ -286,9 +287,19 @@ class _Wait:
                     raise self._failed(f"its failure object cannot be read ({error})") from error
                 # Deleted since, or lost on its way: as if it had not come yet.
                 _logger.warning("looking again for %s: %s", printable(str(watch.location)), error)
-            self._watches[watch.location] = self._poller.watch(
-                watch.location, cap=self._poll, pause=watch.pause, since=watch.since
-            )
+                watch.note(error if is_passing(error) else None)
+                watch.has_seen_older = watch.has_seen_older or is_older(error)
+            self._watch(watch.location, watch)
+
+    def _watch(self, location: S3Location, before: Watch | None = None) -> None:
+        """Begins to look for an object, again where a wait for the same one has ended."""
+        pause = 0.0 if before is None else before.pause
+        watch = self._poller.watch(
+            location, cap=self._poll, pause=pause, since=self._invocation.accepted_at
+        )
+        if before is not None:
+            watch.go_on_from(before)
+        self._watches[location] = watch
 
     async def _open(self, watch: Watch) -> StoredObject | None:
         """Asks for an object that was listed; None if an older one has come back since."""
@@ -332,15 +343,22 @@ class _Wait:
             f"Neither output nor failure object of the inference {f'{name} ' if name else ''}"
             f"came within {timeout} s, and result() can be awaited again: {self._output}"
         )
-        if any(watch.is_ambiguous for watch in self._watches.values()):
+        watches = self._watches.values()
+        failure = next((watch.failure for watch in watches if watch.failure is not None), None)
+        if failure is not None:
+            text += f". The last look failed: {type(failure).__name__}, {failure.message}"
+        elif not any(watch.has_answer for watch in watches):
+            text += ". S3 had not answered the first look yet"
+        if any(watch.is_ambiguous for watch in watches):
             text += (
                 ". S3 answered 403 each time, as for an object that is not there where "
                 "s3:ListBucket is not allowed, and for one that s3:GetObject does not allow to read"
             )
-        if any(watch.has_seen_older for watch in self._watches.values()):
+        if older := [str(watch.location) for watch in watches if watch.has_seen_older]:
             text += (
-                f". S3 has an object that was last modified before {self._invocation.accepted_at}, "
-                "when the service accepted this inference: it is an earlier one's"
+                f". What lies at {' and '.join(older)} was last modified before "
+                f"{self._invocation.accepted_at}, when the service accepted this inference: it is "
+                "an earlier one's"
             )
         error = DeadlineExceededError(text)
         self._describe(error)

@@ -13,7 +13,7 @@ import attrs
 
 from aiosmrt._s3.channel import Patience, S3Channel, S3Request, locate
 from aiosmrt._s3.documents import DocumentReader
-from aiosmrt._s3.stored_object import StoredObject
+from aiosmrt._s3.stored_object import EPOCH, StoredObject
 from aiosmrt._s3.upload_parts import UploadParts
 from aiosmrt._s3.uploads import Upload
 from aiosmrt.errors import ParameterValidationError, ServiceError, TransportError
@@ -93,7 +93,7 @@ class ObjectStore:
         """
         channel, slots = self._channel, self._slots[purpose]
         headers: list[tuple[str, str]] = []
-        if modified_since is not None:
+        if modified_since is not None and modified_since > EPOCH:
             # S3 sends what was modified after this second, not in it.
             since = (modified_since - timedelta(seconds=1)).astimezone(timezone.utc)
             headers.append(("If-Modified-Since", format_datetime(since, usegmt=True)))

@@ -29,6 +29,7 @@ from aiosmrt._s3.object_errors import (
     is_refusal_of_listing,
 )
 from aiosmrt._s3.object_store import LIST_PAGE_LENGTH
+from aiosmrt._s3.pace import Pace
 from aiosmrt._values import printable
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 
@@ -57,6 +58,8 @@ _VAIN_LOOKS = 100
 _WORTH_A_PAGE = 10
 # After how long a listing that was not worth it is tried again.
 _UNLISTED_SECONDS = 60.0
+# Waits, and looks, that begin in one turn of the loop; a millisecond or two of its time.
+_BEGUN_IN_A_TURN = 32
 # Looks that may fail in a row where none has succeeded yet: some 10 s of them.
 _FAILURES = 10
 
@@ -72,6 +75,7 @@ class Watch:
 
     Attributes:
         location: Where the object will be.
+        began: When the wait began, by the loop's clock.
         pause: The pause that follows the next look, in seconds.
         due: When the next look is due, by the loop's clock.
         arrived: Done when the object is there: with the object if the look has it in hand,
@@ -80,6 +84,8 @@ class Watch:
         is_ambiguous: Whether S3 has answered 403 in a way that fits an object that is not
             there as well as one that may not be read.
         has_seen_older: Whether an object from before ``since`` was there.
+        has_answer: Whether S3 has answered a look.
+        failure: What the last look has failed with; None where it has not.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Watch:
         self._directory = directory
         self._cap = cap
         self.location = location
+        self.began: float = asyncio.get_running_loop().time()
         self.since = None if since is None else since.replace(microsecond=0)
         self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
         self.due: float = 0.0
@@ -102,6 +109,20 @@ class Watch:
         )
         self.is_ambiguous = False
         self.has_seen_older = False
+        self.has_answer = False
+        self.failure: AiosmrtError | None = None
+
+    def go_on_from(self, other: Watch) -> None:
+        """Takes over what another wait for the same object has learnt of it."""
+        self.is_ambiguous = other.is_ambiguous
+        self.has_seen_older = other.has_seen_older
+        self.has_answer = other.has_answer
+        self.failure = other.failure
+
+    def note(self, failure: AiosmrtError | None) -> None:
+        """Takes note of how a look has ended."""
+        self.failure = failure
+        self.has_answer = self.has_answer or failure is None
 
     def accepts(self, last_modified: datetime | None) -> bool:
         """Decides whether an object is the one that is waited for.
@@ -148,12 +169,15 @@ class ResultPoller:
         store: As given.
         wait_for: As given.
         threads: As given.
+        pace: Whoever begins many waits at once spreads them by it.
     """
 
     def __init__(self, store: ObjectStore, wait_for: WaitFor, threads: Threads) -> None:
         self.store = store
         self.wait_for = wait_for
         self.threads = threads
+        self.pace = Pace(_BEGUN_IN_A_TURN)
+        self._looks_pace = Pace(_BEGUN_IN_A_TURN)
         self._directories: dict[S3Location, _Directory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -185,7 +209,7 @@ class ResultPoller:
         prefix = location.directory
         directory = self._directories.get(prefix)
         if directory is None:
-            directory = _Directory(self.store, prefix, self._tasks, self._forget)
+            directory = _Directory(self.store, prefix, self._looks_pace, self._tasks, self._forget)
             self._directories[prefix] = directory
         watch = Watch(directory, location, cap=cap, pause=pause, since=since)
         directory.add(watch)
@@ -222,11 +246,13 @@ class _Directory:
         self,
         store: ObjectStore,
         prefix: S3Location,
+        pace: Pace,
         tasks: set[asyncio.Task[None]],
         forget: Callable[[_Directory], None],
     ) -> None:
         self._store = store
         self.prefix = prefix
+        self._pace = pace
         self._tasks = tasks  # those of all prefixes, until each is done
         self._forget = forget  # called when nothing is waited for any more
         # Each key's in the order of their coming.
@@ -304,11 +330,15 @@ class _Directory:
         failures = 0
         while self._watches:
             await self._sleep()
-            due = self._due(loop.time())
+            await self._pace.wait()
+            began = loop.time()
+            due = self._due(began)
+            failure: AiosmrtError | None = None
             try:
                 due = await self._look(due)
                 failures = 0
             except AiosmrtError as error:
+                failure = error
                 failures += 1
                 lasting = failures >= _FAILURES and not self._has_answered
                 if lasting or not is_passing(error):
@@ -322,6 +352,8 @@ class _Directory:
             now, jitter = loop.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
+                    if watch.began < began:  # else it goes on from one that the look has ended
+                        watch.note(failure)
                     watch.schedule(now, jitter)
         self._task = None
         self._forget(self)

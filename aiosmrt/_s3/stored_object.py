@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from aiosmrt._threads import Threads
     from aiosmrt._transport import Exchange
 
-__all__ = ["StoredObject"]
+__all__ = ["EPOCH", "StoredObject"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CHUNK_LENGTH = 1_048_576
 
 
@@ -178,4 +178,4 @@ class StoredObject:
 
 def _read_date(text: str | None) -> datetime | None:
     seconds = parse_http_date(text or "")
-    return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
+    return None if seconds is None else EPOCH + timedelta(seconds=seconds)

@@ -21,6 +21,7 @@ from support.work import counted_calls
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
 from aiosmrt._s3.object_store import StoredObject
+from aiosmrt._s3.result_poller import ResultPoller
 from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
@@ -261,7 +262,8 @@ async def test_an_object_older_than_its_inference_is_not_its_result(s3, session,
         output_location=OUTPUT, failure_location=FAILURE, accepted_at=MODIFIED
     )
     s3.put(location, "older", modified=MODIFIED - SECOND)
-    with pytest.raises(DeadlineExceededError, match="last modified before 2026-01-02 03:04:05"):
+    said = f"What lies at {location} was last modified before 2026-01-02 03:04:05"
+    with pytest.raises(DeadlineExceededError, match=said):
         await result(invocation, 0.5)
     waiting = asyncio.create_task(result(invocation))
     await looked(s3, 6)
@@ -285,6 +287,13 @@ async def test_without_a_time_whatever_is_there_is_the_result(s3, session):
     assert (await result(invocation)).body == b"of whichever"
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z"])
+async def test_a_time_before_s3_accepts_whatever_is_there(s3, session, time):
+    s3.put(OUTPUT, "of whichever")
+    invocation = session.async_invocation(output_location=OUTPUT, accepted_at=time)
+    assert (await result(invocation)).body == b"of whichever"
+
+
 async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_result(s3, session):
     """As where the newer version of an object is deleted."""
     s3.heeds_modified_since = False
@@ -302,6 +311,8 @@ async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_resu
     s3.hook = swap
     s3.put("s3://bucket/output/0", "fresh")
     waiting = [asyncio.create_task(result(handle)) for handle in handles]
+    with pytest.raises(DeadlineExceededError, match="What lies at s3://bucket/output/0 was last"):
+        await result(handles[0], 0.6)
     await until(lambda: s3.counts["GetObject"])
     await looked(s3, 3)
     assert not any(task.done() for task in waiting)
@@ -394,6 +405,53 @@ async def test_an_s3_that_never_answers_is_told_as_that(s3):
         for timeout in (None, 20.0):
             with pytest.raises(ReadTimeoutError, match=OUTPUT):
                 await invocation.result(timeout, poll=0.01)
+
+
+async def test_a_timeout_tells_that_s3_has_not_answered(s3, invocation):
+    s3.hook = never
+    with pytest.raises(DeadlineExceededError, match="S3 had not answered the first look yet"):
+        await result(invocation, 0.5)
+
+
+@pytest.mark.parametrize("handles", [1, 3])
+async def test_a_timeout_tells_what_the_last_look_has_failed_with(s3, session, handles):
+    """Alone and shared, and though S3 has answered before."""
+
+    async def fail(seen, request):
+        if failing and seen.key.startswith("output"):
+            return refusal(500, "InternalError", "We encountered an internal error.")
+        return None
+
+    failing = False
+    s3.hook = fail
+    invocations = [
+        session.async_invocation(output_location=f"s3://bucket/output/{number}")
+        for number in range(handles)
+    ]
+    waiting = [asyncio.create_task(result(each, 2.0)) for each in invocations]
+    await looked(s3, 3)
+    failing = True
+    said = "The last look failed: InternalFailure, We encountered an internal error: s3://bucket/"
+    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(outcome, DeadlineExceededError)
+        assert said in str(outcome)
+    failing = False
+    with pytest.raises(DeadlineExceededError) as caught:
+        await result(invocations[0], 0.5)
+    assert "last look" not in str(caught.value)
+
+
+async def test_a_timeout_tells_of_an_output_that_broke_off(s3, session):
+    s3.put(OUTPUT, BODY)
+
+    async def break_off(seen, request):
+        return await cut_off(request, s3.objects["bucket", "output/id.out"], 1000)
+
+    s3.hook = break_off
+    invocation = session.async_invocation(output_location=OUTPUT)
+    said = f"The last look failed: ConnectionLostError, The answer for {OUTPUT} broke off"
+    with pytest.raises(DeadlineExceededError, match=said):
+        await result(invocation, 0.5, body_limit=None)
 
 
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
@@ -630,6 +688,30 @@ async def test_the_work_for_results_grows_with_their_number(s3, session, locatio
         return calls.count
 
     assert await work(1000) < 6 * await work(250)
+
+
+async def test_results_asked_for_together_begin_some_at_a_time(session, monkeypatch):
+    begun, most, watch = 0, 0, ResultPoller.watch
+
+    def counted(*args, **keywords):
+        nonlocal begun
+        begun += 1
+        return watch(*args, **keywords)
+
+    monkeypatch.setattr(ResultPoller, "watch", counted)
+    handles = [
+        session.async_invocation(output_location=f"s3://bucket/{number}/output")
+        for number in range(400)
+    ]
+    waiting = [asyncio.create_task(handle.result()) for handle in handles]
+    while begun < 400:
+        before = begun
+        await asyncio.sleep(0)
+        most = max(most, begun - before)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert most <= 40
 
 
 # -- cancellation -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -591,3 +592,26 @@ async def test_ten_thousand_waits_make_no_more_requests_than_one(s3, poller):
     for waiting in waits:
         waiting.close()
     assert s3.counts == {"ListObjectsV2": 3}
+
+
+async def test_looks_that_are_due_together_begin_some_at_a_time(s3, poller, monkeypatch):
+    """Each below a prefix of its own, after something else has held the loop up."""
+    begun, most, get = 0, 0, poller.store.get
+
+    async def counted(*args, **keywords):
+        nonlocal begun
+        begun += 1
+        return await get(*args, **keywords)
+
+    monkeypatch.setattr(poller.store, "get", counted)
+    waits = [watch(poller, f"s3://b/{number}/k", cap=5.0) for number in range(400)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251 - all first looks are due
+    while begun < 400:
+        before = begun
+        await asyncio.sleep(0)
+        most = max(most, begun - before)
+    assert most <= 40
+    for waiting in waits:
+        waiting.close()
