@@ -18,6 +18,13 @@ __all__ = ["DocumentError", "DocumentReader", "completion"]
 # A page of 1,000 keys of 1,024 bytes, each of them percent-encoded, and what stands around them.
 _MAX_LENGTH = 8_388_608
 _MAX_DEPTH = 16
+# A key has 1,024 bytes, three times as many where each is percent-encoded; S3's own tokens have
+# some hundred. What is kept of a page goes on into requests, and is held for all its keys.
+_MAX_TEXT_LENGTH = 16_384
+# The most elements of one name that are kept: a page has 1,000.
+_MAX_TEXTS = 10_000
+# S3 sends white space for as long as it works ("CompleteMultipartUpload", S3 API Reference).
+_WHITE_SPACE = b" \t\r\n"
 # Small pieces are joined: expat looks through an unfinished token again for each piece.
 _FED_LENGTH = 65_536
 
@@ -42,6 +49,7 @@ class DocumentReader:
         self.texts: dict[str, list[str]] = {path: [] for path in paths}
         self._waiting = bytearray()
         self._length = 0
+        self._has_begun = False
         # The paths of the open elements, the root's empty one first.
         self._open: list[str] = []
         self._text: list[str] = []
@@ -62,6 +70,9 @@ class DocumentReader:
         self._length += len(data)
         if self._length > _MAX_LENGTH:
             raise DocumentError(f"it is longer than {_MAX_LENGTH} bytes")
+        if not self._has_begun:
+            data = data.lstrip(_WHITE_SPACE)  # XML allows none before its declaration
+            self._has_begun = bool(data)
         self._waiting += data
         if len(self._waiting) >= _FED_LENGTH:
             self._parse(is_end=False)
@@ -100,7 +111,10 @@ class DocumentReader:
     def _end(self, _: str) -> None:
         kept = self.texts.get(self._open.pop())
         if kept is not None:
-            kept.append("".join(self._text))
+            text = "".join(self._text)
+            if len(text) > _MAX_TEXT_LENGTH or len(kept) == _MAX_TEXTS:
+                raise DocumentError("an element is too long, or there are too many")
+            kept.append(text)
         self._text.clear()
 
 

@@ -415,6 +415,24 @@ async def test_what_is_no_listing_is_a_transport_error(s3, store, text, what):
     assert await keys(store, S3Location("b", "d/")) == ["d/k"]
 
 
+@pytest.mark.parametrize("status", [200, 403])
+async def test_an_answer_of_single_bytes_without_an_end_is_given_up(s3, store, monkeypatch, status):
+    monkeypatch.setattr("aiosmrt._s3.channel._DOCUMENT_SECONDS", 0.2)
+    monkeypatch.setattr("aiosmrt._s3.channel._REFUSAL_SECONDS", 0.2)
+
+    async def drip(seen, request):
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.001)
+
+    s3.hook = drip
+    cls, what = (TransportError, "has not ended") if status == 200 else (ServiceError, "403")
+    with pytest.raises(cls, match=what):
+        await store.list_page(S3Location("b", "d/"), "")
+
+
 async def test_pages_without_an_end_are_given_up(s3, store):
     async def hostile(seen, request):
         return document(

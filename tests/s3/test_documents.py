@@ -51,6 +51,8 @@ def test_half_a_document_is_none(end):
         ("<a></b>", "not well-formed"),
         ("<a/><b/>", "not well-formed"),
         ("<a>" * 17, "nested"),
+        ("<a><Missing>" + "x" * 17_000 + "</Missing></a>", "too long"),
+        ("<a>" + "<Missing/>" * 10_001 + "</a>", "too many"),
         ("<a>" + "x" * 9_000_000 + "</a>", "longer"),
         ("\ufeff\x00", "not well-formed"),
     ],
@@ -58,6 +60,14 @@ def test_half_a_document_is_none(end):
 def test_what_is_refused(text, what):
     with pytest.raises(DocumentError, match=what):
         read(text.encode())
+
+
+def test_white_space_before_a_document_is_passed_over():
+    """S3 sends some while it completes an upload."""
+    for white in (b" ", b"\r\n\t " * 1000):
+        assert read(white + LISTING).texts["Contents/Key"] == KEYS
+        pieces = [(white + LISTING)[at : at + 1] for at in range(len(white + LISTING))]
+        assert read(*pieces).texts["Contents/Key"] == KEYS
 
 
 def test_the_encoding_that_a_document_declares_does_not_count():
