@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,6 +38,7 @@ class UploadParts:
         self._body = body
         self._threads = threads
         self._file: IO[bytes] | None = None
+        self._version = (0, 0)
         self._at = 0
         self.total_length = 0
         self.part_length = _PART_LENGTH
@@ -46,7 +47,8 @@ class UploadParts:
         if isinstance(self._body, os.PathLike):
             file = await self._threads.run(_open_regular, self._body)
             self._file = file
-            self.total_length = os.fstat(file.fileno()).st_size
+            self._version = _version(file)
+            self.total_length, _ = self._version
         else:
             self.total_length = len(self._body)
         self.part_length = max(_PART_LENGTH, -(-self.total_length // _MAX_PARTS))
@@ -71,16 +73,34 @@ class UploadParts:
                 self._at : self._at + self.part_length
             ]
         else:
-            part = await self._threads.run(self._file.read, self.part_length)
+            part, version = await self._threads.run(_read, self._file, self.part_length)
+            if version != self._version:
+                # What came of it would be half of one and half of another.
+                self._raise_changed()
         self._check_length(self._at + len(part), is_end=len(part) < self.part_length)
         self._at += len(part)
         return part
 
     def _check_length(self, at: int, *, is_end: bool) -> None:
-        """Notices a file that grows or shrinks meanwhile: what came of it would be half of one."""
+        """Notices a file that has not as many bytes as it says, as those of the kernel's own."""
         if at > self.total_length or (is_end and at < self.total_length):
-            text = f"it had {self.total_length} bytes, and was changed while it was uploaded"
-            raise OSError(errno.EIO, text, str(self._body))
+            self._raise_changed()
+
+    def _raise_changed(self) -> NoReturn:
+        text = f"it had {self.total_length} bytes, and was changed while it was uploaded"
+        raise OSError(errno.EIO, text, str(self._body))
+
+
+def _read(file: IO[bytes], length: int) -> tuple[bytes, tuple[int, int]]:
+    """Reads so many bytes, and then the version that they are of."""
+    part = file.read(length)
+    return part, _version(file)
+
+
+def _version(file: IO[bytes]) -> tuple[int, int]:
+    """A file's length, and when it was last written to."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def read_regular(path: os.PathLike[str], limit: int) -> bytes:

@@ -43,6 +43,21 @@ async def test_a_file_that_changes_meanwhile_is_an_error(tmp_path, length, chang
         assert caught.value.filename == str(path)
 
 
+@pytest.mark.parametrize("length", [5 * MIB, 8 * MIB, 20 * MIB])
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_file_that_is_written_to_meanwhile_is_an_error(tmp_path, length, at):
+    """In its place, or behind a body of just one part: both have as many bytes as were wanted."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * length)
+    os.utime(path, (1, 1))
+    async with UploadParts(path, Threads()) as parts:
+        with path.open("r+b") as file:
+            file.seek(at * length)
+            file.write(b"y")
+        with pytest.raises(OSError, match="changed while it was uploaded"):
+            await parts.read()
+
+
 async def test_what_is_no_regular_file_has_no_length_and_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
