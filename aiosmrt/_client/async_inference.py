@@ -372,6 +372,7 @@ class _Output:
         self._poller = poller
         self._location = found.location
         self._etag = found.etag
+        self._version = _version(found)
 
     async def read(self) -> bytes:
         """Reads it whole."""
@@ -394,7 +395,17 @@ class _Output:
                 await file.write(chunk)
 
     async def _open(self) -> StoredObject:
-        return await self._poller.store.get(self._location, etag=self._etag, purpose="download")
+        store = self._poller.store
+        found = await store.get(self._location, etag=self._etag, purpose="download")
+        if _version(found) == self._version:
+            return found
+        # An S3 that knows no If-Match, or no tags.
+        found.close()
+        raise TransportError(f"{self._location} was overwritten since result() returned")
+
+
+def _version(found: StoredObject) -> tuple[str | None, int, datetime | None]:
+    return found.etag, found.size, found.last_modified
 
 
 async def _read_text(found: StoredObject) -> str:

@@ -119,7 +119,7 @@ class ObjectStore:
             idle=channel.timeouts.idle,
             patience=Patience(channel),
             threads=channel.threads,
-            go_on=go_on if purpose == "download" and tag is not None else None,
+            go_on=go_on if purpose == "download" and tag and not _is_weak(tag) else None,
             closed=slots.release,
         )
 
@@ -254,7 +254,7 @@ def _read_time(text: str) -> datetime | None:
 def _get_request(location: S3Location, etag: str | None, *headers: tuple[str, str]) -> S3Request:
     # Whoever stands in between shall not compress what is measured and resumed.
     more = [("Accept-Encoding", "identity"), *headers]
-    if etag is not None:
+    if etag is not None and not _is_weak(etag):
         more.append(("If-Match", etag))
     return S3Request(
         operation="GetObject",
@@ -273,6 +273,11 @@ def _check_whole(exchange: Exchange, request: S3Request) -> None:
         error = TransportError(f"The answer (HTTP {status}) is not an object of a known length")
         locate(error, request)
         raise error
+
+
+def _is_weak(etag: str) -> bool:
+    """Tells whether two versions of other bytes may have the tag: If-Match never takes it."""
+    return etag.startswith("W/")
 
 
 def _quoted(text: str) -> str:

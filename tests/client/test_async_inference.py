@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from support.fake_s3 import MODIFIED, cut_off, document, never, refusal, repeat
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
@@ -858,6 +859,25 @@ async def test_an_output_overwritten_since_is_not_saved(s3, large, tmp_path):
         assert caught.value.code == "PreconditionFailed"
     assert (tmp_path / "file").read_text() == "older"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("tag", [{"ETag": '"{}"'}, {"ETag": 'W/"{}"'}, {}])
+async def test_an_output_is_not_saved_in_anothers_place_where_s3_heeds_no_tags(
+    s3, session, tmp_path, tag
+):
+    async def answer(seen, request):
+        headers = {name: value.format(len(body)) for name, value in tag.items()}
+        assert "W/" not in request.headers.get("If-Match", "")  # which never is one's own
+        return web.Response(body=body, headers=headers)
+
+    s3.hook, body = answer, b"x" * 100
+    output = await result(session.async_invocation(output_location=OUTPUT), body_limit=1)
+    await output.save(tmp_path / "file")
+    body = b"another inference's"
+    for use in (output.read(), output.save(tmp_path / "file")):
+        with pytest.raises(TransportError, match=f"{OUTPUT} was overwritten since"):
+            await use
+    assert (tmp_path / "file").read_bytes() == b"x" * 100
 
 
 async def test_an_output_overwritten_while_it_is_saved_is_not_saved(s3, large, tmp_path):
