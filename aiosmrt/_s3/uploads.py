@@ -12,6 +12,7 @@ import attrs
 
 from aiosmrt._s3.channel import Patience, S3Request, locate
 from aiosmrt._s3.documents import DocumentReader, completion
+from aiosmrt._s3.object_errors import is_absence
 from aiosmrt.errors import AiosmrtError, TransportError
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class Upload:
         try:
             (await channel.ask_patiently(request)).release()
         except AiosmrtError as error:
+            if is_absence(error):  # NoSuchUpload: S3 has none of its parts, or the whole object
+                return
             _logger.warning("the parts of an upload stay in S3: %s", error)
         finally:
             await channel.aclose()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import sys
 import traceback
 from datetime import datetime, timedelta, timezone
 
@@ -748,9 +747,8 @@ async def test_a_failed_upload_leaves_nothing(s3, store, large, operation):
     with pytest.raises(AccessDeniedException, match="Allow s3:PutObject"):
         await store.put(at("s3://b/k"), large, content_type=None)
     assert not s3.objects
-    if sys.version_info >= (3, 11) or operation != "UploadPart":  # see ObjectStore.put
-        assert not s3.parts
-        assert s3.counts["AbortMultipartUpload"] == 1
+    assert not s3.parts
+    assert s3.counts["AbortMultipartUpload"] == 1
 
 
 @pytest.mark.parametrize(
@@ -790,6 +788,22 @@ async def test_a_completion_that_fails_behind_its_200_is_told(s3, store, large):
         await store.put(at("s3://b/k"), large, content_type=None)
     assert (caught.value.code, caught.value.status_code) == ("InternalError", 200)
     assert not s3.parts
+
+
+@pytest.mark.parametrize("code, stay", [("NoSuchUpload", False), ("AccessDenied", True)])
+async def test_a_log_tells_of_parts_that_stay(s3, store, caplog, code, stay):
+    async def refuse(seen, request):
+        if seen.operation == "CompleteMultipartUpload":
+            return refusal(404, "NoSuchUpload", "The specified upload does not exist.")
+        if seen.operation == "AbortMultipartUpload":
+            return refusal(403 if stay else 404, code, "Refused.")
+        return None
+
+    s3.hook = refuse
+    with pytest.raises(UnknownServiceError, match="NoSuchUpload"):
+        await store.put(at("s3://b/k"), LARGE, content_type=None)
+    assert s3.counts["AbortMultipartUpload"] == 1
+    assert ("the parts of an upload stay in S3" in caplog.text) == stay
 
 
 @pytest.mark.parametrize("content_type", ["a\r\nx-evil: 1", "\u00e9", "", " ", "a\x00"])
