@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -16,6 +15,7 @@ from aiosmrt._s3.documents import DocumentReader
 from aiosmrt._s3.stored_object import EPOCH, StoredObject
 from aiosmrt._s3.upload_parts import UploadParts
 from aiosmrt._s3.uploads import Upload
+from aiosmrt._transport import Slots
 from aiosmrt.errors import ParameterValidationError, ServiceError, TransportError
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class ObjectStore:
 
     def __init__(self, channel: S3Channel) -> None:
         self._channel = channel
-        self._slots: dict[_Purpose, asyncio.Semaphore] = {
-            purpose: asyncio.Semaphore(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
+        self._slots: dict[_Purpose, Slots] = {
+            purpose: Slots(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
         }
-        self._multipart = asyncio.Semaphore(_CONCURRENT_MULTIPART)
+        self._multipart = Slots(_CONCURRENT_MULTIPART)
 
     def close(self) -> None:
         """Drops all connections at once; what is under way ends with a TransportError."""
@@ -98,7 +98,7 @@ class ObjectStore:
             since = (modified_since - timedelta(seconds=1)).astimezone(timezone.utc)
             headers.append(("If-Modified-Since", format_datetime(since, usegmt=True)))
         request = _get_request(location, etag, *headers)
-        await slots.acquire()
+        await slots.take_one()
         try:
             if purpose == "download":
                 exchange = await channel.ask_patiently(request)
@@ -106,7 +106,7 @@ class ObjectStore:
                 exchange = await channel.ask(request)
             _check_whole(exchange, request)
         except BaseException:
-            slots.release()
+            slots.give()
             raise
         size, tag = int(exchange.headers["Content-Length"]), exchange.headers.get("ETag")
 
@@ -120,7 +120,7 @@ class ObjectStore:
             patience=Patience(channel),
             threads=channel.threads,
             go_on=go_on if purpose == "download" and tag and not _is_weak(tag) else None,
-            closed=slots.release,
+            closed=slots.give,
         )
 
     async def _get_rest(

@@ -518,12 +518,8 @@ def _jitter() -> float:
 
 
 def _just_before(key: str) -> str:
-    """A text less than the key, with next to no keys between the two.
-
-    It must be a path to obstore too, which knows no empty segments and no dots for one.
-    """
+    """A text less than the key, with next to no keys between the two."""
     head, last = key[:-1], key[-1]
     if last.isascii() and last.isalnum() and last != "0":  # before 0 there is the slash
-        # Not `~`, which obstore escapes, and not every S3 then finds the signature right.
         return f"{head}{chr(ord(last) - 1)}zzz"
-    return head.rstrip(".")
+    return head

@@ -28,6 +28,17 @@ class Slots:
             return True
         return False
 
+    async def __aenter__(self) -> None:
+        await self.take_one()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.give()
+
+    async def take_one(self) -> None:
+        """Takes a place, waiting for it for however long it takes."""
+        if not self.take_nowait():
+            await self.take(None, "")
+
     async def take(self, deadline: float | None, host: str) -> None:
         """Takes a place, waiting for it until the deadline (by the loop's clock).
 

@@ -36,6 +36,18 @@ async def test_places_are_given_in_the_order_of_asking() -> None:
     assert repr(slots) == "1 of 1 connections in use"
 
 
+async def test_a_place_is_held_for_a_block() -> None:
+    slots = Slots(1)
+    async with slots:
+        assert repr(slots) == "1 of 1 connections in use"
+        waiting = asyncio.create_task(slots.take_one())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+    slots.give()
+    assert repr(slots) == "0 of 1 connections in use"
+
+
 async def test_giving_costs_the_same_however_many_wait() -> None:
     """The work of 40,000 is compared with that of 10,000; with the square it is 16 times that."""
 
