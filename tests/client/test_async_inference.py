@@ -313,7 +313,7 @@ async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_resu
     s3.put("s3://bucket/output/0", "fresh")
     waiting = [asyncio.create_task(result(handle)) for handle in handles]
     with pytest.raises(DeadlineExceededError, match="What lies at s3://bucket/output/0 was last"):
-        await result(handles[0], 0.6)
+        await result(handles[0], 2.0)
     await until(lambda: s3.counts["GetObject"])
     await looked(s3, 3)
     assert not any(task.done() for task in waiting)
@@ -452,7 +452,7 @@ async def test_a_timeout_tells_of_an_output_that_broke_off(s3, session):
     invocation = session.async_invocation(output_location=OUTPUT)
     said = f"The last look failed: ConnectionLostError, The answer for {OUTPUT} broke off"
     with pytest.raises(DeadlineExceededError, match=said):
-        await result(invocation, 0.5, body_limit=None)
+        await result(invocation, 2.0, body_limit=None)
 
 
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
