@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyWatch", "ConnectionWatch"]
 
-# How often a watch looks within the seconds that a client has.
+# How often a watch looks within the seconds that a client has. What moved last may have done
+# so right before a look, so that one more is needed for the seconds to have passed.
 _LOOKS = 2
 
 
@@ -42,7 +43,7 @@ class BodyWatch:
 
     def _look(self) -> None:
         self._quiet_looks += 1
-        if self._quiet_looks >= _LOOKS:
+        if self._quiet_looks > _LOOKS:
             self._content.set_exception(asyncio.TimeoutError())
         else:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
@@ -89,7 +90,6 @@ class ConnectionWatch:
             if transport is None or connection in busy or transport.get_write_buffer_size():
                 continue
             quiet_looks = before.get(connection, 0) + 1
-            # The first look may have come right after the connection.
             if quiet_looks > _LOOKS:
                 transport.close()
             else:

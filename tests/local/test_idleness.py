@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 
 import pytest
@@ -105,6 +106,26 @@ async def test_a_body_that_drips_is_waited_for(local):
     # Unsigned, which is looked at once the body is whole.
     assert b" 403 " in await reader.readline()
     writer.close()
+
+
+@pytest.mark.parametrize("share", [0.55, 0.7, 0.8])
+async def test_a_client_may_be_silent_for_nearly_the_timeout(local, share):
+    loop = asyncio.get_running_loop()
+    longest = math.inf
+    while longest >= SOON:  # where this machine was busy, the client was silent for too long
+        longest = 0.0
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n".encode()
+        reader, writer = await open_to(local, head)
+        for _ in range(6):
+            began = loop.time()
+            await asyncio.sleep(share * SOON)
+            writer.write(b"x")
+            longest = max(longest, loop.time() - began)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.readline()
+        writer.close()
+    assert b" 403 " in answer  # unsigned, which is looked at once the body is whole
 
 
 async def test_a_model_may_take_longer():
