@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestBodies"]
 
+# Shorter pieces are gathered: as an object each they would take many times their length.
+_PIECE_LENGTH = 4_096
+
 
 class RequestBodies:
     """Reads bodies, of as many requests at once as there is room for.
@@ -75,6 +78,7 @@ class RequestBodies:
     async def _collect(self, request: web.BaseRequest) -> list[bytes]:
         """A body's pieces, whose room is taken as they arrive."""
         chunks: list[bytes] = []
+        gathered = bytearray()
         length = 0
         watch = BodyWatch(request.content, self._idle_seconds)
         try:
@@ -83,7 +87,15 @@ class RequestBodies:
                 self._check(len(chunk), length + len(chunk))
                 self._held += len(chunk)
                 length += len(chunk)
-                chunks.append(chunk)
+                if not gathered and len(chunk) >= _PIECE_LENGTH:
+                    chunks.append(chunk)
+                    continue
+                gathered += chunk
+                if len(gathered) >= _PIECE_LENGTH:
+                    chunks.append(bytes(gathered))
+                    gathered.clear()
+            if gathered:
+                chunks.append(bytes(gathered))
         except BaseException as error:
             self._held -= length
             if isinstance(error, asyncio.TimeoutError):

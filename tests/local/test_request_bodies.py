@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 
 import pytest
 from support.local_clients import echo, send, send_signed, with_boto
@@ -201,6 +203,28 @@ async def test_of_bodies_that_do_not_fit_together_the_others_go_on(small, head, 
     assert b" 200 " in await second.readline()
     for writer in (first_writer, second_writer):
         writer.close()
+
+
+@pytest.mark.parametrize("head", ["POST /endpoints/held/invocations", "PUT /b/a"])
+async def test_a_body_in_tiny_pieces_takes_as_much_memory_as_has_arrived(held, head):
+    async with LocalEndpoint(verify=False) as local:
+        local.add_model("held", held)
+        _, writer = await asyncio.open_connection(local.host, local.port)
+        writer.write(half(head, 20_001))
+        await until(lambda: local.received)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for _ in range(10_000):
+                writer.write(b"ab")
+                for _ in range(3):  # the server reads this piece before there is another
+                    await asyncio.sleep(0)
+            gc.collect()
+            held_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        writer.close()
+    assert held_bytes < 6 * 20_000
 
 
 @pytest.mark.parametrize("head, service, full", KINDS)
