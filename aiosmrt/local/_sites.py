@@ -79,13 +79,19 @@ class SiteCheck:
             SiteRefused: The request is not for this endpoint, or was sent by another site's page.
         """
         hosts = headers.getall("Host", [])
-        if len(hosts) != 1 or not self._is_own(hosts[0]):
-            named = ", ".join(hosts)[:300]
+        if len(hosts) != 1:
             raise SiteRefused(
                 "MisdirectedRequest",
-                f"The Host header names {named!r}, which is not this local endpoint. Call it by "
-                "an address or localhost, or allow the name: LocalEndpoint(allowed_hosts=[...]), "
-                "aiosmrt local --allow-host NAME",
+                f"The request has {len(hosts)} Host headers: the local endpoint takes one, so "
+                "that it knows for whom the request is",
+                421,
+            )
+        if not self._is_own(hosts[0]):
+            raise SiteRefused(
+                "MisdirectedRequest",
+                f"The Host header names {hosts[0][:300]!r}, which is not this local endpoint. "
+                "Call it by an address or localhost, or allow the name: "
+                "LocalEndpoint(allowed_hosts=[...]), aiosmrt local --allow-host NAME",
                 421,
             )
         if self._takes_pages:

@@ -97,6 +97,16 @@ async def test_a_request_names_one_host(fields):
         assert (await ask(local, f"POST {PATH}", *fields))[0] in (400, 421)
 
 
+async def test_a_request_of_http_1_0_without_a_host_is_told_so():
+    async with listening() as local:
+        reader, writer = await asyncio.open_connection(local.host, local.port)
+        writer.write(f"POST {PATH} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert b" 421 " in answer.splitlines()[0]
+    assert b"The request has 0 Host headers" in answer
+
+
 async def test_a_request_for_another_host_is_refused_before_its_body():
     async with listening() as local:
         reader, writer = await asyncio.open_connection(local.host, local.port)
