@@ -77,6 +77,7 @@ class Paths:
         if any(_are_one(path, self.input) for path in written):
             raise ConfigurationError("the output must not be the input")
         _check_directory("output", self.output)
+        self._check_link(Path(output))
         if self.report is not None:
             # All that can be told of it before the work.
             require_matplotlib()
@@ -87,6 +88,23 @@ class Paths:
                         "give another name"
                     )
             _check_directory("report", self.report)
+
+    def _check_link(self, link: Path) -> None:
+        """Refuses to overlook a run that an earlier version began, whose files are beside a link.
+
+        Raises:
+            ConfigurationError: There are such.
+        """
+        places = {run_path(link): run_path(self.output)}
+        if self.convert is not None:
+            places[link.with_name(link.name + ".jsonl")] = self.lines
+        moves = [f"{old} to {new}" for old, new in places.items() if _is_left(old, new)]
+        if moves and not _has_content(run_path(self.output)):
+            raise ConfigurationError(
+                f"an earlier version of aiosmrt began a run through the link {link}, and left its "
+                f"files beside it: to resume, move {' and '.join(moves)}; to begin anew, remove "
+                "them and what the link leads to"
+            )
 
 
 class RunFiles:
@@ -346,6 +364,10 @@ def _check_directory(name: str, path: Path) -> None:
 
 def _target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _is_left(old: Path, new: Path) -> bool:
+    return _has_content(old) and not _are_one(old, new)
 
 
 def _has_content(path: Path) -> bool:

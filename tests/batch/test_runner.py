@@ -714,6 +714,32 @@ async def test_what_is_written_is_synced_before_another_answer_comes(
     await running
 
 
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+async def test_a_run_whose_files_lie_beside_the_link_is_not_overlooked(
+    session, model, tmp_path, name, resume
+):
+    """So earlier versions left them; what is done would be sent again."""
+    real, link = tmp_path / "real", tmp_path / name
+    real.mkdir()
+    source = write_records(tmp_path / "in.jsonl", 9)
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "before.jsonl")
+    (tmp_path / "before.jsonl.run").rename(tmp_path / f"{name}.run")
+    lines = "out.csv.jsonl" if name == "out.csv" else "real/out of the link.jsonl"
+    (tmp_path / "before.jsonl").rename(tmp_path / lines)
+    link.symlink_to(real / f"out of the link{link.suffix}")
+    with pytest.raises(aiosmrt.ConfigurationError, match="earlier version") as caught:
+        await aiosmrt.batch.run(session, "echo", source, link, resume=resume)
+    assert set(model.seen.values()) == {1}
+    moves = re.findall(r"(/\S+) to (/.+?)(?= and |;)", str(caught.value))
+    assert len(moves) == (2 if name == "out.csv" else 1)
+    for old, new in moves:
+        (tmp_path / old).rename(new)
+    summary = await aiosmrt.batch.run(session, "echo", source, link, resume=True)
+    assert (summary.is_complete, summary.skipped) == (True, 9)
+    assert set(model.seen.values()) == {1}
+
+
 async def test_two_runs_on_one_output_are_refused(session, model, tmp_path):
     source = write_records(tmp_path / "in.jsonl", 4)
     given = (session, "echo", source, tmp_path / "out.jsonl")
