@@ -36,18 +36,26 @@ def open_locked(path: Path, mode: int, output: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), mode)
         try:
-            lock(descriptor)
+            _lock(descriptor, output)
             # The run that had it before may have removed it, or put another in its place.
             if _is_at(path, descriptor):
                 return descriptor
-        except OSError as error:
+        except BaseException:
             os.close(descriptor)
-            if error.errno not in _IS_LOCKED:
-                raise
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, output: Path) -> None:
+    try:
+        lock(descriptor)
+    except OSError as error:
+        if error.errno in _IS_LOCKED:
             raise ConfigurationError(
                 f"another run is writing {output}: wait for its end, or give another output"
             ) from None
-        os.close(descriptor)
+        told = f"its file system does not let it be locked ({error.strerror or error})"
+        raise OSError(error.errno, told) from error
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -9,6 +9,7 @@ import pickle
 import resource
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -157,6 +158,20 @@ def test_a_disk_that_fails_is_told_of(tmp_path):
         output.append(line(0))
     with pytest.raises(OutputError):
         output.sync()
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, code):
+    def flock(*_):
+        raise OSError(getattr(errno, code), "as it is")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    before = sorted(Path("/dev/fd").iterdir())
+    for open_one in (RunFile, lambda path: OutputFile(path).claim()):
+        with pytest.raises(OutputError, match=r"does not let it be locked \(as it is\)") as caught:
+            open_one(tmp_path / "out.jsonl")
+        assert caught.value.errno == getattr(errno, code)
+    assert sorted(Path("/dev/fd").iterdir()) == before
 
 
 def test_facts_are_kept_and_compared(tmp_path):
