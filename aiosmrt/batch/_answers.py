@@ -11,26 +11,36 @@ import base64
 import contextlib
 from functools import lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from aiosmrt.batch._json import (
     UncheckedText,
-    decode_json,
+    check_json,
     encode_json,
-    json_elements,
-    json_members,
+    json_elements_in_turns,
+    json_members_in_turns,
     on_one_line,
 )
 from aiosmrt.errors import AiosmrtError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from aiosmrt._client.many import BatchItem
     from aiosmrt._protocol.models import InvokeEndpointOutput
     from aiosmrt.batch._records import Record
 
-__all__ = ["AnswerCountError", "RecordFaultError", "answer_lines", "fault_line"]
+__all__ = [
+    "AnswerCountError",
+    "Lines",
+    "RecordFaultError",
+    "answer_lines",
+    "answer_lines_in_turns",
+    "fault_line",
+]
+
+Lines: TypeAlias = tuple[list[bytes], list[AiosmrtError | None]]
+"""The lines of several records, each with its line end, and each one's error."""
 
 
 class AnswerCountError(AiosmrtError):
@@ -58,8 +68,23 @@ class RecordFaultError(AiosmrtError):
 
 def answer_lines(
     records: Sequence[Record], item: BatchItem[InvokeEndpointOutput], *, joined: bool
-) -> tuple[list[bytes], list[AiosmrtError | None]]:
-    """The output lines of the records that one request carried.
+) -> Lines:
+    """Does what `answer_lines_in_turns` does, in one."""
+    turns = answer_lines_in_turns(records, item, joined=joined)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            lines: Lines = end.value
+            return lines
+
+
+def answer_lines_in_turns(
+    records: Sequence[Record], item: BatchItem[InvokeEndpointOutput], *, joined: bool
+) -> Generator[None, None, Lines]:
+    """Makes the output lines of the records that one request carried.
+
+    Stops after each piece of a long answer, so that an event loop has turns meanwhile.
 
     Args:
         records: In the order of the request.
@@ -77,9 +102,9 @@ def answer_lines(
     else:
         try:
             if joined:
-                texts = _outputs(output, len(records))
+                texts = yield from _outputs(output, len(records))
             else:
-                texts = [_text(output.body, output.content_type)]
+                texts = [(yield from _text(output.body, output.content_type))]
         except AnswerCountError as mismatch:
             error, texts = mismatch, [b"null"] * len(records)
     rest = b', "content_type": %b, "error": %b, "attempts": %d, "latency": %.6f}\n' % (
@@ -120,7 +145,7 @@ def _error(error: AiosmrtError) -> bytes:
     )
 
 
-def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
+def _outputs(output: InvokeEndpointOutput, count: int) -> Generator[None, None, list[bytes]]:
     """The JSON texts of the answers to ``count`` records."""
     body, content_type = output.body, output.content_type
     lines = body.splitlines()
@@ -129,7 +154,7 @@ def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
     answers = None
     if is_json:
         try:
-            answers = _list_of_answers(body.decode())
+            answers = yield from _list_of_answers(body.decode())
         except ValueError:
             is_json = False
     if answers is not None:
@@ -138,15 +163,19 @@ def _outputs(output: InvokeEndpointOutput, count: int) -> list[bytes]:
         if count > 1:
             raise AnswerCountError(count, len(answers))
     if count == 1:
-        return [_text(lines[0] if len(lines) == 1 else body, content_type)]
+        return [(yield from _text(lines[0] if len(lines) == 1 else body, content_type))]
     if is_json:
         raise AnswerCountError(count, None)
     if len(lines) != count:
         raise AnswerCountError(count, len(lines))
-    return [_text(line, content_type) for line in lines]
+    texts: list[bytes] = []
+    for line in lines:
+        text = yield from _text(line, content_type)
+        texts.append(text)
+    return texts
 
 
-def _list_of_answers(text: str) -> list[str] | None:
+def _list_of_answers(text: str) -> Generator[None, None, list[str] | None]:
     """The texts of the answers, None where the JSON is not a list of them.
 
     Raises:
@@ -154,11 +183,11 @@ def _list_of_answers(text: str) -> list[str] | None:
     """
     first = text.lstrip()[:1]
     if first == "{":  # as TensorFlow Serving and the built-in algorithms answer
-        text = json_members(text).get("predictions", "null")
+        text = (yield from json_members_in_turns(text)).get("predictions", "null")
         first = text[:1]
     if first == "[":
-        return json_elements(text)
-    decode_json(text)
+        return (yield from json_elements_in_turns(text))
+    yield from check_json(text)
     return None
 
 
@@ -169,7 +198,7 @@ def _part(text: str) -> bytes:
     return on_one_line(text.encode())
 
 
-def _text(body: bytes, content_type: str | None) -> bytes:
+def _text(body: bytes, content_type: str | None) -> Generator[None, None, bytes]:
     """One answer as JSON: itself where it is JSON, else its text, else its Base64.
 
     JSON that is nested too deeply to be read is text, so that its line can be read.
@@ -180,7 +209,7 @@ def _text(body: bytes, content_type: str | None) -> bytes:
         return encode_json({"base64": base64.b64encode(body).decode()})
     if _may_be_json(content_type):
         with contextlib.suppress(ValueError, RecursionError):
-            decode_json(text)
+            yield from check_json(text)
             return on_one_line(body)
     return encode_json(text)
 

@@ -7,23 +7,30 @@ text of any depth: `json` reads a thousand levels, or ten thousand, by the versi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from aiosmrt.framing._json_pieces import LONG, decode_in_pieces
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = [
     "UncheckedText",
+    "check_json",
     "decode_json",
     "encode_json",
-    "json_elements",
+    "json_elements_in_turns",
     "json_members",
+    "json_members_in_turns",
     "on_one_line",
 ]
 
 _SPACE = " \t\n\r"
+# In a long text a value is looked for within so many characters, before it counts as long too.
+_PIECES = (4_096, 65_536)
 _SPACES = re.compile(f"[{_SPACE}]*")
 _BRACKETS_AND_QUOTES = re.compile(r'["\[\]{}]')
 
@@ -59,27 +66,69 @@ def decode_json(text: str) -> Any:
     return value
 
 
+def _raw_check(text: str, at: int) -> tuple[Any, int]:
+    """Does what ``raw_decode`` does, but keeps nothing of what is in an array or an object."""
+    value, end = _raw_decode(text, at)
+    if value and isinstance(value, list):
+        value = [None]
+    elif value and isinstance(value, dict):
+        value = {"": None}
+    return value, end
+
+
+def check_json(text: str) -> Generator[None]:
+    """Parses a text as `decode_json` does, and stops after each piece of a long one.
+
+    Raises:
+        ValueError: It is not such a text.
+        RecursionError: It is nested too deeply.
+    """
+    if len(text) <= LONG:
+        decode_json(text)
+        return
+    _, end = yield from decode_in_pieces(text, _after_space(text, 0), _raw_check)
+    if _after_space(text, end) != len(text):
+        raise ValueError("there is more after the end")
+
+
 def json_members(text: str) -> dict[str, str]:
     """Cuts an object into the texts of its values, by name; of two of one name the last stays.
 
     Raises:
         ValueError: It is not a JSON object.
     """
-    return dict(_parts(text, "{}"))
+    return dict(filter(None, _parts(text, "{}")))
 
 
-def json_elements(text: str) -> list[str]:
-    """Cuts an array into the texts of its elements.
+def json_members_in_turns(text: str) -> Generator[None, None, dict[str, str]]:
+    """Does what `json_members` does, and stops after each piece of a long text."""
+    members: dict[str, str] = {}
+    for part in _parts(text, "{}"):
+        if part is None:
+            yield
+        else:
+            members[part[0]] = part[1]
+    return members
+
+
+def json_elements_in_turns(text: str) -> Generator[None, None, list[str]]:
+    """Cuts an array into the texts of its elements, and stops after each piece of a long text.
 
     Raises:
         ValueError: It is not a JSON array.
     """
-    return [element for _, element in _parts(text, "[]")]
+    elements: list[str] = []
+    for part in _parts(text, "[]"):
+        if part is None:
+            yield
+        else:
+            elements.append(part[1])
+    return elements
 
 
-def _parts(text: str, brackets: str) -> Iterator[tuple[str, str]]:
-    """Yields the name, which is empty in an array, and the text of each part."""
-    at = _after_mark(text, 0, brackets[0])
+def _parts(text: str, brackets: str) -> Iterator[tuple[str, str] | None]:
+    """Yields the name, which is empty in an array, and the text of each part; None at a stop."""
+    at = stopped_at = _after_mark(text, 0, brackets[0])
     if not text.startswith(brackets[1], at):
         while True:
             name = ""
@@ -87,15 +136,18 @@ def _parts(text: str, brackets: str) -> Iterator[tuple[str, str]]:
                 name, at = _raw_decode(text, at)
                 at = _after_mark(text, at, ":")
             try:
-                _, end = _raw_decode(text, at)
+                end = yield from _after_value(text, at)
                 part = text[at:end]
             except RecursionError:
-                end = _after_brackets(text, at)
+                end = yield from _after_brackets(text, at)
                 part = UncheckedText(text[at:end])
             yield name, part
             at = _after_space(text, end)
             if text.startswith(brackets[1], at):
                 break
+            if at - stopped_at > _PIECES[-1]:
+                stopped_at = at
+                yield None
             at = _after_mark(text, at, ",")
     if _after_mark(text, at, brackets[1]) != len(text):
         raise ValueError("there is more after the end")
@@ -109,9 +161,24 @@ def _after_mark(text: str, at: int, mark: str) -> int:
     return _after_space(text, at + 1)
 
 
-def _after_brackets(text: str, at: int) -> int:
+def _after_value(text: str, at: int) -> Generator[None, None, int]:
+    """Returns where the value that begins here ends."""
+    if len(text) - at > LONG:
+        for length in _PIECES:
+            with contextlib.suppress(ValueError, RecursionError):
+                _, end = _raw_decode(text[at : at + length], 0)
+                if end < length:  # else a number may go on
+                    return at + end
+        _, end = yield from decode_in_pieces(text, at, _raw_check)
+    else:
+        _, end = _raw_decode(text, at)
+    return end
+
+
+def _after_brackets(text: str, at: int) -> Generator[None, None, int]:
     """Returns where the array or object that begins here ends, by counting brackets."""
     depth = 0
+    stopped_at = at
     while mark := _BRACKETS_AND_QUOTES.search(text, at):
         at = mark.end()
         if mark[0] == '"':
@@ -122,6 +189,9 @@ def _after_brackets(text: str, at: int) -> int:
             return at
         else:
             depth -= 1
+        if at - stopped_at > _PIECES[0]:
+            stopped_at = at
+            yield
     raise ValueError("a bracket is not closed")
 
 

@@ -17,16 +17,23 @@ from aiosmrt._client.client import check_count
 from aiosmrt._client.many import give_all
 from aiosmrt._protocol.operations import INVOKE_ENDPOINT
 from aiosmrt._protocol.serialize import check_parameters
-from aiosmrt.batch._answers import RecordFaultError, answer_lines, fault_line
+from aiosmrt.batch._answers import (
+    Lines,
+    RecordFaultError,
+    answer_lines,
+    answer_lines_in_turns,
+    fault_line,
+)
 from aiosmrt.batch._files import Paths, RunFiles
 from aiosmrt.batch._records import RecordFile, open_records
 from aiosmrt.batch._requests import Requests
 from aiosmrt.batch._statistics import Statistics
 from aiosmrt.errors import ConfigurationError, CredentialsError
+from aiosmrt.framing._json_pieces import LONG
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from typing_extensions import Unpack
 
@@ -211,6 +218,8 @@ class _Run:
         self._state = _State.RUNNING
         self.signal: int | None = None
         self._consuming: asyncio.Task[None] | None = None
+        # The lines of long answers, by the index of the request.
+        self._prepared: dict[int, Lines] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.requests = Requests(files, form.records, form.size, self._refuse)
         lines = files.lines
@@ -228,7 +237,7 @@ class _Run:
     ) -> None:
         """Writes a line for every record, to the end or until the run is stopped."""
         consuming = self._consuming = asyncio.create_task(
-            give_all(items, partial(self._write, items))
+            give_all(items, partial(self._write, items), self._prepare)
         )
         ticking = asyncio.create_task(self._tick(items, progress))
         try:
@@ -248,12 +257,28 @@ class _Run:
             await self._files.flush()
             progress(self._progress(items))
 
+    def _prepare(self, item: BatchItem[InvokeEndpointOutput]) -> Awaitable[None] | None:
+        is_long = item.output is not None and len(item.output.body) > LONG
+        return self._prepare_lines(item) if is_long else None
+
+    async def _prepare_lines(self, item: BatchItem[InvokeEndpointOutput]) -> None:
+        """Makes the lines of a long answer, and gives other tasks their turns meanwhile."""
+        turns = answer_lines_in_turns(item.key, item, joined=self._form.size > 1)
+        while True:
+            try:
+                next(turns)
+            except StopIteration as end:
+                self._prepared[item.index] = end.value
+                return
+            await asyncio.sleep(0)
+
     def _write(
         self, items: BatchItems[InvokeEndpointOutput], item: BatchItem[InvokeEndpointOutput]
     ) -> None:
         if isinstance(item.error, CredentialsError):
             raise item.error  # a million lines of it would help nobody
-        lines, errors = answer_lines(item.key, item, joined=self._form.size > 1)
+        prepared = self._prepared.pop(item.index, None)
+        lines, errors = prepared or answer_lines(item.key, item, joined=self._form.size > 1)
         self.statistics.add(
             errors,
             attempts=item.attempts,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn, TypeAlias
 
 __all__ = ["LONG", "Parsing", "decode_in_pieces"]
@@ -36,7 +36,10 @@ _SHORTEST = 256
 # would go as deep.
 _DEPTH = 256
 
-_raw_decode = json.JSONDecoder().raw_decode
+# Returns the value that begins at a place of a text, and where it ends.
+RawDecode: TypeAlias = Callable[[str, int], tuple[Any, int]]
+
+_raw_decode: RawDecode = json.JSONDecoder().raw_decode
 _space = re.compile(r"[ \t\n\r]+").match
 _CLOSING = {"[": "]", "{": "}"}
 
@@ -52,8 +55,13 @@ _BEFORE_END = frozenset({_ARRAY, _ITEM, _OBJECT, _ENTRY})
 _WORD_STARTS = frozenset("-0123456789tfnNI")
 
 
-def decode_in_pieces(text: str, start: int = 0) -> Parsing:
+def decode_in_pieces(text: str, start: int = 0, raw_decode: RawDecode = _raw_decode) -> Parsing:
     """Decodes the value that begins at ``start``, as ``JSONDecoder.raw_decode`` does.
+
+    Args:
+        text: The text that has the value.
+        start: Where the value begins.
+        raw_decode: That of a decoder which may refuse constants or make other numbers.
 
     Raises:
         ValueError: As ``raw_decode``: a JSONDecodeError, or that of a number too long for int.
@@ -63,8 +71,8 @@ def decode_in_pieces(text: str, start: int = 0) -> Parsing:
     if first == '"':
         return (yield from _string(text, start))
     if first not in _CLOSING:
-        return _raw_decode(text, start)
-    walk = _Walk(text, start)
+        return raw_decode(text, start)
+    walk = _Walk(text, start, raw_decode)
     while walk.open:
         if walk.looked_at >= _LONGEST:
             walk.looked_at = 0
@@ -87,7 +95,7 @@ def _string(text: str, start: int) -> Parsing:
         if not is_last:
             piece = _without_cut_escape(piece) + '"'
         try:
-            value, end = _raw_decode('"' + piece)
+            value, end = _raw_decode('"' + piece, 0)
         except json.JSONDecodeError as error:
             place = at + error.pos - 1 if error.pos else start
             message = error.msg
@@ -135,6 +143,7 @@ class _Walk:
     __slots__ = (
         "_after",
         "_key",
+        "_raw_decode",
         "_text",
         "_width",
         "at",
@@ -144,8 +153,9 @@ class _Walk:
         "value",
     )
 
-    def __init__(self, text: str, start: int) -> None:
+    def __init__(self, text: str, start: int, raw_decode: RawDecode) -> None:
         self._text = text
+        self._raw_decode = raw_decode
         self._width = _LONGEST
         self._after = text[start]
         self._key = ""  # of the next value
@@ -164,7 +174,7 @@ class _Walk:
         run = bracket + self._text[self.at : cut] + _CLOSING[bracket]
         self.looked_at += len(run)
         try:
-            value, end = _raw_decode(run)
+            value, end = self._raw_decode(run, 0)
         except (ValueError, RecursionError):
             return False
         if end < len(run) or not value:
@@ -199,7 +209,7 @@ class _Walk:
                 first in _CLOSING and after in _BEFORE_VALUE
             ):
                 try:
-                    value, end = _raw_decode(piece, place - start)
+                    value, end = self._raw_decode(piece, place - start)
                 except (ValueError, RecursionError):
                     if self.at == start:
                         self._width = max(self._width // 4, _SHORTEST)
@@ -207,7 +217,7 @@ class _Walk:
                     return  # else it is the first of the next piece
                 self.put(value, start + end)
             elif first in _WORD_STARTS and after in _BEFORE_VALUE:
-                self.put(*_raw_decode(text, place))
+                self.put(*self._raw_decode(text, place))
             else:
                 self._refuse(place)
         self._width = min(2 * self._width, _LONGEST)
@@ -237,7 +247,7 @@ class _Walk:
         self._after = first
         self.open.append(container)
         if not len(self.open) % _DEPTH:
-            _raw_decode("[" * len(self.open) + "]" * len(self.open))
+            _raw_decode("[" * len(self.open) + "]" * len(self.open), 0)
 
     def _close(self, place: int) -> None:
         """Ends the innermost container."""
@@ -249,7 +259,7 @@ class _Walk:
     def _refuse(self, place: int) -> NoReturn:
         """Raises what ``json`` does of the character at ``place``, or of the end there."""
         try:
-            _raw_decode(self._after + self._text[self.at : place + 1])
+            _raw_decode(self._after + self._text[self.at : place + 1], 0)
         except json.JSONDecodeError as error:
             position = self.at + error.pos - len(self._after)
             raise json.JSONDecodeError(error.msg, self._text, position) from None

@@ -100,6 +100,38 @@ def test_numbers_are_not_touched():
     assert b'"output": [1.10, 1e400, 12345678901234567890123],' in line
 
 
+LONG = b'{"a": [%b' % (b'{"b": "c\\u00e9", "d": [1.50]},\r\n' * 10_000)
+
+
+@pytest.mark.parametrize("rest", [b"1e400]}", b"[]]} \n", b'-0], "e": {}}'])
+@pytest.mark.parametrize("form", [b"%b", b" [%b ]", b'{"x":[0,%b],"predictions":[%b]}'])
+def test_a_long_answer_is_not_touched(rest, form):
+    body = form % ((LONG + rest,) * form.count(b"%b"))
+    (line,), errors = answer_lines(records(1), item(body), joined=form != b"%b")
+    assert errors == [None]
+    text = (LONG + rest).strip().replace(b"\r\n", b"  ")
+    assert b'"output": %b, "content_type"' % text in line
+    assert json.loads(line)["output"]["a"][9_999] == {"b": "cé", "d": [1.5]}
+
+
+def test_many_answers_in_a_long_one_are_told_apart():
+    texts = [b"%d" % number * 7 for number in range(1, 50_001)]
+    lines, _ = answer_lines(records(50_000), item(b"[%b]" % b" ,".join(texts)), joined=True)
+    assert [line.split(b'"output": ')[1].split(b",")[0] for line in lines] == texts
+
+
+@pytest.mark.parametrize(
+    "rest", [b"NaN]}", b"-Infinity]}", b"1]} x", b"1]}{}", b"]}", b"1]", b"[" * 100_000, b'"\n"]}']
+)
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_long_answer_that_is_no_json_is_text(rest, joined):
+    for body in (LONG + rest, b" " * 200_000 + rest):
+        (line,), errors = answer_lines(records(1), item(body), joined=joined)
+        output = json.loads(line)["output"]
+        assert errors == [None]
+        assert output == body.decode() or (joined and output == body.splitlines()[0].decode())
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
     "count, form",

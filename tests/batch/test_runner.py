@@ -12,6 +12,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -206,6 +207,47 @@ async def test_parquet_in_and_out(session, model, tmp_path):
     assert rows[7]["error_type"] is None
     assert rows[7]["attempts"] == 1
     assert not list(tmp_path.glob("*.part"))
+
+
+class Parsed:
+    """How much JSON was parsed in this thread, between two turns of its loop at most."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now = self.most = self.all = 0
+
+    def note(self, frame: Any, event: str, result: Any) -> None:
+        if event == "return" and frame.f_code.co_name == "raw_decode" and result is not None:
+            self._now += result[1] - frame.f_locals["idx"]
+
+    def turn(self) -> None:
+        self.most = max(self.most, self._now)
+        self.all += self._now
+        self._now = 0
+        self._loop.call_soon(self.turn)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_a_long_answer_is_parsed_in_several_turns_of_the_loop(local, session, tmp_path, size):
+    row = '{"a": [1.50, "b"], "c": null}'
+    element = f"[{','.join([row] * 30_000)}]"
+    body = element if size == 1 else f'{{"predictions": [{element}, {element}]}}'
+
+    async def answer(_: ModelRequest) -> ModelResponse:
+        return ModelResponse(body.encode(), content_type="application/json")
+
+    local.add_model("long", answer)
+    source, out = write_records(tmp_path / "in.jsonl", 2 * size), tmp_path / "out.jsonl"
+    parsed = Parsed()
+    parsed.turn()
+    sys.setprofile(parsed.note)
+    try:
+        await aiosmrt.batch.run(session, "long", source, out, records_per_request=size)
+    finally:
+        sys.setprofile(None)
+    assert [line["output"] for line in read_lines(out)] == [json.loads(element)] * 2 * size
+    assert parsed.all > len(body)
+    assert parsed.most < 4 * 65_536
 
 
 @pytest.mark.parametrize("records_per_request", [1, 3])

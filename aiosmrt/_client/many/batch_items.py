@@ -16,7 +16,7 @@ from aiosmrt._protocol.models import Body
 from aiosmrt.errors import ParameterValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from typing_extensions import Self
 
@@ -126,13 +126,21 @@ class BatchItems(Generic[OutputT]):
 
 
 async def give_all(
-    items: BatchItems[OutputT], receive: Callable[[BatchItem[OutputT]], None]
+    items: BatchItems[OutputT],
+    receive: Callable[[BatchItem[OutputT]], None],
+    prepare: Callable[[BatchItem[OutputT]], Awaitable[None] | None] | None = None,
 ) -> None:
     """Calls a function with each item as it comes, in place of an ``async for``.
 
     No task has to be woken for an item, and a request whose item the function has been given
     no longer counts as read ahead. What the function raises cancels the calls under way, and
     is raised.
+
+    Args:
+        items: The items.
+        receive: Gets each item.
+        prepare: Is called with each item before that; what it returns is waited for, while
+            other calls go on. For work that takes more than one turn of the loop.
     """
     workers = items._workers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - same module
-    await workers.give_all(receive)
+    await workers.give_all(receive, prepare)

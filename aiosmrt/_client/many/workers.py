@@ -132,6 +132,8 @@ class Workers(Generic[OutputT]):
         self._ready: deque[BatchItem[OutputT]] = deque()
         # The function that gets the items in place of the queue.
         self._receive: Callable[[BatchItem[OutputT]], None] | None = None
+        # The function that begins what an item needs before that.
+        self._prepare: Callable[[BatchItem[OutputT]], Awaitable[None] | None] | None = None
         self._early: dict[int, BatchItem[OutputT]] = {}
         self._next = 0
 
@@ -169,15 +171,20 @@ class Workers(Generic[OutputT]):
             finally:
                 self._consumer = None
 
-    async def give_all(self, receive: Callable[[BatchItem[OutputT]], None]) -> None:
-        """Calls a function with each item, then closes; raises what ended them, or it raised."""
-        self._receive = receive
+    async def give_all(
+        self,
+        receive: Callable[[BatchItem[OutputT]], None],
+        prepare: Callable[[BatchItem[OutputT]], Awaitable[None] | None] | None,
+    ) -> None:
+        """Calls functions with each item, then closes; raises what ended them, or they raised."""
+        self._receive, self._prepare = receive, prepare
         try:
             with contextlib.suppress(StopAsyncIteration):
                 await self.wait_for_item()
         finally:
             await self.aclose()
-            self._receive = None  # it may hold the items, which hold the workers
+            # They may hold the items, which hold the workers.
+            self._receive = self._prepare = None
 
     def are_unclosed(self) -> bool:
         """Whether tasks are left that nobody has ended."""
@@ -253,7 +260,11 @@ class Workers(Generic[OutputT]):
     async def _work(self) -> None:
         try:
             while (taken := await self._take()) is not None:
-                self._put(await self._answer(*taken))
+                item = await self._answer(*taken)
+                preparing = None if self._prepare is None else self._prepare(item)
+                if preparing is not None:
+                    await preparing
+                self._put(item)
                 if self._receive is not None:
                     # The receiver has all items of this turn of the loop before more is read.
                     await asyncio.sleep(0)
