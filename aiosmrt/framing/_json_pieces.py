@@ -5,7 +5,8 @@ a thread of its own it would keep the loop's thread waiting all the same. So a l
 cut into pieces of about a millisecond, and ``json`` parses each:
 
 - A run of elements up to a comma, put into brackets. When ``json`` reads such a piece up to
-  the added bracket, the comma was the container's own and stood in no string.
+  the added bracket, the comma was the container's own and stood in no string. When it stops
+  before, the container has ended. When it fails, commas further in front are tried.
 - Else the elements one by one, those that end within the piece.
 - An array or object that does not: its elements in turn.
 - A string that does not: piece by piece, cut beside its escapes.
@@ -35,12 +36,15 @@ _SHORTEST = 256
 # At so many containers within each other, and at each multiple, `json` is asked whether it
 # would go as deep.
 _DEPTH = 256
+# So many commas of a piece are tried: the last may stand in a string, or in a container that
+# stands in another.
+_CUTS = 3
 
 # Returns the value that begins at a place of a text, and where it ends.
 RawDecode: TypeAlias = Callable[[str, int], tuple[Any, int]]
 
 _raw_decode: RawDecode = json.JSONDecoder().raw_decode
-_space = re.compile(r"[ \t\n\r]+").match
+_space = re.compile(rf"[ \t\n\r]{{1,{_LONGEST}}}").match
 _CLOSING = {"[": "]", "{": "}"}
 
 # What was taken last, as the shortest JSON that leaves `json` at the same place: what `json`
@@ -166,38 +170,62 @@ class _Walk:
         self.looked_at = 0
 
     def take_run(self) -> bool:
-        """Takes the elements up to the last comma of the next piece, if they can be cut there."""
+        """Takes the elements up to one of the last commas of the next piece.
+
+        Returns:
+            Whether any were taken; False where no comma that was tried is the container's own.
+        """
+        if self._after not in _BEFORE_RUN:
+            return False
         bracket = self._after[0]
         cut = self._text.rfind(",", self.at, self.at + self._width)
-        if cut < 0 or self._after not in _BEFORE_RUN:
-            return False
-        run = bracket + self._text[self.at : cut] + _CLOSING[bracket]
-        self.looked_at += len(run)
-        try:
-            value, end = self._raw_decode(run, 0)
-        except (ValueError, RecursionError):
-            return False
-        if end < len(run) or not value:
-            return False
-        container = self.open[-1]
-        if isinstance(container, list):
-            container += value
-        else:
-            container.update(value)
-        self._after = _NEXT_ITEM if bracket == _ARRAY else _NEXT_ENTRY
-        self.at = cut + 1
-        self._width = min(2 * self._width, _LONGEST)
-        return True
+        for _ in range(_CUTS):
+            if cut <= self.at:
+                return False
+            run = bracket + self._text[self.at : cut] + _CLOSING[bracket]
+            self.looked_at += len(run)
+            try:
+                value, end = self._raw_decode(run, 0)
+            except json.JSONDecodeError as error:
+                cut = self._earlier_cut(cut, error)
+                continue
+            except (ValueError, RecursionError):
+                return False
+            if not value:
+                return False
+            container = self.open[-1]
+            if isinstance(container, list):
+                container += value
+            else:
+                container.update(value)
+            if end < len(run):  # the container has ended before the cut
+                self._close(self.at + end - 2)
+            else:
+                self._after = _NEXT_ITEM if bracket == _ARRAY else _NEXT_ENTRY
+                self.at = cut + 1
+            self._width = min(2 * self._width, _LONGEST)
+            return True
+        return False
+
+    def _earlier_cut(self, cut: int, error: json.JSONDecodeError) -> int:
+        """Finds the last comma before the string, or else behind a container, that was cut."""
+        if error.msg.startswith("Unterminated string"):
+            return self._text.rfind(",", self.at, self.at + error.pos - 1)
+        ends = [self._text.rfind(end, self.at, cut) for end in ("],", "},")]
+        return max(ends) + 1
 
     def take_elements(self) -> None:
         """Takes what lies whole in the next piece, up to where a container begins or ends."""
         text, start = self._text, self.at
-        piece = text[start : start + self._width]
-        self.looked_at += len(piece)
-        while self.at < start + len(piece) or not piece:
+        piece = ""
+        while self.at < start + self._width:
             after = self._after
             space = _space(text, self.at)
             place = self.at if space is None else space.end()
+            if place - self.at >= _LONGEST:  # there may be more of it
+                self.looked_at += place - self.at
+                self.at = place
+                return
             first = text[place : place + 1]
             if first == _CLOSING[after[0]] and after in _BEFORE_END:
                 self._close(place)
@@ -208,6 +236,9 @@ class _Walk:
             elif (first == '"' and after not in _BEFORE_MARK) or (
                 first in _CLOSING and after in _BEFORE_VALUE
             ):
+                if not piece:
+                    piece = text[start : start + self._width]
+                    self.looked_at += len(piece)
                 try:
                     value, end = self._raw_decode(piece, place - start)
                 except (ValueError, RecursionError):

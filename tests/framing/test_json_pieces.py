@@ -198,3 +198,42 @@ def test_the_work_grows_with_the_length_however_deep(monkeypatch: pytest.MonkeyP
 
     assert work(2) < 40
     assert work(8) < 40
+
+
+@pytest.mark.parametrize(
+    "element",
+    ['"a, b"', '"\\",,"', "[1,2]", '{"a": {"b": 1}, "c": [1, 2, 3, 4]}', '{"a": ", ", "b": ","}'],
+)
+@pytest.mark.parametrize("form", ["[{}]", '[[{}], "a"]', '{{"a": [{}], "b": 1}}', "keys"])
+def test_short_elements_with_commas_are_taken_together(
+    monkeypatch: pytest.MonkeyPatch, form: str, element: str
+) -> None:
+    calls = 0
+
+    def counting(text: str, start: int = 0) -> tuple[Any, int]:
+        nonlocal calls
+        calls += 1
+        return json.JSONDecoder().raw_decode(text, start)
+
+    elements = [element] * (2 * LONG // len(element))
+    if form == "keys":
+        text = "{" + ",".join(f'"{n},": {each}' for n, each in enumerate(elements)) + "}"
+    else:
+        text = form.format(",".join(elements))
+    expected = json.loads(text)
+    monkeypatch.setattr(_json_pieces, "_raw_decode", counting)
+    value, end = in_pieces(text)
+    assert value == expected
+    assert end == len(text)
+    assert calls < len(elements) // 20
+
+
+def test_much_white_space_is_skipped_step_by_step() -> None:
+    parsing = _json_pieces.decode_in_pieces("[" + " " * 40 * LONG + "1" + "\n" * 40 * LONG + "]")
+    steps = 0
+    with pytest.raises(StopIteration) as done:
+        while True:
+            next(parsing)
+            steps += 1
+    assert done.value.value == ([1], 80 * LONG + 3)
+    assert steps > 80
