@@ -8,6 +8,7 @@ import enum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.readable import is_readable
 
 from aiosmrt._values import hide, is_finite, is_integer, printable, to_bytes
 
@@ -77,6 +78,39 @@ def test_what_a_terminal_would_obey_is_escaped(text, shown):
     assert printable(text) == printable(text, 100) == shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\U0001f469\u200d\U0001f4bb \U0001f3f3\ufe0f\u200d\U0001f308",
+        "\U0001f937\U0001f3fd\u200d\u2642\ufe0f",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian
+        "\u0915\u094d\u200d\u0937",  # Hindi
+        "Erreur\xa0: 12\u202f345",
+        "\u30a8\u30e9\u30fc\u3000\u767a\u751f",  # Japanese
+    ],
+    ids=ascii,
+)
+def test_what_people_read_stays_readable(text):
+    assert printable(text) == printable(text, 100) == text
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("pass\u200dword", r"pass\u200dword"),
+        ("\u200d\u0645", "\\u200d\u0645"),
+        ("\u0645\u200c", "\u0645\\u200c"),
+        ("\u0645\u200d\u200d\u0645", "\u0645\\u200d\\u200d\u0645"),
+        ("\u0645\u200d\u202e\u200d\u0645", "\u0645" + r"\u200d\u202e\u200d" + "\u0645"),
+        ("\xa0\u200d\xa0", "\xa0\\u200d\xa0"),
+        ("\x1b]8;;http://a\x07b\x1b]8;;\x1b\\", r"\x1b]8;;http://a\x07b\x1b]8;;\x1b" + "\\"),
+    ],
+    ids=ascii,
+)
+def test_joiners_elsewhere_are_escaped(text, shown):
+    assert printable(text) == printable(text, 100) == shown
+
+
 def test_a_long_text_is_cut_and_says_so():
     assert printable("x" * 10, 10) == "x" * 10
     assert printable("x" * 11, 10) == "x" * 10 + "... [11 characters in all]"
@@ -84,12 +118,15 @@ def test_a_long_text_is_cut_and_says_so():
     assert printable("x" * 100_000) == "x" * 100_000
 
 
-@given(st.text(), st.integers(0, 40))
+ODD = st.characters(categories=["Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cs"])
+
+
+@given(st.text(st.characters() | ODD | st.sampled_from("\u200c\u200d\u0645")), st.integers(0, 40))
 def test_any_text_is_one_printable_line_of_a_bounded_length(text, most):
-    assert printable(text).isprintable()
+    assert is_readable(printable(text))
     assert printable(printable(text)) == printable(text)
     shown = printable(text, most)
-    assert shown.isprintable()
+    assert is_readable(shown)
     assert len(shown) <= most + len(f"... [{len(text)} characters in all]")
     assert printable(text).startswith(shown.partition("... [")[0][:most])
     shown.encode()
