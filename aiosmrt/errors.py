@@ -200,8 +200,7 @@ class TransportError(AiosmrtError):
 
     total: float | None = None
     _advice = "If the model may run once more, repeat the call."
-    # Of what was asked of S3, where no model runs.
-    _s3_advice = "It was S3 that was asked, so that nothing runs twice if you try again."
+    _s3_advice = "This was an S3 request; retrying cannot run the model twice."
 
     def __init__(self, message: str = "", *, host: str | None = None) -> None:
         super().__init__(message)
