@@ -8,7 +8,8 @@ Its time grows with the bytes, not with how they were cut into chunks. The rules
 - A chunk is kept as it came, and read where it lies. What is being read is one ``bytes``
   with an offset that moves forward; later chunks wait behind it.
 - The pieces of a message that was cut are joined once, when they are all there; the
-  chunk that completes it is read on where it lies.
+  chunk that completes it is read on where it lies. Those of a long message are copied
+  and checked as they come, so that its last chunk takes no longer than the others.
 - So a byte is copied a fixed number of times before it lands in its payload, and most
   bytes of a fast stream only there.
 - Messages of one length with the same headers begin with the same bytes, CRC included:
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
+from io import BytesIO
 from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
@@ -67,6 +69,9 @@ _MAX_REMEMBERED_LENGTH = 512
 _MAX_RUN = 256
 _MAX_LENGTH_IN_RUN = 4_096
 
+# From this length on, a message that is cut is copied and checked while it comes.
+_LONG = 1_048_576
+
 # Chunks below it are joined where they wait, lest each byte bring its own bytes object.
 _SMALL_CHUNK = 512
 
@@ -82,6 +87,26 @@ _Head: TypeAlias = (
 # What all decoders remember: what is found under some bytes follows from these bytes alone.
 _blocks: dict[bytes, dict[str, HeaderValue]] = {}
 _heads: dict[bytes, _Head] = {}
+
+
+class _Begun:
+    """A long message of which a part has come.
+
+    Attributes:
+        payload: The part of its payload that was copied; the last bytes of the message wait.
+        crc: The checksum of the message up to there.
+    """
+
+    __slots__ = ("crc", "payload")
+
+    def __init__(self, crc: int) -> None:
+        self.payload = BytesIO()
+        self.crc = crc
+
+    @property
+    def length(self) -> int:
+        """How many bytes of the payload were copied."""
+        return self.payload.tell()
 
 
 class EventStreamDecoder:
@@ -100,6 +125,7 @@ class EventStreamDecoder:
     """
 
     __slots__ = (
+        "_begun",
         "_bytes_received",
         "_crc32",
         "_data",
@@ -143,8 +169,9 @@ class EventStreamDecoder:
         # few of many idle streams need one.
         self._waiting: deque[bytes] | None = None
         self._waiting_length = 0
-        # How many bytes must wait before there is anything to do.
+        # How many bytes must wait before the next message can be taken.
         self._missing = 0
+        self._begun: _Begun | None = None  # of it, if it is long; its head is in _data then
         # The length of the last message's head: the next head is looked up by as many bytes.
         self._head_length = 0
         self._bytes_received = 0
@@ -159,7 +186,8 @@ class EventStreamDecoder:
     @property
     def bytes_left(self) -> int:
         """How many bytes are buffered: received, and not yet part of a yielded message."""
-        return len(self._data) - self._offset + self._waiting_length
+        begun = 0 if self._begun is None else self._begun.length
+        return len(self._data) - self._offset + begun + self._waiting_length
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes of the stream. Never raises for what they say.
@@ -277,7 +305,10 @@ class EventStreamDecoder:
         Returns:
             None when none is whole, or a fault was found.
         """
-        if self._waiting_length < self._missing or not self._find_prelude():
+        if self._waiting_length < self._missing:
+            self._copy_waiting()
+            return None
+        if not self._find_prelude():
             return None
         data, start = self._data, self._offset
         total, headers_length, prelude_crc = _unpack_prelude(data, start)
@@ -301,19 +332,16 @@ class EventStreamDecoder:
             (message_crc,) = _unpack_crc(data, stop - 4)
             self._offset = stop
         else:
-            views = self._take(total)
-            if views is None:
+            pieces = self._take_cut(total, head_length, prelude_crc)
+            if pieces is None:
                 return None
-            if len(views[0]) < head_length or len(views[-1]) < CRC.size:
-                views = [memoryview(b"".join(views))]
-            head = bytes(views[0][:head_length])
-            (message_crc,) = _unpack_crc(views[-1], len(views[-1]) - 4)
-            views[-1] = views[-1][:-4]
-            views[0] = views[0][head_length:]
-            payload = b"".join(views)
+            head, payload, message_crc = pieces
         # The CRC goes on from the prelude's, which holds the first 8 bytes.
         crc = crc32(head[8:], prelude_crc) if known is None else known[1]
-        computed = self._crc32(payload, crc)
+        if self._begun is None:
+            computed = self._crc32(payload, crc)
+        else:
+            payload, computed = self._finish(self._begun, payload)
         if computed != message_crc:
             self._fail(ChecksumMismatchError("message", expected=message_crc, computed=computed))
             return None
@@ -360,6 +388,60 @@ class EventStreamDecoder:
             self._offset = len(views[-1])
             missing -= self._offset
         return views
+
+    def _take_cut(
+        self, total: int, head_length: int, prelude_crc: int
+    ) -> tuple[bytes, bytes, int] | None:
+        """Takes a message that came in pieces: its head, its payload, its CRC.
+
+        Returns:
+            None when it has not all arrived. Of one that was begun, the payload is the rest.
+        """
+        begun = self._begun
+        views = self._take(total if begun is None else total - begun.length)
+        if views is None:
+            if total >= _LONG:
+                self._begin(total, head_length, prelude_crc)
+            return None
+        if len(views[0]) < head_length or len(views[-1]) < CRC.size:
+            views = [memoryview(b"".join(views))]
+        head = bytes(views[0][:head_length])
+        (message_crc,) = _unpack_crc(views[-1], len(views[-1]) - 4)
+        views[-1] = views[-1][:-4]
+        views[0] = views[0][head_length:]
+        return head, b"".join(views), message_crc
+
+    def _begin(self, total: int, head_length: int, prelude_crc: int) -> None:
+        """Begins to copy and check a long message that is cut, once its head is there."""
+        if self._waiting:
+            self._data = b"".join((self._data, *self._waiting))
+            self._waiting.clear()
+            self._waiting_length = 0
+        data = self._data
+        self._missing = total - len(data)
+        if len(data) < head_length:
+            self._missing = head_length - len(data)
+        elif self._missing >= CRC.size:
+            self._begun = begun = _Begun(self._crc32(data[8:], prelude_crc))
+            begun.payload.write(memoryview(data)[head_length:])
+            self._data = data[:head_length]
+
+    def _copy_waiting(self) -> None:
+        """Copies and checks what has come of a long message, up to its own checksum."""
+        begun = self._begun
+        if begun is None or self._missing - self._waiting_length < CRC.size:
+            return
+        for chunk in self._waiting or ():
+            begun.payload.write(chunk)
+            begun.crc = self._crc32(chunk, begun.crc)
+        self._missing -= self._waiting_length
+        self._waiting, self._waiting_length = None, 0
+
+    def _finish(self, begun: _Begun, rest: bytes) -> tuple[bytes, int]:
+        """Returns the payload of a long message that ends with ``rest``, and the checksum."""
+        self._begun = None
+        begun.payload.write(rest)
+        return begun.payload.getvalue(), self._crc32(rest, begun.crc)
 
     def _drop_read(self) -> None:
         """Keeps of a chunk only what is unread, less than a message, until the next one comes."""
@@ -417,4 +499,4 @@ class EventStreamDecoder:
         self._fault = copy(fault)
         self._data = b""
         self._offset = self._waiting_length = self._missing = 0
-        self._waiting = None
+        self._waiting = self._begun = None

@@ -755,3 +755,54 @@ def test_checksums_are_computed_by_what_was_given():
     decoder.receive_data(wire)
     with pytest.raises(ChecksumMismatchError):
         decoder.next_run()
+
+
+@pytest.mark.parametrize("long", [1, 30, 200])
+@given(messages=st.lists(MESSAGES, max_size=4), data=st.data())
+def test_a_long_message_is_as_a_short_one(long: int, messages: list[Message], data: st.DataObject):
+    """However it is cut or damaged."""
+    wire = wire_of(messages)
+    if wire and data.draw(st.booleans()):
+        wire, _ = data.draw(flipped(wire))
+    wire = wire[: data.draw(st.integers(0, len(wire)) | st.just(len(wire)))]
+    expected, fault = decode([wire])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder_module, "_LONG", long)
+        found, error = decode(data.draw(cut(wire) | st.just(bytewise(wire))))
+    assert (found, type(error), str(error)) == (expected, type(fault), str(fault))
+
+
+@pytest.mark.parametrize("first", [1, 12, 100, 50_000])
+def test_a_long_message_is_checked_as_it_comes(first: int):
+    wire = encode_message({":event-type": "PayloadPart"}, b"ab" * 4_000_000)
+    checked = 0
+
+    def counting(data: bytes, crc: int) -> int:
+        nonlocal checked
+        checked += len(data)
+        return crc32(data, crc)
+
+    decoder = EventStreamDecoder(crc32=counting)
+    messages: list[Message] = []
+    most, start = 0, 0
+    for end in (*range(first, len(wire), 50_000), len(wire)):
+        before = checked
+        decoder.receive_data(wire[start:end])
+        messages += decoder
+        assert decoder.bytes_left == (0 if messages else end)
+        most = max(most, checked - before)
+        start = end
+    assert [message.payload for message in messages] == [b"ab" * 4_000_000]
+    assert checked < len(wire)
+    assert most <= 100_000
+
+
+def test_a_long_message_that_was_begun_and_is_damaged_holds_nothing():
+    wire = bytearray(encode_message({}, bytes(4_000_000)))
+    wire[2_000_000] = 1
+    decoder = EventStreamDecoder()
+    with pytest.raises(ChecksumMismatchError):
+        for start in range(0, len(wire), 50_000):
+            decoder.receive_data(wire[start : start + 50_000])
+            assert not list(decoder)
+    assert decoder.bytes_left == 0
