@@ -177,6 +177,8 @@ class JSONLinesDecoder(PausingDecoder[Any]):
         try:
             yield
             text = decode_utf8(line, "line", number)
+            if not is_cut:
+                line = b""  # nobody asks for it again: while paused, the text is held once
             yield
             return (yield from parse_in_pieces(text, "line", number))
         except InvalidMessageError as error:

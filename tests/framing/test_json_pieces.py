@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from itertools import count
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.framing_corpus import drained
+from support.memory import traced
 
 from aiosmrt.errors import InvalidMessageError
 from aiosmrt.framing import NEED_DATA, JSONLinesDecoder, JSONStreamDecoder, _json_pieces
@@ -237,3 +239,17 @@ def test_much_white_space_is_skipped_step_by_step() -> None:
             steps += 1
     assert done.value.value == ([1], 80 * LONG + 3)
     assert steps > 80
+
+
+def test_a_paused_line_is_held_once() -> None:
+    decoder = JSONLinesDecoder()
+    with traced():
+        wire = b"[" + b'"' + b"ab" * 4_000_000 + b'",' + b"1," * LONG + b"1]\n"
+        length = len(wire)
+        decoder.receive_data(wire)
+        del wire
+        for _ in range(4):
+            assert decoder.step() is PAUSED
+        held, _ = tracemalloc.get_traced_memory()
+    assert held < 1.9 * length
+    assert decoder.next_unit()[0] == "ab" * 4_000_000
