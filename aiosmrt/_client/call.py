@@ -96,8 +96,8 @@ class Channel:
     )
     _pace_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
 
-    async def join(self, pieces: list[bytes], deadline: float | None = None) -> bytes:
-        """Joins the pieces of a body; the session's end ends the wait for a thread.
+    async def join(self, pieces: list[bytes], deadline: float | None) -> bytes:
+        """Joins the pieces of an answer; the session's end ends the wait for a thread.
 
         Args:
             pieces: The pieces.

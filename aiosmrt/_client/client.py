@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from aiosmrt._client.streaming import ResponseStream
     from aiosmrt._protocol.models import PayloadPart, ResponseMetadata
     from aiosmrt._protocol.serialize import SerializedRequest
+    from aiosmrt._threads import Threads
     from aiosmrt._transport import Exchange
+    from aiosmrt._transport.lifetime import Lifetime
     from aiosmrt.errors import AiosmrtError
     from aiosmrt.instrumentation._watch import CallWatcher
 
@@ -103,7 +106,7 @@ class Client:
                 idle=limits.idle,
                 started=started,
                 max_length=self.max_body_length,
-                join=self.channel.join,
+                join=partial(_join, self.channel.threads, self.channel.lifetime),
                 require_terminal=require_terminal,
                 watch=watch,
             )
@@ -141,6 +144,11 @@ class Client:
                 length,
                 SYNC_BODY_LENGTH,
             )
+
+
+async def _join(threads: Threads, lifetime: Lifetime, pieces: list[bytes]) -> bytes:
+    """Joins a stream's parts. The stream keeps this, and must not keep the connections alive."""
+    return await threads.join(pieces, partial(lifetime.wait_for, seconds=None))
 
 
 def check_type(name: str, value: object, *types: type) -> None:

@@ -196,8 +196,9 @@ def test_a_session_with_a_stream_of_a_loop_that_is_closed_can_be_closed() -> Non
     async def close(session: aiosmrt.Session) -> None:
         await session.aclose()
         await session.aclose()
-        await until(lambda: not our_threads())
+        await until(lambda: our_threads() <= others)
 
+    others = our_threads()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = threading.Thread(target=serve_one)
         server.start()

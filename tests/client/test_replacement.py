@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,13 +25,13 @@ def test_no_moment_has_wider_permissions(tmp_path, monkeypatch, suffix, mode):
         path.touch()
         path.chmod(mode)
     created = []
-    chmod = os.chmod
+    chmod = Path.chmod
 
-    def observe(name, *args, **options):
-        created.append(name.stat().st_mode & 0o777)
-        chmod(name, *args, **options)
+    def observe(part, *args, **options):
+        created.append(part.stat().st_mode & 0o777)
+        chmod(part, *args, **options)
 
-    monkeypatch.setattr(os, "chmod", observe)
+    monkeypatch.setattr(Path, "chmod", observe)
     with Replacement(path, suffix) as file:
         assert os.fstat(file.fileno()).st_mode & 0o777 == (0o644 if mode is None else mode)
         file.write(b"new")
@@ -64,7 +65,7 @@ def test_where_the_permissions_cannot_be_kept_nothing_is_left(tmp_path, monkeypa
     def fail(*_args, **_options):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chmod", fail)
+    monkeypatch.setattr(Path, "chmod", fail)
     with pytest.raises(PermissionError), Replacement(path, suffix):
         pass
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
