@@ -101,15 +101,15 @@ class Watch:
         self._cap = cap
         self.location = location
         self.began: float = asyncio.get_running_loop().time()
-        self.since = None if since is None else since.replace(microsecond=0)
+        self.since: datetime | None = None if since is None else since.replace(microsecond=0)
         self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
         self.due: float = 0.0
         self.arrived: asyncio.Future[StoredObject | None] = (
             asyncio.get_running_loop().create_future()
         )
-        self.is_ambiguous = False
-        self.has_seen_older = False
-        self.has_answer = False
+        self.is_ambiguous: bool = False
+        self.has_seen_older: bool = False
+        self.has_answer: bool = False
         self.failure: AiosmrtError | None = None
 
     def go_on_from(self, other: Watch) -> None:
@@ -176,7 +176,7 @@ class ResultPoller:
         self.store = store
         self.wait_for = wait_for
         self.threads = threads
-        self.pace = Pace(_BEGUN_IN_A_TURN)
+        self.pace: Pace = Pace(_BEGUN_IN_A_TURN)
         self._looks_pace = Pace(_BEGUN_IN_A_TURN)
         self._directories: dict[S3Location, _Directory] = {}
         self._tasks: set[asyncio.Task[None]] = set()

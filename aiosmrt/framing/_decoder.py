@@ -69,7 +69,8 @@ class PausingDecoder(Decoder[_T]):
 
     __slots__ = ("work",)
 
-    work: Generator[None, None, _T] | None
+    def __init__(self) -> None:
+        self.work: Generator[None, None, _T] | None = None
 
     def go_on(self, work: Generator[None, None, _T]) -> _T | Literal[NeedData.PAUSED]:
         """Does one step of some work, and keeps the rest of it for the next step.

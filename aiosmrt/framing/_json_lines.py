@@ -103,10 +103,10 @@ class JSONLinesDecoder(PausingDecoder[Any]):
         Raises:
             ValueError: The limit is below 1.
         """
+        super().__init__()
         self._splitter = LineSplitter(max_line_length, skip_bom=True)
         self._lines: deque[bytes] | None = None  # an empty one has 700 bytes
         self._number = 0  # of lines parsed so far
-        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.

@@ -152,6 +152,7 @@ class JSONValuesDecoder(PausingDecoder[Any]):
         """
         if max_value_length < 1:
             raise ValueError(f"The limit must be at least 1, not {max_value_length}")
+        super().__init__()
         self._max_value_length = max_value_length
         self._utf8 = Utf8()
         self._texts: deque[str] = deque()  # not looked at yet
@@ -161,7 +162,6 @@ class JSONValuesDecoder(PausingDecoder[Any]):
         self._number = 0  # of values so far
         self._at_start = True
         self._ended = False
-        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         """Takes the next bytes of the payload, of any length.

@@ -55,10 +55,10 @@ class _EventValues(PausingDecoder[Any]):
     __slots__ = ("_events", "_fault", "_number")
 
     def __init__(self, max_length: int) -> None:
+        super().__init__()
         self._events = SSEDecoder(max_length, done_marker="[DONE]")
         self._number = 0
         self._fault: EventStreamError | None = None
-        self.work = None
 
     def receive_data(self, data: BytesLike) -> None:
         if self._fault is None:
