@@ -115,8 +115,12 @@ class Late(Generic[_T]):
             self._making.future.add_done_callback(_retrieve)
         return self._making
 
-    async def get(self) -> _T:
+    async def get(self, making: SharedWait[_T] | None = None) -> _T:
         """Waits for the value; cancelling that does not end the making, which others need.
+
+        Args:
+            making: What `begin` has returned: a call is not to begin again what has failed
+                since then. None begins now.
 
         Returns:
             The value.
@@ -124,7 +128,7 @@ class Late(Generic[_T]):
         Raises:
             Exception: ``make`` failed; whoever comes next tries it again.
         """
-        making = self.begin()
+        making = making or self.begin()
         await making.wait()
         if making.future.exception() is not None and self._making is making:
             self._making = None

@@ -322,8 +322,7 @@ class Call(Generic[_T]):
         channel.lifetime.check_open()
         provider = channel.provider
         heads: HeadWriter | None = channel.heads.value
-        if heads is None:
-            channel.heads.begin()
+        making = channel.heads.begin() if heads is None else None
         if isinstance(provider, CachingProvider) and provider.current() is None:
             # A connection that is taken first would age while credentials are fetched.
             await self._fetch_credentials()
@@ -336,7 +335,7 @@ class Call(Generic[_T]):
         try:
             if heads is None:
                 heads = await self._within(
-                    channel.heads.get(), "The signer's import was waited for"
+                    channel.heads.get(making), "The signer's import was waited for"
                 )
             credentials = provider.current()
             if credentials is None:
