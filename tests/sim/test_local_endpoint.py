@@ -75,7 +75,10 @@ async def test_it_gives_way_when_the_capacity_halves(local):
             assert before >= 14
             places.places = 8
             end = loop.time() + 8
+            # It swings about its new mean: where it stands at the end is chance.
+            lowest = before
             async for _ in items:
+                lowest = min(lowest, items.concurrency)
                 if loop.time() > end:
                     break
-            assert items.concurrency < before * 0.75
+            assert lowest < before * 0.75
