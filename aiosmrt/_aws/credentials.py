@@ -338,14 +338,14 @@ class CachingProvider:
             flight.add_done_callback(self._left.discard)
 
     async def aclose(self) -> None:
-        """Closes as ``close`` does, and waits for the fetch to end, but for a second at most."""
+        """Closes as ``close`` does, and waits a second at most for the fetch to end."""
         self.close()
         left = [flight for flight in self._left if _is_running(flight)]
         if left:
             await asyncio.wait(left, timeout=_SETTLING_SECONDS)
 
     def _fly(self, *, renew: bool = False) -> SharedWait[Credentials | AiosmrtError]:
-        """The wait for the fetch under way; begins one if there is none in this event loop."""
+        """Returns the wait for the fetch under way; begins one if this event loop has none."""
         flight, end = self._flight, self._flight_end
         if flight is None or end is None or not _is_running(flight):
             flight = asyncio.get_running_loop().create_task(self._fetch(renew=renew))

@@ -267,7 +267,7 @@ class Call(Generic[_T]):
         exchange = None
         try:
             heads = channel.heads.value
-            # Of a closed session they are not asked for: that may begin a fetch.
+            # A closed session does not ask for credentials: that may begin a fetch.
             credentials = None if channel.lifetime.is_closed else channel.provider.current()
             fresh, self._has_crossed = self._has_crossed, False
             if heads is not None and credentials is not None and not fresh:

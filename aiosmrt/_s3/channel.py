@@ -337,7 +337,7 @@ class S3Channel:
         return _refusal(request, exchange, body)
 
     async def _repair(self, request: S3Request, refusal: Refusal, sent: _Sent) -> bool:
-        """Removes the cause of a refusal; tells whether that could be done."""
+        """Removes the cause of a refusal, and returns whether that could be done."""
         if refusal.cause == "region":
             return await self._find_region(request.location, refusal.region, sent)
         if refusal.cause == "clock":
@@ -354,7 +354,7 @@ class S3Channel:
         return self._regions.get(location.bucket) or home_region(self._config)
 
     async def _find_region(self, location: S3Location, named: str | None, sent: _Sent) -> bool:
-        """Takes note of a bucket's region; tells whether the request was made for another."""
+        """Notes a bucket's region, and returns whether the request was made for another."""
         if self._region(location) != sent.region:
             return True  # another request has found it meanwhile
         found = named or await self._ask_for_region(location, sent.region)

@@ -86,7 +86,7 @@ class DocumentReader:
         self._parse(is_end=True)
 
     def first(self, path: str) -> str | None:
-        """The text of the first such element, None where there is none."""
+        """Returns the text of the first such element; None if the document has none."""
         return next(iter(self.texts[path]), None)
 
     def _parse(self, *, is_end: bool) -> None:

@@ -57,7 +57,7 @@ class Lifetime:
         self.check_open()
 
     async def settle(self) -> None:
-        """Waits for what `wait_for` has cancelled, but for a second at most."""
+        """Waits a second at most for what `wait_for` has cancelled."""
         if self._left:
             await asyncio.wait(self._left, timeout=_SETTLING_SECONDS)
 

@@ -167,7 +167,7 @@ class RunFiles:
             raise ConfigurationError(f"the input {paths.input} is not a file on this machine")
         self._run_file = RunFile(paths.output, paths.mode)
         self._lines = OutputFile(paths.lines, paths.mode)
-        # Of a table that is whole the journal has been removed.
+        # A table that is whole has no journal any more.
         is_whole = paths.convert is not None and _has_content(paths.output)
         if not is_whole or paths.lines.exists():
             self._lines.claim()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,13 @@ from support.raw_server import Connection, RawServer
 from support.sessions import open_session
 from support.streams import END, HEAD, chunk, exception, part, streaming
 from support.transports import in_use
+from support.work import counted_steps
 
 import aiosmrt
 from aiosmrt.framing import ServerSentEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
 SSE = 'data: {"a": 1}\n\nevent: x\ndata: é\n\ndata: [DONE]\n\n'.encode()
 TGI = b"".join(
@@ -326,23 +325,6 @@ async def with_fault(units: Any) -> AsyncIterator[Any]:
         yield error
 
 
-@contextlib.contextmanager
-def counted_calls() -> Iterator[Callable[[], int]]:
-    """Gives what returns how often this thread has called and returned since."""
-    calls = 0
-
-    def count(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        yield lambda: calls
-    finally:
-        sys.setprofile(before)
-
-
 def events(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
@@ -387,7 +369,7 @@ async def test_few_calls_are_made_between_two_turns(case: str) -> None:
     for number in (20_000, 80_000):
         async with streaming(part(make(number))) as (_, session):
             async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
-                with counted_calls() as calls:
+                with counted_steps() as calls:
                     most, items = await most_between_turns(calls, getattr(stream, read)())
         assert is_right(number, items)
         assert most < 150_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-import sys
 
 import pytest
 from botocore import xform_name
@@ -17,6 +16,7 @@ from support.raw_server import answer, serve
 from support.service_model import parameters
 from support.sessions import KEYS, TEMPORARY, open_once, open_session
 from support.sigv4_oracle import botocore_signed
+from support.work import counted_steps
 
 import aiosmrt
 
@@ -164,17 +164,8 @@ async def test_a_flood_of_interim_responses_is_refused_before_it_takes_long():
     """Some thousands of them fit into what a head may have."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000
     async with serve(flood + ANSWER) as server, open_once(server.url) as session:
-        calls = 0
-
-        def count(*_: object) -> None:
-            nonlocal calls
-            calls += 1
-
-        before = sys.getprofile()
-        sys.setprofile(count)
-        try:
+        with counted_steps() as steps:
             with pytest.raises(aiosmrt.TransportError, match="interim responses came"):
                 await session.invoke_endpoint("e", b"")
-        finally:
-            sys.setprofile(before)
-    assert calls < 40_000
+            counted = steps()
+    assert counted < 40_000

@@ -16,7 +16,7 @@ from aiohttp import web
 from botocore.config import Config as BotoConfig
 from support.cancelling import cancel_at
 from support.certificates import AUTHORITY, serving, trusting
-from support.fake_s3 import FakeS3, document, refusal
+from support.fake_s3 import FakeS3, at, document, keys, read, refusal
 from support.raw_server import Connection, RawServer, answer
 from support.sessions import KEYS, TEMPORARY
 from support.sigv4_oracle import botocore_signed
@@ -44,18 +44,6 @@ REDIRECTS = [301, 302, 303, 307, 308]
 async def store(s3):
     async with s3.store() as store:
         yield store
-
-
-def at(uri: str) -> S3Location:
-    return S3Location.parse(uri, "uri")
-
-
-async def read(store: ObjectStore, uri: str) -> bytes:
-    return await (await store.get(at(uri))).read()
-
-
-async def keys(store: ObjectStore, directory: S3Location, after: str = "") -> list[str]:
-    return [key for key, _ in await store.list_page(directory, after)]
 
 
 OPERATIONS = {

@@ -13,13 +13,24 @@ import boto3
 import pytest
 from botocore.config import Config as BotoConfig
 from support.certificates import AUTHORITY, serving
-from support.fake_s3 import FakeS3, begin, cut_off, document, never, refusal, store_of
+from support.fake_s3 import (
+    FakeS3,
+    at,
+    begin,
+    cut_off,
+    document,
+    keys,
+    never,
+    read,
+    refusal,
+    store_of,
+)
 from support.sessions import TEMPORARY
 from support.waiting import until
 
 from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
 from aiosmrt._s3.locations import S3Location
-from aiosmrt._s3.object_store import ObjectStore, StoredObject
+from aiosmrt._s3.object_store import StoredObject
 from aiosmrt.errors import (
     AccessDeniedException,
     ConfigurationError,
@@ -79,18 +90,6 @@ async def moto_store(moto_url, moto_s3):
     )
     async with store_of(session) as store:
         yield store
-
-
-def at(uri: str) -> S3Location:
-    return S3Location.parse(uri, "uri")
-
-
-async def read(store: ObjectStore, uri: str) -> bytes:
-    return await (await store.get(at(uri))).read()
-
-
-async def keys(store: ObjectStore, directory: S3Location, after: str = "") -> list[str]:
-    return [key for key, _ in await store.list_page(directory, after)]
 
 
 # -- against moto, with boto3 as the second party -----------------------------------------------

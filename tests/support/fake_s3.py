@@ -23,6 +23,7 @@ from aiohttp import web
 from support.sessions import TEMPORARY
 
 from aiosmrt import Session
+from aiosmrt._s3.locations import S3Location
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -339,3 +340,15 @@ async def begin(request: web.Request, length: int, etag: str) -> web.StreamRespo
 async def never(seen: Seen, request: web.Request) -> None:
     """A hook that does not answer."""
     await asyncio.Event().wait()
+
+
+def at(uri: str) -> S3Location:
+    return S3Location.parse(uri, "uri")
+
+
+async def read(store: ObjectStore, uri: str) -> bytes:
+    return await (await store.get(at(uri))).read()
+
+
+async def keys(store: ObjectStore, directory: S3Location, after: str = "") -> list[str]:
+    return [key for key, _ in await store.list_page(directory, after)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Calls:
@@ -28,3 +28,20 @@ def counted_calls() -> Iterator[Calls]:
         yield calls
     finally:
         sys.setprofile(None)
+
+
+@contextmanager
+def counted_steps() -> Iterator[Callable[[], int]]:
+    """Gives what returns how often this thread has called and returned since."""
+    steps = 0
+
+    def note(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield lambda: steps
+    finally:
+        sys.setprofile(before)
