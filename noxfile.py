@@ -227,6 +227,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """How many faults the tests notice, by module; `-- --help` tells the options."""
+    session.install("--editable=.[all]", *group("mutation"))
+    session.run("python", "tests/mutation", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """How fast it is beside its peers: a table of ratios; `-- --help` tells the options."""
     install_wheel(session, *group("bench"))
