@@ -1,9 +1,10 @@
-"""What is broken: cosmic-ray's operators that make plausible faults, and one of ours."""
+"""What is broken: cosmic-ray's operators that make plausible faults, and two of ours."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import parso
 from cosmic_ray.operators.operator import Example, Operator
 from cosmic_ray.plugins import OPERATOR_PROVIDERS
 from parso.python.tree import Keyword
@@ -34,7 +35,6 @@ _OTHERS = (
     "ReplaceContinueWithBreak",
     "ReplaceUnaryOperator_Delete_Not",
     "ReplaceUnaryOperator_USub_UAdd",
-    "ExceptionReplacer",
     "NumberReplacer",
     "ZeroIterationForLoop",
 )
@@ -78,19 +78,44 @@ def _has_effect(statement: Any) -> bool:
     return statement.type in ("atom_expr", "await_expr", "del_stmt", "raise_stmt", "yield_expr")
 
 
-class _Ours:
-    """The provider that cosmic-ray asks for our operator."""
+class CatchLess(Operator):
+    """Takes one of the exceptions out of an `except`; cosmic-ray's own fails at dotted names."""
 
-    def __iter__(self) -> Iterator[str]:
-        yield RemoveStatement.__name__
+    def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        for exception in _caught(node):
+            yield exception.start_pos, exception.end_pos
 
-    def __getitem__(self, name: str) -> type[Operator]:
-        return {RemoveStatement.__name__: RemoveStatement}[name]
+    def mutate(self, node: Any, index: int) -> Any:
+        left = [exception.get_code().strip() for exception in _caught(node)]
+        del left[index]
+        node.children[1] = parso.parse(f" ({' '.join(f'{exception},' for exception in left)})")
+        return node
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        return (
+            Example("try: pass\nexcept OSError: pass", "try: pass\nexcept (): pass"),
+            Example(
+                "try: pass\nexcept (OSError, a.B) as e: pass",
+                "try: pass\nexcept (OSError,) as e: pass",
+                occurrence=1,
+            ),
+        )
 
 
-OPERATOR_PROVIDERS["aiosmrt"] = _Ours()
+def _caught(node: Any) -> list[Any]:
+    if node.type != "except_clause":
+        return []
+    expression = node.children[1]
+    if expression.type == "atom" and expression.children[1].type == "testlist_comp":
+        return expression.children[1].children[::2]
+    return [expression]
+
+
+OURS = {operator.__name__: operator for operator in (RemoveStatement, CatchLess)}
+OPERATOR_PROVIDERS["aiosmrt"] = OURS
 OPERATORS = [
-    f"aiosmrt/{RemoveStatement.__name__}",
+    *(f"aiosmrt/{name}" for name in OURS),
     *(f"core/ReplaceBinaryOperator_{pair}" for pair in _ARITHMETIC),
     *(
         f"core/ReplaceComparisonOperator_{before}_{after}"
