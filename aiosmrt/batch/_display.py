@@ -87,7 +87,7 @@ class _Lines:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._next = _LINE_SECONDS
-        self._said = -1
+        self._said: int | None = None
 
     def __call__(self, progress: Progress) -> None:
         is_done = progress.done == progress.total

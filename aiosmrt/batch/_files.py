@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from aiosmrt.batch._records import RecordFile
     from aiosmrt.batch._statistics import BatchSummary, Statistics
 
-__all__ = ["Paths", "RunFiles"]
+__all__ = ["SYNC_SECONDS", "Paths", "RunFiles"]
 
-# What a crash of the machine, not of the process, can cost beyond what is under way.
-_SYNC_SECONDS = 1.0
+SYNC_SECONDS = 1.0
+"""What a crash of the machine, not of the process, can cost beyond what is under way."""
 # Copying this much into the system's cache takes less than 0.1 ms.
 _WRITE_OFF_LOOP = 262_144
 
@@ -73,7 +73,8 @@ class Paths:
         with contextlib.suppress(OSError):
             self.mode = stat.S_IMODE(self.output.stat().st_mode) & 0o666 | 0o600
         written = [self.output, self.lines, run_path(self.output)]
-        written += [path.with_name(path.name + PART_SUFFIX) for path in written[:2]]
+        parts = (self.output, self.lines)
+        written += [path.with_name(path.name + PART_SUFFIX) for path in parts]
         if any(_are_one(path, self.input) for path in written):
             raise ConfigurationError("the output must not be the input")
         _check_directory("output", self.output)
@@ -110,16 +111,22 @@ class Paths:
 class RunFiles:
     """What a run reads and writes, and the threads in which it does.
 
+    Args:
+        paths: Where they are.
+        clock: What the seconds between two syncs are measured by.
+
     Attributes:
         is_closing: Is set when nobody waits any more for what is being read.
         total: How many records the input has.
         watch: Whether the input is still the same.
     """
 
+    total: int
     watch: InputWatch
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, clock: Callable[[], float] = time.monotonic) -> None:
         self._paths = paths
+        self._clock = clock
         # One to read, one to write: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
         self.is_closing = threading.Event()
@@ -129,10 +136,9 @@ class RunFiles:
         self._unwritten: list[bytes] = []
         # A thread's write. Not a task: whoever cancels all tasks would leave the thread at work.
         self._flushing: asyncio.Future[None] | None = None
-        self._synced_at = time.monotonic()
+        self._synced_at = clock()
         self._is_unsynced = False
         self._failure: Exception | None = None
-        self.total = 0
 
     @property
     def lines(self) -> OutputFile:
@@ -187,7 +193,7 @@ class RunFiles:
             self._run_file.write(self._facts)
         self.total = survey.count
         if paths.lines in begun or not begun:
-            if retry and begun:
+            if retry:
                 self._lines.drop_failed()
             self._lines.open(survey.count, self.is_closing)
             return
@@ -239,7 +245,7 @@ class RunFiles:
         if not self._unwritten:
             return True
         data = b"".join(self._unwritten)
-        if time.monotonic() - self._synced_at >= _SYNC_SECONDS or len(data) >= _WRITE_OFF_LOOP:
+        if self._clock() - self._synced_at >= SYNC_SECONDS or len(data) >= _WRITE_OFF_LOOP:
             self._unwritten = [data]
             self._begin_flush()
             return False
@@ -267,7 +273,7 @@ class RunFiles:
             self._begin_flush()
 
     def _is_sync_due(self) -> bool:
-        return self._is_unsynced and time.monotonic() - self._synced_at >= _SYNC_SECONDS
+        return self._is_unsynced and self._clock() - self._synced_at >= SYNC_SECONDS
 
     def _begin_flush(self) -> None:
         """Lets a thread write all lines that wait; nothing else is written meanwhile."""
@@ -286,7 +292,7 @@ class RunFiles:
             if self._is_sync_due():
                 self.lines.sync()
                 self._is_unsynced = False
-                self._synced_at = time.monotonic()
+                self._synced_at = self._clock()
         except Exception as error:  # noqa: BLE001 - whatever it is, lines may be missing
             self._failure = error
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import attrs
 
@@ -18,6 +19,16 @@ _CHUNK = 1_048_576
 _LONGEST_STEP_NS = 2_000_000_000
 
 
+class _Facts(NamedTuple):
+    """What a change of a file changes too."""
+
+    device: int
+    number: int
+    size: int
+    modified: int
+    changed: int
+
+
 @attrs.define
 class InputWatch:
     """Compares the input with what it was when the watch began.
@@ -28,19 +39,20 @@ class InputWatch:
     Attributes:
         path: The input.
         digest: That of its content, BLAKE2b-256 in hex, once it is known.
+        began: When the watch began, in nanoseconds of the clock that dates files.
     """
 
     path: Path
     digest: str = ""
-    _identity: tuple[int, ...] = attrs.field(init=False)
-    _began: int = attrs.field(init=False, factory=time.time_ns)
+    began: int = attrs.field(factory=time.time_ns)
+    _facts: _Facts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._identity = self._look()
+        self._facts = self._look()
 
-    def _look(self) -> tuple[int, ...]:
+    def _look(self) -> _Facts:
         fact = self.path.stat()
-        return fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns, fact.st_ctime_ns
+        return _Facts(fact.st_dev, fact.st_ino, fact.st_size, fact.st_mtime_ns, fact.st_ctime_ns)
 
     def check(self, *, is_last: bool = False) -> None:
         """Refuses an input that was written, replaced, cut off, continued or removed.
@@ -53,9 +65,10 @@ class InputWatch:
             ConfigurationError: It was.
         """
         try:
-            identity = self._look()
-            is_young = self._began - max(self._identity[3:]) < _LONGEST_STEP_NS
-            if identity == self._identity and not (is_last and is_young):
+            facts = self._look()
+            youngest = max(self._facts.modified, self._facts.changed)
+            is_young = self.began - youngest < _LONGEST_STEP_NS
+            if facts == self._facts and not (is_last and is_young):
                 return
             digest = hashlib.blake2b(digest_size=32)
             with self.path.open("rb") as file:
@@ -64,10 +77,10 @@ class InputWatch:
         except FileNotFoundError:
             raise self.changed("it is not there any more") from None
         if digest.hexdigest() != self.digest:
-            before, now = self._identity[2], identity[2]
+            before, now = self._facts.size, facts.size
             what = "its content" if before == now else f"its length from {before} to {now} bytes"
             raise self.changed(f"{what} changed")
-        self._identity = identity
+        self._facts = facts
 
     def changed(self, what: str) -> ConfigurationError:
         """The error of an input that is not what it was."""

@@ -214,7 +214,7 @@ class OutputFile:
         Raises:
             OutputError: It cannot be written.
         """
-        descriptor = -1
+        descriptor = None
         try:
             with (
                 open(self._descriptor, "rb", closefd=False) as lines,
@@ -228,7 +228,7 @@ class OutputFile:
                         kept.write(line)
             _sync_directory(self.path.parent)
         except OSError as error:
-            if descriptor >= 0:
+            if descriptor is not None:
                 os.close(descriptor)
             raise OutputError(self.path, error) from error
         os.close(self._descriptor)
@@ -306,7 +306,7 @@ class OutputFile:
     def _mend(self, lines: bytes) -> None:
         """Cuts off the part of a line that a full disk has left, and goes back to its place."""
         written = os.lseek(self._descriptor, 0, os.SEEK_CUR) - self._length
-        self._length += lines.rfind(b"\n", 0, max(written, 0)) + 1
+        self._length += lines[:written].rfind(b"\n") + 1
         os.ftruncate(self._descriptor, self._length)
         os.lseek(self._descriptor, self._length, os.SEEK_SET)
 

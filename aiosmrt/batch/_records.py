@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from threading import Event
 
 __all__ = [
+    "LONGEST_LINE",
     "Record",
     "RecordFile",
     "Survey",
@@ -37,9 +38,8 @@ __all__ = [
     "table_rows",
 ]
 
-# Ten times what the service takes. A longer line is a file of another format, read
-# whole into memory.
-_LONGEST_LINE = 67_108_864
+LONGEST_LINE = 67_108_864
+"""Ten times what the service takes: a longer line is a file of another format."""
 _CHUNK = 1_048_576
 _BOM = b"\xef\xbb\xbf"  # Windows' mark of UTF-8
 
@@ -359,11 +359,11 @@ def _survey(pieces: Iterable[bytes], stopped: Event) -> Survey:
 def _lines(path: Path) -> Iterator[bytes]:
     # Few large reads: at each the thread gives the interpreter away, and waits for it again.
     with path.open("rb", buffering=_CHUNK) as file:
-        lines = iter(partial(file.readline, _LONGEST_LINE), b"")
+        lines = iter(partial(file.readline, LONGEST_LINE), b"")
         for number, line in enumerate(lines, start=1):
-            if len(line) == _LONGEST_LINE:
+            if len(line) == LONGEST_LINE:
                 raise ConfigurationError(
-                    f"line {number} of {path.name} is longer than {_LONGEST_LINE} bytes: "
+                    f"line {number} of {path.name} is longer than {LONGEST_LINE} bytes: "
                     "is it of another format, or without line ends?"
                 )
             yield line
@@ -380,7 +380,7 @@ def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
         length += len(line)
         if b'"' in line:
             is_quoted = _ends_quoted(line, is_quoted, starts_row=len(held) == 1)
-        if is_quoted and length < _LONGEST_LINE:
+        if is_quoted and length < LONGEST_LINE:
             continue
         yield first, b"".join(held)
         held = []

@@ -69,7 +69,7 @@ class Requests(ReadAhead):
         on the way, only some in one call: it returns None then, and ``wait`` lets other
         tasks run.
         """
-        if self._is_stopped or not self._at_hand or not self._files.write():
+        if self._is_stopped or not self._files.write():
             return None
         refused = 0
         while self._at_hand and refused < _REFUSED_AT_ONCE:
@@ -96,7 +96,7 @@ class Requests(ReadAhead):
                 await asyncio.sleep(0)  # `take` has refused as many as one turn allows
                 return True
             self._at_hand.extend(await self._files.do(self._read_groups))
-            if not self._at_hand and not self._is_stopped:
+            if not self._at_hand:
                 if self._read != self._files.total:
                     raise self._files.watch.changed("it has fewer records")
                 return False

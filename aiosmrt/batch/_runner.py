@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from aiosmrt.batch._records import Record
     from aiosmrt.batch._statistics import BatchSummary, Progress
 
-__all__ = ["run"]
+__all__ = ["PROGRESS_SECONDS", "run"]
 
-# How often `progress` is called.
-_PROGRESS_SECONDS = 0.25
+PROGRESS_SECONDS = 0.25
+"""How often `progress` is called."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -296,7 +296,7 @@ class _Run:
                 await self._files.flush()  # progress reports only what is written
                 progress(self._progress(items))
             self._files.sync_when_due()
-            await asyncio.sleep(_PROGRESS_SECONDS)
+            await asyncio.sleep(PROGRESS_SECONDS)
 
     def _progress(self, items: BatchItems[InvokeEndpointOutput]) -> Progress:
         return self.statistics.progress(

@@ -32,8 +32,6 @@ _MESSAGE_LENGTH = 300
 class Histogram:
     """Seconds, counted in steps of 5 percent."""
 
-    __slots__ = ("count", "largest", "steps")
-
     def __init__(self) -> None:
         self.steps: Counter[int] = Counter()
         self.count = 0
@@ -41,8 +39,7 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Counts one."""
-        step = int(math.log(seconds / _SMALLEST) / _STEP) if seconds > _SMALLEST else 0
-        self.steps[step] += 1
+        self.steps[int(math.log(max(seconds, _SMALLEST) / _SMALLEST) / _STEP)] += 1
         self.count += 1
         self.largest = max(self.largest, seconds)
 
@@ -248,7 +245,7 @@ class Statistics:
         """Tells how far the run is, at the present time."""
         here = self._succeeded + sum(self._errors.values())
         self._marks.append((now, here))
-        while len(self._marks) > 2 and now - self._marks[1][0] > _RECENT_SECONDS:
+        while now - self._marks[1][0] > _RECENT_SECONDS:  # the last one is of now
             self._marks.popleft()
         began, before = self._marks[0]
         rate = (here - before) / (now - began) if now > began else 0.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["converter", "to_row", "to_table"]
+__all__ = ["CHARACTERS_AT_ONCE", "ROWS_AT_ONCE", "converter", "to_row", "to_table"]
 
 _COLUMNS = (
     "key",
@@ -40,9 +40,10 @@ _ERROR_FIELDS = ("type", "code", "message", "status_code")
 _VALUES = ("index", "attempts", "latency")
 # Of any text: a model's answers, and what its container's headers say.
 _TEXTS = ("key", "output", "content_type")
-# Of a row group, which is held in memory until it is written: so many rows, or so long.
-_ROWS_AT_ONCE = 10_000
-_CHARACTERS_AT_ONCE = 33_554_432
+ROWS_AT_ONCE = 10_000
+"""The most rows of a row group, which is held in memory until it is written."""
+CHARACTERS_AT_ONCE = 33_554_432
+"""The length of its outputs from which on it is written."""
 
 
 def converter(output: Path) -> Callable[[Path], None] | None:
@@ -126,7 +127,7 @@ def _row_groups(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]
     for row in rows:
         group.append(row)
         length += len(row["output"] or "")
-        if len(group) == _ROWS_AT_ONCE or length >= _CHARACTERS_AT_ONCE:
+        if len(group) == ROWS_AT_ONCE or length >= CHARACTERS_AT_ONCE:
             yield group
             group, length = [], 0
     if group:

@@ -94,6 +94,10 @@ class InvokeEndpoint:
         self._how: dict[str, Any] = {"endpoint_name": endpoint_name, "concurrency": concurrency}
         self._how |= {"timeouts": timeouts, "retries": retries, **parameters}
 
+    async def aclose(self) -> None:
+        """Closes the session; Ray ends the actor's process without it."""
+        await self._session.aclose()
+
     async def __call__(self, batch: Any) -> AsyncIterator[Any]:
         """Yields the batch's answers as one table."""
         if not isinstance(batch, self._pyarrow.Table):

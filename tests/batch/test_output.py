@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import pickle
 import resource
 import signal
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory import traced
 
 from aiosmrt import AiosmrtError, ConfigurationError
-from aiosmrt.batch._output import IndexSet, OutputError, OutputFile, RunFile
+from aiosmrt.batch._output import (
+    IndexSet,
+    OutputError,
+    OutputFile,
+    RunFile,
+    check_count_of_lines,
+)
 
 
 def line(index, error=None):
     return json.dumps({"index": index, "error": error}).encode() + b"\n"
+
+
+def descriptors():
+    """What this process has open."""
+    return sorted(Path("/dev/fd").iterdir())
 
 
 def opened(path, count=10):
@@ -37,6 +52,14 @@ def test_an_index_set_is_a_set(numbers):
         indices.add(number)
     assert [number for number in range(100) if number in indices] == sorted(set(numbers))
     assert len(indices) == len(set(numbers))
+
+
+def test_an_index_set_takes_a_bit_for_each():
+    with traced():
+        indices = IndexSet(1_000_000)
+        assert tracemalloc.get_traced_memory()[0] < 130_000
+    indices.add(999_999)
+    assert len(indices) == 1
 
 
 def test_lines_are_appended_and_found_again(tmp_path):
@@ -86,40 +109,70 @@ def test_lines_of_any_depth_are_found_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "spoilt, number",
     [
-        b"no line\n" + line(1),
-        line(1) + line(1),
-        line(10),
-        line(-1),
-        b'{"index": true, "error": null}\n' + line(1),
-        b'{"index": 1}\n' + line(2),
+        (b"no line\n" + line(1), 1),
+        (b"no line\n\n", 1),
+        (line(1) + line(1), 2),
+        (line(10), 1),
+        (line(-1), 1),
+        (b'{"index": true, "error": null}\n' + line(1), 1),
+        (line(0) + b'{"index": 1}\n' + line(2), 2),
+        (b"[1]\n" + line(1), 1),
+        (b'{"index": %b, "error": null}\n' % (b"[" * 50_000 + b"]" * 50_000) + line(1), 1),
     ],
 )
-def test_what_a_run_did_not_write_is_left_alone(tmp_path, spoilt):
+def test_what_a_run_did_not_write_is_left_alone(tmp_path, spoilt, number):
     path = tmp_path / "out.jsonl"
     path.write_bytes(spoilt)
     output = OutputFile(path)
     output.claim()
-    with pytest.raises(ConfigurationError, match=r"cannot be resumed: line \d"):
+    with pytest.raises(ConfigurationError, match=rf"cannot be resumed: line {number} "):
         output.open(10, threading.Event())
     output.close()
     assert path.read_bytes() == spoilt
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path):
+def test_its_reading_can_be_stopped(tmp_path):
     path = tmp_path / "out.jsonl"
-    output = opened(path)
-    output.append(line(0))
+    path.write_bytes(line(0))
+    output, stopped = OutputFile(path), threading.Event()
+    output.claim()
+    stopped.set()
+    with pytest.raises(OutputError) as caught:  # nobody waits for it any more
+        output.open(10, stopped)
+    assert isinstance(caught.value.__cause__, InterruptedError)
+    output.close()
+    assert (path.read_bytes(), len(output.done)) == (line(0), 0)
+
+
+@contextlib.contextmanager
+def a_limit_of(length):
+    """Lets no file grow beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(line(0)) * 2 + 5, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, before[1]))
     try:
-        with pytest.raises(OutputError, match="cannot be written") as caught:
-            output.append(line(1) + line(2))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("found", [b"", line(0), line(0)[:-1]], ids=["none", "whole", "no end"])
+def test_a_full_disk_leaves_whole_lines(tmp_path, found):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(found)
+    output = opened(path)
+    if not found:
+        output.append(line(0))
+    told = f"cannot be written: {os.strerror(errno.EFBIG)}"
+    with a_limit_of(len(line(0)) * 2 + 5):
+        with pytest.raises(OutputError, match=told) as caught:
+            output.append(line(1) + line(2))
+        assert path.read_bytes() == line(0) + line(1)
+        with pytest.raises(OutputError, match=told):
+            output.append(line(2))
     assert path.read_bytes() == line(0) + line(1)
     # There is room again, and who has not heard of it writes on.
     output.append(line(2))
@@ -144,6 +197,17 @@ def test_writes_that_take_a_part_are_continued(tmp_path, monkeypatch, step):
     assert output.path.read_bytes() == line(0) + line(1) + line(2)
 
 
+def test_a_write_that_takes_nothing_is_not_repeated_for_ever(tmp_path, monkeypatch):
+    output = opened(tmp_path / "out.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: 0)
+        with pytest.raises(OutputError, match=os.strerror(errno.EIO)):
+            output.append(line(0))
+    output.append(line(1))
+    output.close()
+    assert output.path.read_bytes() == line(1)
+
+
 def test_where_nothing_can_be_written(tmp_path):
     with pytest.raises(OutputError, match="out"):
         OutputFile(tmp_path / "missing" / "out.jsonl").claim()
@@ -151,13 +215,33 @@ def test_where_nothing_can_be_written(tmp_path):
         RunFile(tmp_path / "missing" / "out.jsonl")
 
 
-def test_a_disk_that_fails_is_told_of(tmp_path):
-    output = opened(tmp_path / "out.jsonl")
-    os.close(output._descriptor)
-    with pytest.raises(OutputError):
+def fail(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def fail_otherwise(*_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_disk_that_fails_is_told_of(tmp_path, monkeypatch):
+    before = descriptors()
+    output, run = opened(tmp_path / "out.jsonl"), RunFile(tmp_path / "out.jsonl")
+    monkeypatch.setattr(os, "write", fail)
+    monkeypatch.setattr(os, "ftruncate", fail_otherwise)
+    with pytest.raises(OutputError, match=r"out\.jsonl.*mend that") as caught:
         output.append(line(0))
-    with pytest.raises(OutputError):
+    assert caught.value.errno == errno.EIO
+    with pytest.raises(OutputError, match=r"out\.jsonl\.run.*mend that"):
+        run.write({})
+    run.close()
+    with pytest.raises(OutputError, match=r"out\.jsonl.*mend that"):
+        output.open(10, threading.Event())
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"out\.jsonl.*mend that"):
         output.sync()
+    with pytest.raises(OutputError, match=r"out\.jsonl.*mend that"):
+        output.close()
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
@@ -166,12 +250,117 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, code):
         raise OSError(getattr(errno, code), "as it is")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    before = sorted(Path("/dev/fd").iterdir())
+    before = descriptors()
     for open_one in (RunFile, lambda path: OutputFile(path).claim()):
         with pytest.raises(OutputError, match=r"does not let it be locked \(as it is\)") as caught:
             open_one(tmp_path / "out.jsonl")
         assert caught.value.errno == getattr(errno, code)
-    assert sorted(Path("/dev/fd").iterdir()) == before
+    assert descriptors() == before
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The files, and directories, that were brought onto the disk."""
+    files = []
+    sync = os.fsync
+
+    def observe(descriptor):
+        sync(descriptor)
+        files.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", observe)
+    return files
+
+
+def test_what_is_begun_is_on_the_disk_with_its_name(tmp_path, synced):
+    path, descriptors_before = tmp_path / "out.jsonl", descriptors()
+    run = RunFile(path)
+    run.write({"a": 1})
+    assert synced == [run.path.stat().st_ino, tmp_path.stat().st_ino]
+    output = opened(path)
+    assert synced[2:] == [path.stat().st_ino, tmp_path.stat().st_ino]
+    output.append(line(0))
+    output.close()
+    assert synced[4:] == [path.stat().st_ino]
+    run.close()
+    assert descriptors() == descriptors_before
+
+
+def test_lines_that_tell_an_error_are_taken_out_in_one_step(tmp_path, synced):
+    before = descriptors()
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(line(0) + line(1, {"type": "ModelError"}) + line(2) + b'{"index": 3, "er')
+    first = path.stat().st_ino
+    output = OutputFile(path)
+    output.claim()
+    output.drop_failed()
+    assert path.read_bytes() == line(0) + line(2) + b'{"index": 3, "er'
+    assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+    assert path.stat().st_ino != first
+    assert len(descriptors()) == len(before) + 1
+    with pytest.raises(ConfigurationError, match="another run"):
+        OutputFile(path).claim()
+    output.open(10, threading.Event())
+    output.append(line(1))
+    output.close()
+    assert path.read_bytes() == line(0) + line(2) + line(1)
+    assert descriptors() == before
+
+
+def test_lines_that_tell_an_error_stay_where_none_can_be_written(tmp_path):
+    before = descriptors()
+    path = tmp_path / "out.jsonl"
+    text = line(0) * 100 + line(1, {"type": "ModelError"})
+    path.write_bytes(text)
+    output = OutputFile(path)
+    output.claim()
+    with a_limit_of(1_000), pytest.raises(OutputError, match=r"out\.jsonl cannot be written"):
+        output.drop_failed()
+    assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+    part = tmp_path / "out.jsonl.part"
+    part.mkdir()
+    with pytest.raises(OutputError, match=r"out\.jsonl cannot be written"):
+        output.drop_failed()
+    part.rmdir()
+    assert path.read_bytes() == text
+    # And it is still locked.
+    assert len(descriptors()) == len(before) + 1
+    with pytest.raises(ConfigurationError, match="another run"):
+        OutputFile(path).claim()
+    output.close()
+    assert descriptors() == before
+
+
+def test_a_file_that_was_never_claimed_is_closed_already(tmp_path):
+    before = descriptors()
+    OutputFile(tmp_path / "out.csv.jsonl").close()
+    assert descriptors() == before
+
+
+def test_the_lines_of_a_finished_file_are_counted(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(OutputError, match="No such file"):
+        check_count_of_lines(path, 0)
+    path.write_bytes(line(0) + line(1))
+    check_count_of_lines(path, 2)
+    with pytest.raises(OutputError, match="it has 2 lines, not 3") as caught:
+        check_count_of_lines(path, 3)
+    assert caught.value.errno == errno.EIO
+
+
+def test_facts_of_this_form_are_read(tmp_path):
+    run = RunFile(tmp_path / "out.jsonl")
+    run.write({"a": [1]})
+    text = '{\n "format": 1,\n "a": [\n  1\n ]\n}\n'
+    assert run.path.read_text() == text
+    assert run.failed() == 0
+    run.write({"a": [1], "failed": 3})
+    assert run.failed() == 3
+    run.close()
+    (tmp_path / "other.jsonl.run").write_text(text)
+    other = RunFile(tmp_path / "other.jsonl")
+    other.check({"a": [1]})
+    other.close()
 
 
 def test_facts_are_kept_and_compared(tmp_path):
@@ -199,8 +388,39 @@ def test_facts_that_are_not_whole_are_none(tmp_path, text):
 
 
 def test_a_lock_is_held_until_it_is_given_back(tmp_path):
+    nothing = descriptors()
     run = RunFile(tmp_path / "out.jsonl")
-    with pytest.raises(ConfigurationError, match="another run"):
+    one = descriptors()
+    with pytest.raises(ConfigurationError, match="another run is writing"):
         RunFile(tmp_path / "out.jsonl")
+    assert descriptors() == one
     run.close()
     RunFile(tmp_path / "out.jsonl").close()
+    assert descriptors() == nothing
+
+
+def replace(path):
+    (path.parent / "new").write_bytes(line(2))
+    (path.parent / "new").replace(path)
+
+
+@pytest.mark.parametrize("take_away, found", [(Path.unlink, b""), (replace, line(2))])
+def test_a_file_that_another_run_took_away_meanwhile_is_opened_anew(
+    tmp_path, monkeypatch, take_away, found
+):
+    before = descriptors()
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(line(0))
+    flock = fcntl.flock
+
+    def lose(descriptor, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        take_away(path)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", lose)
+    output = opened(path)
+    output.append(line(1))
+    output.close()
+    assert path.read_bytes() == found + line(1)
+    assert descriptors() == before

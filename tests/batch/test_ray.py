@@ -90,7 +90,7 @@ async def made(local: LocalEndpoint) -> AsyncIterator[Any]:
 
     yield make
     for caller in callers:
-        await caller._session.aclose()
+        await caller.aclose()
 
 
 async def test_two_columns_of_one_name_are_refused(made):

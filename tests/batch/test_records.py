@@ -122,11 +122,29 @@ def test_the_survey_tells_one_input_from_another(tmp_path):
 
 
 def test_a_file_without_line_ends_is_not_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(records_module, "_LONGEST_LINE", 100)
+    monkeypatch.setattr(records_module, "LONGEST_LINE", 100)
     path = tmp_path / "in.jsonl"
     path.write_text("1\n" + "2" * 100)
     with pytest.raises(ConfigurationError, match=r"line 2 of in\.jsonl is longer"):
         survey(path)
+
+
+def test_a_line_may_be_as_long_as_the_limit_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "LONGEST_LINE", 100)
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n" + "2" * 98 + "\n3\n")
+    assert survey(path).count == len(read(path)) == 3
+
+
+def test_a_quote_that_is_never_closed_does_not_make_one_row_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(records_module, "LONGEST_LINE", 50)
+    path = tmp_path / "in.csv"
+    path.write_text('a,"never closed\n' + "".join(f"{number:09}\n" for number in range(100)))
+    rows = [record.body for record in read(path)]
+    assert survey(path).count == len(rows) == 101 - 4
+    # Cut as soon as it is too long; what comes after that is read as rows again.
+    assert [len(row) for row in rows[:3]] == [len('a,"never closed\n') + 4 * 10 - 1, 9, 9]
+    assert b"\n".join(rows) + b"\n" == path.read_bytes()
 
 
 def test_csv_without_a_header(tmp_path):

@@ -505,7 +505,7 @@ async def test_cancelled_twice_while_it_writes_it_gives_the_lock_back(
         sync(self)
 
     monkeypatch.setattr(OutputFile, "sync", slow)
-    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.0)
     given = (session, "echo", source, tmp_path / "out.jsonl")
     task = asyncio.ensure_future(aiosmrt.batch.run(*given))
     await until(begun.is_set)
@@ -651,9 +651,13 @@ def _append(source: Path, data: bytes) -> None:
         file.write(data)
 
 
+# What is read ahead is bounded by its bytes: a few long records are more.
+LONG = b"x" * 40_000
+
+
 @pytest.mark.parametrize(
     "form",
-    [("out.jsonl", 100), ("out.csv", 100), ("out.jsonl", 4_000)],
+    [("out.jsonl", 100, b""), ("out.csv", 100, b""), ("out.jsonl", 60, LONG)],
     ids=["all is read", "all is read, a table", "not all is read"],
 )
 @pytest.mark.parametrize(
@@ -662,8 +666,8 @@ def _append(source: Path, data: bytes) -> None:
     ids=["rewritten", "replaced", "appended", "removed"],
 )
 async def test_a_run_whose_input_changes_is_not_complete(session, model, tmp_path, change, form):
-    name, count = form
-    lines = [b'{"id": %05d}\n' % (n + 10_000) for n in range(count)]
+    name, count, text = form
+    lines = [b'{"id": %05d, "text": "%b"}\n' % (n + 10_000, text) for n in range(count)]
     source, out = tmp_path / "in.jsonl", tmp_path / name
     source.write_bytes(b"".join(lines))
     given: dict[str, Any] = {"key_field": "id", "concurrency": 2}
@@ -690,7 +694,8 @@ async def test_a_run_whose_input_changes_is_not_complete(session, model, tmp_pat
 
 
 async def test_an_input_that_keeps_its_content_may_be_touched(session, model, tmp_path):
-    source = write_records(tmp_path / "in.jsonl", 4_000)
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b'"%b"\n' % LONG * 60)
     model.open.clear()
     running = asyncio.create_task(
         aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", concurrency=2)
@@ -701,7 +706,7 @@ async def test_an_input_that_keeps_its_content_may_be_touched(session, model, tm
     os.utime(source)
     model.open.set()
     assert (await running).is_complete
-    check_each_once(tmp_path / "out.jsonl", 4_000)
+    check_each_once(tmp_path / "out.jsonl", 60)
 
 
 @pytest.mark.parametrize("size", [1, 10])
@@ -711,15 +716,16 @@ async def test_an_error_of_the_input_comes_after_the_records_before_it(
     source = write_records(tmp_path / "in.jsonl", 2_000)
     out = tmp_path / "out.jsonl"
     given = (session, "echo", source, out)
-    record = JsonLinesFile._record
+    read = JsonLinesFile.read
 
-    def fail(self: JsonLinesFile, index: int, number: int, line: bytes) -> Any:
-        if index == 90:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return record(self, index, number, line)
+    def fail(self: JsonLinesFile, wanted: Callable[[int], bool]) -> Any:
+        for record in read(self, wanted):
+            if record.index == 90:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            yield record
 
     with monkeypatch.context() as patch:
-        patch.setattr(JsonLinesFile, "_record", fail)
+        patch.setattr(JsonLinesFile, "read", fail)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             await aiosmrt.batch.run(*given, records_per_request=size)
     check_each_once(out, 90)
@@ -1080,7 +1086,7 @@ async def test_no_more_than_the_concurrency_is_sent_and_unwritten(
     local, tmp_path, monkeypatch, size, length
 ):
     # However a crash would cut the run, only so many requests would be sent again.
-    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.01)
+    monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.01)
     source = write_records(tmp_path / "in.jsonl", 300)
     out = tmp_path / "out.jsonl"
     sent = 0
@@ -1170,7 +1176,7 @@ async def test_others_get_their_turn_while_bad_records_are_refused(
 
 
 async def test_what_progress_tells_of_is_written(session, tmp_path, monkeypatch):
-    monkeypatch.setattr("aiosmrt.batch._runner._PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("aiosmrt.batch._runner.PROGRESS_SECONDS", 0.0)
     source = write_records(tmp_path / "in.jsonl", 200)
     out = tmp_path / "out.jsonl"
     told: list[int] = []
@@ -1239,7 +1245,7 @@ async def test_cancelled_with_all_tasks_while_a_thread_writes_it_mixes_no_lines(
     local.add_model("hold", answer)
     monkeypatch.setattr(os, "write", stop_within_the_first_line)
     monkeypatch.setattr(RunFiles, "append", count)
-    monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)  # each write is in a thread
+    monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.0)  # each write is in a thread
     source = write_records(tmp_path / "in.jsonl", 100)
     out = tmp_path / "out.jsonl"
     others = asyncio.all_tasks()
@@ -1272,7 +1278,7 @@ async def test_whatever_a_write_raises_ends_the_run(session, tmp_path, monkeypat
         append(self, lines)
 
     if is_in_a_thread:
-        monkeypatch.setattr("aiosmrt.batch._files._SYNC_SECONDS", 0.0)
+        monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.0)
     source = write_records(tmp_path / "in.jsonl", 100)
     out = tmp_path / "out.jsonl"
     given = (session, "echo", source, out)

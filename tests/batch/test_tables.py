@@ -108,12 +108,24 @@ def test_parquet(tmp_path, journal):
     assert [list(row.values()) for row in table.to_pylist()] == ROWS
 
 
-@pytest.mark.parametrize("limit", ["_ROWS_AT_ONCE", "_CHARACTERS_AT_ONCE"])
-def test_a_parquet_file_is_written_in_parts(tmp_path, journal, monkeypatch, limit):
-    monkeypatch.setattr(tables, limit, 1)
+@pytest.mark.parametrize(
+    "limit, parts",
+    [
+        ({"ROWS_AT_ONCE": 1}, [1, 1, 1]),
+        ({"ROWS_AT_ONCE": 2}, [2, 1]),
+        ({"CHARACTERS_AT_ONCE": 1}, [1, 2]),
+        # The output of the first row has 20, that of the second none.
+        ({"CHARACTERS_AT_ONCE": 20}, [1, 2]),
+        ({"CHARACTERS_AT_ONCE": 21}, [3]),
+    ],
+)
+def test_a_parquet_file_is_written_in_parts(tmp_path, journal, monkeypatch, limit, parts):
+    for name, most in limit.items():
+        monkeypatch.setattr(tables, name, most)
     converter(tmp_path / "out.parquet")(journal)
     with pq.ParquetFile(tmp_path / "out.parquet") as file:
-        assert 1 < file.metadata.num_row_groups <= len(ROWS)
+        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+        assert [group.num_rows for group in groups] == parts
         assert [list(row.values()) for row in file.read().to_pylist()] == ROWS
 
 
