@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from aiosmrt import ModelError, ReadTimeoutError, ResponseMetadata
 from aiosmrt._client.many import BatchItem
 from aiosmrt._protocol.models import InvokeEndpointOutput
-from aiosmrt.batch._answers import AnswerCountError, answer_lines, fault_line
+from aiosmrt.batch._answers import (
+    AnswerCountError,
+    RecordFaultError,
+    answer_lines,
+    fault_line,
+)
 from aiosmrt.batch._json import encode_json
 from aiosmrt.batch._records import Record
 
@@ -231,7 +236,38 @@ def test_an_answer_of_another_number_fails_all_of_its_records(body, answers):
         value = json.loads(line)
         assert value["output"] is None
         assert answers in value["error"]["message"]
-    assert "3 records" in str(AnswerCountError(3, 2))
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"[1, 2, 3]"])
+def test_an_answer_to_two_of_another_number_is_counted(body):
+    _, (first, second) = answer_lines(records(2), item(body), joined=True)
+    assert isinstance(first, AnswerCountError)
+    assert first is second
+    assert (first.records, first.answers) == (2, len(json.loads(body)))
+    assert str(first).startswith(f"2 records were sent in one request, and {first.answers} answers")
+    assert str(first).endswith("a line, or an element of a JSON list, a record.")
+
+
+@pytest.mark.parametrize("name", ["application/jsonlines", "application/x-ndjson"])
+def test_a_list_of_two_is_told_apart_under_the_name_of_lines_too(name):
+    lines, errors = answer_lines(records(2), item(b'[{"a": 1.0}, 2]', name), joined=True)
+    assert errors == [None, None]
+    assert [json.loads(line)["output"] for line in lines] == [{"a": 1.0}, 2]
+
+
+def test_an_element_that_is_nested_too_deeply_is_text():
+    deep = "[" * 50_000 + "]" * 50_000
+    body = f'[1, {deep}, "2"]'.encode()
+    lines, errors = answer_lines(records(3), item(body), joined=True)
+    assert errors == [None] * 3
+    assert [json.loads(line)["output"] for line in lines] == [1, deep, "2"]
+
+
+@pytest.mark.parametrize("body", [b'{"a":\r\n[1,\r2]}\r\n', b'[{"a":\r\n[1,\r2]}\r\n]'])
+def test_a_line_end_within_json_does_not_end_the_line(body):
+    (line,), _ = answer_lines(records(1), item(body), joined=body[:1] == b"[")
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["output"] == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -273,3 +309,6 @@ def test_a_record_that_was_not_sent():
     assert (value["key"], value["index"], value["attempts"]) == ("é", 3, 0)
     assert value["error"]["type"] == "RecordFaultError"
     assert value["error"]["message"] == "line 4 is not a JSON value"
+    assert str(RecordFaultError("line 4")) == (
+        "line 4. Mend the record; the others are not affected."
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import threading
 
 import attrs
 import pytest
@@ -33,13 +35,21 @@ class Terminal(io.StringIO):
         return True
 
 
+def seen(file: io.StringIO) -> str:
+    """What a terminal shows, without its control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
+
+
 def test_lines_come_every_ten_seconds_and_at_the_end():
     file = io.StringIO()
+    shown = []
     with show_progress(file) as show:
-        for quarter in range(101):
-            show(attrs.evolve(AMID, elapsed=quarter / 4))
-        show(attrs.evolve(AMID, done=1_000, elapsed=26.0, remaining=0.0))
-        show(attrs.evolve(AMID, done=1_000, elapsed=26.1, remaining=0.0))
+        for elapsed in (0.0, 9.9, 10.0, 12.5, 19.9, 21.0, 30.9):
+            show(attrs.evolve(AMID, elapsed=elapsed))
+            shown.append(len(file.getvalue().splitlines()))
+        show(attrs.evolve(AMID, done=1_000, elapsed=30.95, remaining=0.0))
+        show(attrs.evolve(AMID, done=1_000, elapsed=31.0, remaining=0.0))
+    assert shown == [0, 0, 1, 1, 1, 2, 2]
     first, second, last = file.getvalue().splitlines()
     assert first == second
     assert first == (
@@ -47,6 +57,53 @@ def test_lines_come_every_ten_seconds_and_at_the_end():
         "1:01:40 left"
     )
     assert last.startswith("100.0% 1000/1000")
+
+
+@pytest.mark.parametrize("total", [1, 2])
+def test_an_input_of_few_records_has_its_line(total):
+    file = io.StringIO()
+    with show_progress(file) as show:
+        show(attrs.evolve(BEFORE, total=total, done=total))
+    assert file.getvalue().startswith(f"100.0% {total}/{total} ")
+
+
+@pytest.mark.parametrize(
+    "seconds, told",
+    [(None, "–"), (0.0314, "31ms"), (0.999, "999ms"), (1.0, "1.0s"), (2.54, "2.5s")],
+)
+def test_a_latency_is_told_in_seconds_from_one_second_on(seconds, told):
+    file = io.StringIO()
+    with show_progress(file) as show:
+        show(attrs.evolve(AMID, elapsed=10.0, p50=seconds, remaining=None))
+    assert f" p50 {told}, p99 2.5s, – left\n" in file.getvalue()
+
+
+def test_without_a_file_it_is_for_stderr_and_told_at_once(capsys, tmp_path):
+    with show_progress() as show:
+        show(attrs.evolve(AMID, elapsed=10.0))
+        out, err = capsys.readouterr()
+    assert (out, err[:5]) == ("", "25.0%")
+    path = tmp_path / "log"
+    with path.open("w", encoding="utf-8") as file, show_progress(file) as show:
+        show(attrs.evolve(AMID, elapsed=10.0))
+        assert path.read_text(encoding="utf-8").startswith("25.0%")
+
+
+def test_where_nobody_reads_on_the_work_goes_on():
+    class Broken(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    with show_progress(Broken()) as show:
+        show(attrs.evolve(AMID, elapsed=10.0))
+
+
+def test_a_terminal_without_rich_has_lines(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    file = Terminal()
+    with show_progress(file) as show:
+        show(attrs.evolve(AMID, elapsed=10.0))
+    assert file.getvalue().startswith("25.0% 250/1000 records")
 
 
 def test_a_line_tells_that_the_run_is_stopping():
@@ -66,7 +123,7 @@ def test_an_empty_input_is_done():
 @pytest.mark.parametrize(
     "progress, words",
     [
-        (BEFORE, ["0/1,000", "0 failed", "0%"]),
+        (BEFORE, ["0/1,000", "0 failed", "0%", "p50 – p99 –", "– left"]),
         (AMID, ["250/1,000", "3 failed", "25%", "63/64 open", "p50 31ms", "1:01:40 left"]),
         (attrs.evolve(AMID, is_stopping=True), ["stopping"]),
     ],
@@ -75,9 +132,12 @@ def test_a_terminal_has_a_bar(monkeypatch, progress, words):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "100")
     file = Terminal()
+    threads = threading.active_count()
     with show_progress(file) as show:
+        assert "reading the input" in seen(file)
         show(progress)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue())
-    assert "━" in text
+        text = seen(file)
+        assert threading.active_count() == threads
+    assert "━" * 80 in text
     for word in words:
         assert word in text
