@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.batch_runs import descriptors
 from support.memory import traced
 
 from aiosmrt import AiosmrtError, ConfigurationError
@@ -31,11 +32,6 @@ from aiosmrt.batch._output import (
 
 def line(index, error=None):
     return json.dumps({"index": index, "error": error}).encode() + b"\n"
-
-
-def descriptors():
-    """What this process has open."""
-    return sorted(Path("/dev/fd").iterdir())
 
 
 def opened(path, count=10):

@@ -7,6 +7,8 @@ import collections
 import contextlib
 import csv
 import errno
+import gc
+import itertools
 import json
 import os
 import random
@@ -20,18 +22,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.batch_runs import check_each_once, child, outcome, read_lines, write_records
-from support.waiting import until
+from support.batch_runs import (
+    check_each_once,
+    child,
+    descriptors,
+    outcome,
+    read_lines,
+    write_records,
+)
+from support.waiting import our_tasks, turns, until
 
 import aiosmrt
 import aiosmrt.batch
 from aiosmrt.batch._files import RunFiles
 from aiosmrt.batch._output import OutputFile
 from aiosmrt.batch._records import JsonLinesFile
+from aiosmrt.batch._statistics import Statistics
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -121,8 +131,27 @@ async def test_a_record_that_fails_has_its_line_too(session, tmp_path):
     assert "line 3" in by_index[2]["error"]["message"]
     assert by_index[2]["attempts"] == 0
     assert summary.errors == {"ModelError": 1, "RecordFaultError": 1}
-    assert summary.failed == 2
+    assert (summary.failed, summary.requests) == (2, 3)
     assert "2 failed: ModelError 1, RecordFaultError 1" in str(summary)
+
+
+async def test_records_that_are_not_sent_are_not_in_the_latencies(local, model, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'"{"x" * 100}"\n' * 3 + "no JSON\n")
+    async with local.session(max_body_length=100) as session:
+        summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+    assert summary.errors == {"ParameterValidationError": 3, "RecordFaultError": 1}
+    assert (summary.requests, summary.p50, summary.p99, summary.largest) == (0, None, None, 0.0)
+    assert not model.bodies
+
+
+async def test_the_parameters_of_a_request_are_those_given(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 2)
+    given: dict[str, Any] = {"content_type": "application/x-record", "accept": "text/plain"}
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **given)
+    assert {(body.content_type, body.accept) for body in model.bodies} == {
+        ("application/x-record", "text/plain")
+    }
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
@@ -423,6 +452,24 @@ async def test_a_finished_table_has_no_lines_to_try_again(session, tmp_path):
     await aiosmrt.batch.run(**given)
     with pytest.raises(aiosmrt.ConfigurationError, match="is complete"):
         await aiosmrt.batch.run(**given, retry_failed=True)
+    source.write_text('"good"\n')
+    given["output"] = tmp_path / "none failed.csv"
+    for _ in range(2):
+        assert (await aiosmrt.batch.run(**given, retry_failed=True)).is_complete
+
+
+async def test_a_table_that_a_crash_left_beside_its_journal_is_made_anew(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 5)
+    await aiosmrt.batch.run(session, "echo", source, tmp_path / "before.jsonl")
+    (tmp_path / "before.jsonl").rename(tmp_path / "out.csv.jsonl")
+    (tmp_path / "before.jsonl.run").rename(tmp_path / "out.csv.run")
+    (tmp_path / "out.csv").write_text("key\n")
+    summary = await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.csv", resume=True)
+    assert (summary.skipped, summary.is_complete) == (5, True)
+    assert set(model.seen.values()) == {1}
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert sorted(row["key"] for row in csv.DictReader(file)) == list("01234")
+    assert not (tmp_path / "out.csv.jsonl").exists()
 
 
 async def test_without_credentials_it_ends_and_can_be_resumed(local, session, model, tmp_path):
@@ -534,6 +581,24 @@ async def test_what_progress_raises_ends_the_run(session, model, tmp_path):
     source = write_records(tmp_path / "in.jsonl", 10)
     with pytest.raises(ZeroDivisionError):
         await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=progress)
+
+
+async def test_a_task_of_the_run_that_others_cancel_is_no_end(session, model, tmp_path):
+    # As a program does that cancels all tasks but some.
+    model.open.clear()
+    source = write_records(tmp_path / "in.jsonl", 10)
+    given = (session, "echo", source, tmp_path / "out.jsonl")
+    others = asyncio.all_tasks()
+    running = asyncio.create_task(aiosmrt.batch.run(*given, concurrency=4))
+    await until(lambda: model.now == 4)
+    left = our_tasks() - others - {running}
+    makers = {task for task in left if "_work" in repr(task)}
+    for task in left - makers:
+        task.cancel()
+    with pytest.raises(RuntimeError, match="cancelled from outside: resume the run"):
+        await running
+    model.open.set()
+    assert (await aiosmrt.batch.run(*given, resume=True)).is_complete
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
@@ -709,18 +774,18 @@ async def test_an_input_that_keeps_its_content_may_be_touched(session, model, tm
     check_each_once(tmp_path / "out.jsonl", 60)
 
 
-@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("size, at", [(1, 90), (10, 90), (1, 0)])
 async def test_an_error_of_the_input_comes_after_the_records_before_it(
-    session, tmp_path, monkeypatch, size
+    session, tmp_path, monkeypatch, size, at
 ):
-    source = write_records(tmp_path / "in.jsonl", 2_000)
+    source = write_records(tmp_path / "in.jsonl", 200)
     out = tmp_path / "out.jsonl"
     given = (session, "echo", source, out)
     read = JsonLinesFile.read
 
     def fail(self: JsonLinesFile, wanted: Callable[[int], bool]) -> Any:
         for record in read(self, wanted):
-            if record.index == 90:
+            if record.index == at:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             yield record
 
@@ -728,9 +793,123 @@ async def test_an_error_of_the_input_comes_after_the_records_before_it(
         patch.setattr(JsonLinesFile, "read", fail)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             await aiosmrt.batch.run(*given, records_per_request=size)
-    check_each_once(out, 90)
+    check_each_once(out, at)
     await aiosmrt.batch.run(*given, records_per_request=size, resume=True)
-    check_each_once(out, 2_000)
+    check_each_once(out, 200)
+
+
+@pytest.mark.parametrize("at", [0, 5])
+async def test_an_error_of_an_input_that_was_changed_is_told_as_that(
+    session, model, tmp_path, monkeypatch, at
+):
+    source = write_records(tmp_path / "in.jsonl", 9)
+    read = JsonLinesFile.read
+
+    def fail(self: JsonLinesFile, wanted: Callable[[int], bool]) -> Any:
+        yield from itertools.islice(read(self, wanted), at)
+        source.write_text("1\n")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(JsonLinesFile, "read", fail)
+    with pytest.raises(aiosmrt.ConfigurationError, match=r"the input was changed .* to 2 bytes"):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+    assert not model.bodies
+
+
+@pytest.mark.parametrize("count, told", [(8, "it has fewer records"), (10, "it has more records")])
+async def test_an_input_of_another_number_of_records_than_at_first_is_refused(
+    session, tmp_path, monkeypatch, count, told
+):
+    # As after a change that the file's times do not show.
+    source = write_records(tmp_path / "in.jsonl", 9)
+    another = JsonLinesFile(write_records(tmp_path / "another.jsonl", count), None)
+    read = JsonLinesFile.read
+    monkeypatch.setattr(JsonLinesFile, "read", lambda _, wanted: read(another, wanted))
+    with pytest.raises(aiosmrt.ConfigurationError, match=rf"the input was changed .*\({told}\)"):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    "length, size, most",
+    [(10, 1, 1_024), (10, 10, 1_030), (40_000, 1, 27), (262_142, 1, 5), (1_048_575, 1, 3)],
+    ids=["by one", "by ten", "long", "as long as is read at once", "longer than that"],
+)
+async def test_so_many_records_are_read_ahead_and_no_more(  # noqa: PLR0917 - fixtures
+    session, model, tmp_path, monkeypatch, length, size, most
+):
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'"{"x" * length}"\n' * (most + 100))
+    read = JsonLinesFile.read
+    ahead = 0
+
+    def count(self: JsonLinesFile, wanted: Callable[[int], bool]) -> Any:
+        nonlocal ahead
+        for record in read(self, wanted):
+            ahead += 1
+            yield record
+
+    monkeypatch.setattr(JsonLinesFile, "read", count)
+    model.open.clear()
+    given: dict[str, Any] = {"records_per_request": size, "concurrency": 3}
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **given)
+    )
+    await until(lambda: model.now == 3)
+    await turns()
+    assert ahead == most
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_lines_are_written_while_the_input_is_waited_for(session, tmp_path, monkeypatch):
+    monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.0)  # each write is in a thread
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b'"%b"\n' % LONG * 60)
+    read = JsonLinesFile.read
+    written = threading.Event()
+
+    def wait(self: JsonLinesFile, wanted: Callable[[int], bool]) -> Any:
+        for record in read(self, wanted):
+            if record.index == 59:
+                assert written.wait(30)
+            yield record
+
+    monkeypatch.setattr(JsonLinesFile, "read", wait)
+    running = asyncio.create_task(aiosmrt.batch.run(session, "echo", source, out))
+    await until(lambda: out.exists() and out.read_bytes().count(b"\n") == 54)
+    written.set()
+    assert (await running).is_complete
+
+
+async def test_nobody_turns_while_a_thread_writes(session, model, tmp_path, monkeypatch):
+    source, out = write_records(tmp_path / "in.jsonl", 60), tmp_path / "out.jsonl"
+    begun, go_on = threading.Event(), threading.Event()
+    append, asked = OutputFile.append, 0
+    write = RunFiles.write
+
+    def wait(self: OutputFile, lines: bytes) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        append(self, lines)
+
+    def count(self: RunFiles) -> bool:
+        nonlocal asked
+        asked += 1
+        return write(self)
+
+    monkeypatch.setattr(OutputFile, "append", wait)
+    monkeypatch.setattr("aiosmrt.batch._files.SYNC_SECONDS", 0.0)
+    running = asyncio.create_task(aiosmrt.batch.run(session, "echo", source, out, concurrency=2))
+    await until(begun.is_set)
+    await until(lambda: model.now == 0)
+    await turns()
+    monkeypatch.setattr(RunFiles, "write", count)
+    for _ in range(20):
+        await turns()
+    assert asked < 20
+    go_on.set()
+    assert (await running).is_complete
 
 
 async def test_what_is_written_is_synced_before_another_answer_comes(
@@ -783,6 +962,8 @@ async def test_a_run_whose_files_lie_beside_the_link_is_not_overlooked(
     assert len(moves) == (2 if name == "out.csv" else 1)
     for old, new in moves:
         (tmp_path / old).rename(new)
+    # What lies beside the link later on is of no account.
+    (tmp_path / f"{name}.run").write_text("old")
     summary = await aiosmrt.batch.run(session, "echo", source, link, resume=True)
     assert (summary.is_complete, summary.skipped) == (True, 9)
     assert set(model.seen.values()) == {1}
@@ -794,8 +975,10 @@ async def test_two_runs_on_one_output_are_refused(session, model, tmp_path):
     model.open.clear()
     first = asyncio.ensure_future(aiosmrt.batch.run(*given))
     await until(lambda: model.now == 4)
+    before = descriptors()
     with pytest.raises(aiosmrt.ConfigurationError, match="another run is writing"):
         await aiosmrt.batch.run(*given, resume=True)
+    assert descriptors() == before
     model.open.set()
     assert (await first).is_complete
     # And given back.
@@ -943,6 +1126,7 @@ async def test_without_its_run_file_an_output_is_refused(session, tmp_path):
         ({"report": "out.csv.run", "output": "out.csv"}, r"must not be .*out\.csv\.run"),
         ({"report": "out.csv.jsonl", "output": "out.csv"}, r"must not be .*out\.csv\.jsonl"),
         ({"report": "out.csv.part", "output": "out.csv"}, r"must not be .*out\.csv\.part"),
+        ({"report": "out.csv.jsonl.part", "output": "out.csv"}, r"must not be .*jsonl\.part"),
         ({"report": "dangling.run"}, r"must not be .*out\.jsonl\.run"),
         ({"report": "out.jsonl.run", "output": "dangling.jsonl"}, r"must not be .*jsonl\.run"),
         ({"report": "out.jsonl", "output": "dangling.jsonl"}, r"must not be .*out\.jsonl"),
@@ -972,6 +1156,17 @@ async def test_what_cannot_work_is_told_before_anything_is_sent(
         await aiosmrt.batch.run(session, "echo", **given)
     assert not model.bodies
     assert (tmp_path / "in.jsonl").read_bytes() == before
+
+
+async def test_without_matplotlib_a_report_is_refused_before_anything_is_sent(
+    session, model, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    source = write_records(tmp_path / "in.jsonl", 1)
+    given: dict[str, Any] = {"report": tmp_path / "report.html"}
+    with pytest.raises(aiosmrt.ConfigurationError, match=r"aiosmrt\[report\]"):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **given)
+    assert not model.bodies
 
 
 async def test_cancelled_it_leaves_what_can_be_resumed(session, model, tmp_path):
@@ -1009,6 +1204,27 @@ async def test_progress_is_told_on_the_way_and_at_the_end(session, model, tmp_pa
     await task
     assert (told[-1].done, told[-1].failed, told[-1].in_flight) == (50, 0, 0)
     assert told[-1].p50 is not None
+
+
+async def test_progress_is_told_four_times_a_second(session, model, tmp_path, monkeypatch):
+    sleep = asyncio.sleep
+    pauses: list[float] = []
+
+    async def observe(delay: float, result: Any = None) -> Any:
+        pauses.append(delay)
+        return await sleep(min(delay, 0.001), result)
+
+    monkeypatch.setattr(asyncio, "sleep", observe)
+    source = write_records(tmp_path / "in.jsonl", 3)
+    told: list[aiosmrt.batch.Progress] = []
+    model.open.clear()
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=told.append)
+    )
+    await until(lambda: len(told) > 3)
+    model.open.set()
+    await running
+    assert set(pauses) == {0, 0.001, 0.25}  # a turn of the loop, the model's, and this one
 
 
 async def test_the_report_is_one_page(session, tmp_path):
@@ -1336,6 +1552,85 @@ async def test_a_failed_write_does_not_wait_for_the_calls_under_way(local, tmp_p
         monkeypatch.setattr(OutputFile, "append", fail)
         with pytest.raises(aiosmrt.batch.OutputError, match="No space"):
             await aiosmrt.batch.run(session, "hold", source, tmp_path / "out.jsonl")
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture
+def handlers() -> Iterator[Callable[..., None]]:
+    """A program's own handler of both signals."""
+
+    def handle(*_: object) -> None:
+        raise AssertionError("the signal was for the run")
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    yield handle
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+async def test_the_signals_are_the_programs_again_after_the_run(session, tmp_path, handlers, error):
+    def progress(_: Any) -> None:
+        during.update(signal.getsignal(number) for number in SIGNALS)
+        if error is not None:
+            raise error
+
+    during: set[Any] = set()
+    source = write_records(tmp_path / "in.jsonl", 3)
+    given: dict[str, Any] = {"handle_signals": True, "progress": progress}
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        await aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **given)
+    assert handlers not in during
+    assert len(during) == 1
+    assert [signal.getsignal(number) for number in SIGNALS] == [handlers] * 2
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+async def test_after_a_signal_what_is_under_way_is_waited_for(
+    session, model, tmp_path, number, name
+):
+    source, out = write_records(tmp_path / "in.jsonl", 30), tmp_path / name
+    model.open.clear()
+    given: dict[str, Any] = {"handle_signals": True, "drain_timeout": 1_000.0}
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, out, concurrency=4, **given)
+    )
+    await until(lambda: model.now == 4)
+    signal.raise_signal(number)
+    await turns()
+    assert not running.done()
+    model.open.set()
+    summary = await running
+    del running
+    assert (summary.signal, summary.succeeded, summary.is_complete) == (number, 4, False)
+    assert len(model.bodies) == 4
+    assert out.exists() == (name == "out.jsonl")
+    # Nothing of the run is kept until the time is up that it might have waited.
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Statistics]
+    assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).skipped == 4
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("signals, timeout", [(2, 1_000.0), (1, 0.0)], ids=["twice", "too long"])
+async def test_the_wait_after_a_signal_ends(session, model, tmp_path, signals, timeout):
+    source, out = write_records(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
+    model.open.clear()
+    given: dict[str, Any] = {"handle_signals": True, "drain_timeout": timeout}
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, out, concurrency=4, **given)
+    )
+    await until(lambda: model.now == 4)
+    for number in (signal.SIGTERM, signal.SIGINT)[:signals]:
+        signal.raise_signal(number)
+        await turns()
+    summary = await running
+    assert (summary.signal, summary.succeeded, summary.is_complete) == (signal.SIGTERM, 0, False)
+    assert read_lines(out) == []
 
 
 @pytest.mark.parametrize(

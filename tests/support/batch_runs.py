@@ -18,6 +18,11 @@ CHILD = Path(__file__).with_name("batch_child.py")
 FIELDS = ["key", "index", "output", "content_type", "error", "attempts", "latency"]
 
 
+def descriptors() -> list[Path]:
+    """What this process has open."""
+    return sorted(Path("/dev/fd").iterdir())
+
+
 def write_records(path: Path, count: int) -> Path:
     path.write_text("".join(f'{{"id": "k{number}", "n": {number}}}\n' for number in range(count)))
     return path
