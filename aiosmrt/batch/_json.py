@@ -62,7 +62,7 @@ def decode_json(text: str) -> Any:
     text = text.strip(_SPACE)
     value, end = _raw_decode(text)
     if end != len(text):
-        raise ValueError(text[end : end + 1])
+        raise ValueError("there is more after the end")
     return value
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory import traced
 
 from aiosmrt import ModelError, ReadTimeoutError, ResponseMetadata
 from aiosmrt._client.many import BatchItem
@@ -117,6 +119,18 @@ def test_a_long_answer_is_not_touched(rest, form):
     text = (LONG + rest).strip().replace(b"\r\n", b"  ")
     assert b'"output": %b, "content_type"' % text in line
     assert json.loads(line)["output"]["a"][9_999] == {"b": "cé", "d": [1.5]}
+
+
+@pytest.mark.parametrize("element", [[0] * 4_000, dict.fromkeys(map(str, range(1_500)), 0)])
+def test_of_a_long_answer_only_its_text_is_kept(element):
+    body = json.dumps([element] * 200).encode()
+    answer = item(body)
+    given = records(1)
+    with traced():
+        (line,), _ = answer_lines(given, answer, joined=False)
+        size, most = tracemalloc.get_traced_memory()
+    assert most < 2 * len(body)
+    assert size < 1.1 * len(line)
 
 
 def test_many_answers_in_a_long_one_are_told_apart():

@@ -344,6 +344,19 @@ def test_the_lines_of_a_finished_file_are_counted(tmp_path):
     assert caught.value.errno == errno.EIO
 
 
+@pytest.mark.parametrize("given, expected", [((), 0o666), ((0o640,), 0o640)])
+def test_new_files_have_the_permissions_asked_for(tmp_path, given, expected):
+    before = os.umask(0)
+    try:
+        RunFile(tmp_path / "out.jsonl", *given).close()
+        output = OutputFile(tmp_path / "out.jsonl", *given)
+        output.claim()
+        output.close()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {expected}
+
+
 def test_facts_of_this_form_are_read(tmp_path):
     run = RunFile(tmp_path / "out.jsonl")
     run.write({"a": [1]})

@@ -101,6 +101,18 @@ async def test_every_record_has_its_line(session, tmp_path):
     assert "200 of 200 records" in str(summary)
 
 
+async def test_unless_told_otherwise_64_requests_are_under_way(session, model, tmp_path):
+    source = write_records(tmp_path / "in.jsonl", 70)
+    model.open.clear()
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl")
+    )
+    await until(lambda: model.now == 64)
+    model.open.set()
+    assert (await running).succeeded == 70
+    assert model.most == 64
+
+
 async def test_a_body_is_the_line_as_it_stands(session, model, tmp_path):
     source = tmp_path / "in.jsonl"
     values = [b'{"b":1.10,  "a":"\xc3\xa9"}', b"[1e400]", b'"text"', b"7", b"null"]
