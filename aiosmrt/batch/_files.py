@@ -119,6 +119,7 @@ class RunFiles:
         is_closing: Is set when nobody waits any more for what is being read.
         total: How many records the input has.
         watch: Whether the input is still the same.
+        held: Closes what reads the input, once no thread does.
     """
 
     total: int
@@ -130,6 +131,7 @@ class RunFiles:
         # One to read, one to write: neither waits for the other.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="aiosmrt-batch")
         self.is_closing = threading.Event()
+        self.held = contextlib.ExitStack()
         self._run_file: RunFile | None = None
         self._lines: OutputFile | None = None
         self._facts: dict[str, Any] = {}
@@ -353,6 +355,7 @@ class RunFiles:
         # A cancelled run leaves its threads at work: they end before anything is closed.
         self._threads.shutdown()
         try:
+            self.held.close()
             if self._lines is not None:
                 if self._unwritten and self._failure is None:
                     with contextlib.suppress(Exception):

@@ -11,7 +11,7 @@ from aiosmrt._client.many import ReadAhead
 from aiosmrt.batch._records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from aiosmrt.batch._files import RunFiles
     from aiosmrt.batch._records import RecordFile
@@ -49,6 +49,8 @@ class Requests(ReadAhead):
         self._done = files.lines.done
         self._refuse = refuse
         self._groups = _group(records.read(self._is_wanted), size)
+        # It has the input open, and stands in a cycle that only the collector would break.
+        files.held.callback(self._groups.close)
         self._at_hand: deque[_Group] = deque()
         # How many records of the input have been passed, those of earlier runs included; the
         # reader's thread counts them, and `wait` compares them once it is through.
@@ -138,7 +140,7 @@ class Requests(ReadAhead):
         return index not in self._done
 
 
-def _group(records: Iterator[Record], size: int) -> Iterator[_Group]:
+def _group(records: Iterator[Record], size: int) -> Generator[_Group]:
     """Puts records into groups of a request each; runs in the reader's thread."""
     if size == 1:
         for record in records:

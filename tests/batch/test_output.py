@@ -205,9 +205,9 @@ def test_a_write_that_takes_nothing_is_not_repeated_for_ever(tmp_path, monkeypat
 
 
 def test_where_nothing_can_be_written(tmp_path):
-    with pytest.raises(OutputError, match="out"):
+    with pytest.raises(OutputError, match=r"missing/out\.jsonl cannot be written: No such file"):
         OutputFile(tmp_path / "missing" / "out.jsonl").claim()
-    with pytest.raises(OutputError, match=r"out.*No such file.*mend that"):
+    with pytest.raises(OutputError, match=r"missing/out\.jsonl\.run cannot .*: No such file.*mend"):
         RunFile(tmp_path / "missing" / "out.jsonl")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from html.parser import HTMLParser
 
+import attrs
 import pytest
 
 from aiosmrt import ConfigurationError, ModelError
@@ -38,8 +40,36 @@ def test_a_page_holds_all_it_needs(tmp_path, seconds):
     assert "can be resumed" in text
 
 
+@pytest.mark.parametrize(
+    "changes, figures",
+    [
+        (
+            {"elapsed": 2_000.0, "p50": 0.9994, "p99": 1.0, "largest": 1_234.5},
+            {"time": "2,000.0 s", "records a second": "1.0", "latency, median": "999.4 ms"}
+            | {"latency, p99": "1.00 s", "latency, longest": "1,234.50 s"},
+        ),
+        (
+            {"elapsed": 0.0, "p50": None, "p99": None, "largest": 0.0, "skipped": 0},
+            {"time": "0.0 s", "records a second": "0.0", "latency, median": "–"}
+            | {"latency, p99": "–", "latency, longest": "0.0 ms"},
+        ),
+    ],
+)
+def test_the_figures_are_those_of_the_summary(tmp_path, changes, figures):
+    nothing = Statistics(3_000, 1_000, 9, now=0.0)
+    summary = attrs.evolve(nothing.summary(now=0.0), succeeded=1_995, errors={"ModelError": 5})
+    summary = attrs.evolve(summary, messages={"ModelError": "no"}, is_complete=True, **changes)
+    write_report(tmp_path / "report.html", nothing, summary, "in.jsonl")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    found = dict(re.findall(r"<dt>(.*?)<dd>(.*?)</div>", text))
+    expected = {"records": "2,000 of 3,000", "failed": "5", "requests": "0", **figures}
+    assert found == expected | ({"done before": "1,000"} if summary.skipped else {})
+    assert "<tr><td>ModelError<td>5<td>no</table>" in text
+    assert "can be resumed" not in text
+
+
 def test_where_it_cannot_be_written(tmp_path):
-    with pytest.raises(OutputError, match="report"):
+    with pytest.raises(OutputError, match=r"missing/report\.html cannot be written: No such file"):
         write_report(tmp_path / "missing" / "report.html", *run(0), "in.jsonl")
 
 

@@ -758,7 +758,8 @@ async def test_a_run_whose_input_changes_is_not_complete(session, model, tmp_pat
     assert "in.jsonl" in str(caught.value)
     assert set(model.seen.values()) == {1}
     written = out if name == "out.jsonl" else tmp_path / "out.csv.jsonl"
-    assert all(line["key"] == 10_000 + line["index"] for line in read_lines(written))
+    assert len(told := read_lines(written)) >= 2
+    assert all(line["key"] == 10_000 + line["index"] for line in told)
     # What it is now is another input; what it was goes on.
     if source.exists():
         with pytest.raises(aiosmrt.ConfigurationError, match="another input"):
@@ -1625,6 +1626,44 @@ async def test_after_a_signal_what_is_under_way_is_waited_for(
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Statistics]
     assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).skipped == 4
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("ending", ["cancelled", "signal", "error"])
+async def test_a_run_that_ends_early_leaves_its_input_closed(session, model, tmp_path, ending):
+    def is_open(path: Path) -> bool:
+        for descriptor in descriptors():
+            with contextlib.suppress(OSError):  # the one that lists them
+                if os.path.samestat(os.fstat(int(descriptor.name)), path.stat()):
+                    return True
+        return False
+
+    def progress(_: Any) -> None:
+        if ending == "error" and model.now:
+            raise ZeroDivisionError
+
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b'"%b"\n' % LONG * 60)
+    model.open.clear()
+    given: dict[str, Any] = {"drain_timeout": 0.0, "progress": progress, "concurrency": 2}
+    gc.disable()
+    try:
+        running = asyncio.create_task(
+            aiosmrt.batch.run(
+                session, "echo", source, tmp_path / "out.jsonl", handle_signals=True, **given
+            )
+        )
+        await until(lambda: model.now)
+        assert is_open(source)
+        if ending == "signal":
+            signal.raise_signal(signal.SIGTERM)
+        elif ending == "cancelled":
+            running.cancel()
+        await asyncio.wait([running])
+        assert not is_open(source)
+    finally:
+        gc.enable()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.usefixtures("handlers")
