@@ -155,25 +155,29 @@ def a_limit_of(length):
         signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize("found", [b"", line(0), line(0)[:-1]], ids=["none", "whole", "no end"])
-def test_a_full_disk_leaves_whole_lines(tmp_path, found):
+FIRST = line(0, {"type": "ModelError"})
+
+
+@pytest.mark.parametrize("found", [b"", FIRST, FIRST[:-1]], ids=["none", "whole", "no end"])
+@pytest.mark.parametrize("torn", [0, 5])
+def test_a_full_disk_leaves_whole_lines(tmp_path, found, torn):
     path = tmp_path / "out.jsonl"
     path.write_bytes(found)
     output = opened(path)
     if not found:
-        output.append(line(0))
+        output.append(FIRST)
     told = f"cannot be written: {os.strerror(errno.EFBIG)}"
-    with a_limit_of(len(line(0)) * 2 + 5):
+    with a_limit_of(len(FIRST + line(1)) + torn):
         with pytest.raises(OutputError, match=told) as caught:
             output.append(line(1) + line(2))
-        assert path.read_bytes() == line(0) + line(1)
+        assert path.read_bytes() == FIRST + line(1)
         with pytest.raises(OutputError, match=told):
             output.append(line(2))
-    assert path.read_bytes() == line(0) + line(1)
+    assert path.read_bytes() == FIRST + line(1)
     # There is room again, and who has not heard of it writes on.
     output.append(line(2))
     output.close()
-    assert path.read_bytes() == line(0) + line(1) + line(2)
+    assert path.read_bytes() == FIRST + line(1) + line(2)
     assert caught.value.errno == errno.EFBIG
     assert "make room" in str(caught.value)
     assert caught.value.path == path

@@ -291,6 +291,19 @@ async def test_a_long_answer_is_parsed_in_several_turns_of_the_loop(local, sessi
     assert parsed.most < 4 * 65_536
 
 
+@pytest.mark.parametrize("size, output", [(1, ["x" * 140_000]), (2, "x" * 140_000)])
+async def test_a_long_list_of_one_is_the_answer_to_one_alone(
+    local, session, tmp_path, size, output
+):
+    async def answer(_: ModelRequest) -> list[str]:
+        return ["x" * 140_000]
+
+    local.add_model("list", answer)
+    source, out = write_records(tmp_path / "in.jsonl", 1), tmp_path / "out.jsonl"
+    await aiosmrt.batch.run(session, "list", source, out, records_per_request=size)
+    assert [line["output"] for line in read_lines(out)] == [output]
+
+
 @pytest.mark.parametrize("records_per_request", [1, 3])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv", "out.parquet"])
 async def test_numbers_keep_their_text_from_the_input_to_the_table(
@@ -1626,6 +1639,23 @@ async def test_after_a_signal_what_is_under_way_is_waited_for(
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Statistics]
     assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).skipped == 4
+
+
+@pytest.mark.usefixtures("handlers")
+async def test_progress_tells_that_a_signal_came(session, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("aiosmrt.batch._runner.PROGRESS_SECONDS", 0.0)
+    source, told = write_records(tmp_path / "in.jsonl", 30), []
+    model.open.clear()
+    given: dict[str, Any] = {"handle_signals": True, "progress": told.append, "concurrency": 4}
+    running = asyncio.create_task(
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", **given)
+    )
+    await until(lambda: model.now == 4)
+    assert {progress.is_stopping for progress in told} == {False}
+    signal.raise_signal(signal.SIGTERM)
+    await until(lambda: told[-1].is_stopping)
+    model.open.set()
+    assert (await running).succeeded == 4
 
 
 @pytest.mark.usefixtures("handlers")

@@ -111,6 +111,15 @@ def test_the_latencies_on_the_way_are_of_the_last_thousand():
     assert (told(statistics, 1.0).p50, told(statistics, 1.0).p99) == (2.0, 3.0)
 
 
+def test_the_quantiles_of_a_run_are_its_median_and_its_slowest():
+    statistics = Statistics(3, 0, 0, now=0.0)
+    for latency in (5.0, 0.1, 1.0):
+        add(statistics, 1.0, latency=latency)
+    summary = statistics.summary(now=1.0)
+    assert summary.p50 == pytest.approx(1.0, rel=0.025)
+    assert (summary.p99, summary.largest) == (pytest.approx(5.0, rel=0.025), 5.0)
+
+
 def test_a_run_that_sent_nothing_has_no_figures_of_requests():
     summary = Statistics(7, 7, 2, now=5.0).summary(now=5.0)
     assert (summary.p50, summary.p99, summary.largest) == (None, None, 0.0)
