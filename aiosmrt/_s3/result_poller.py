@@ -34,13 +34,14 @@ from aiosmrt._values import printable
 from aiosmrt.errors import AiosmrtError, ServiceError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine
     from datetime import datetime
 
     from aiosmrt._s3.object_store import ObjectStore, StoredObject
     from aiosmrt._threads import Threads
+    from aiosmrt._transport import Clock
 
-__all__ = ["ResultPoller", "Watch"]
+__all__ = ["ResultPoller", "Watch", "just_before"]
 
 _T = TypeVar("_T")
 
@@ -75,9 +76,9 @@ class Watch:
 
     Attributes:
         location: Where the object will be.
-        began: When the wait began, by the loop's clock.
+        began: When the wait began, by the poller's clock.
         pause: The pause that follows the next look, in seconds.
-        due: When the next look is due, by the loop's clock.
+        due: When the next look is due, by the poller's clock.
         arrived: Done when the object is there: with the object if the look has it in hand,
             with None if it was listed. An AiosmrtError when looking is of no use.
         since: The wait is for an object last modified in this second or later; None for any.
@@ -93,6 +94,7 @@ class Watch:
         directory: _Directory,
         location: S3Location,
         *,
+        began: float,
         cap: float,
         pause: float,
         since: datetime | None,
@@ -100,7 +102,7 @@ class Watch:
         self._directory = directory
         self._cap = cap
         self.location = location
-        self.began: float = asyncio.get_running_loop().time()
+        self.began: float = began
         self.since: datetime | None = None if since is None else since.replace(microsecond=0)
         self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
         self.due: float = 0.0
@@ -149,7 +151,7 @@ class Watch:
         """Sets the time of the next look, each further from the last.
 
         Args:
-            now: The time, by the loop's clock.
+            now: The time, by the poller's clock.
             jitter: What the pause is multiplied by; the same for all that one look was for,
                 so that they stay together.
         """
@@ -164,6 +166,7 @@ class ResultPoller:
         store: Where they will be.
         wait_for: Awaits a coroutine for so many seconds, and until the session is closed.
         threads: The session's.
+        get_clock: Gives the clock that the pauses between looks are timed by.
 
     Attributes:
         store: As given.
@@ -172,15 +175,27 @@ class ResultPoller:
         pace: Whoever begins many waits at once spreads them by it.
     """
 
-    def __init__(self, store: ObjectStore, wait_for: WaitFor, threads: Threads) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        wait_for: WaitFor,
+        threads: Threads,
+        get_clock: Callable[[], Clock] = asyncio.get_running_loop,
+    ) -> None:
         self.store = store
         self.wait_for = wait_for
         self.threads = threads
         self.pace: Pace = Pace(_BEGUN_IN_A_TURN)
+        self._get_clock = get_clock
         self._looks_pace = Pace(_BEGUN_IN_A_TURN)
         self._directories: dict[S3Location, _Directory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def prefixes(self) -> Collection[S3Location]:
+        """Those below which something is waited for."""
+        return self._directories.keys()
 
     def watch(
         self,
@@ -206,12 +221,19 @@ class ResultPoller:
         """
         if self._closed:
             raise TransportError("The session is closed")
-        prefix = location.directory
+        prefix, clock = location.directory, self._get_clock()
         directory = self._directories.get(prefix)
         if directory is None:
-            directory = _Directory(self.store, prefix, self._looks_pace, self._tasks, self._forget)
+            directory = _Directory(
+                self.store,
+                prefix,
+                clock=clock,
+                pace=self._looks_pace,
+                tasks=self._tasks,
+                forget=self._forget,
+            )
             self._directories[prefix] = directory
-        watch = Watch(directory, location, cap=cap, pause=pause, since=since)
+        watch = Watch(directory, location, began=clock.time(), cap=cap, pause=pause, since=since)
         directory.add(watch)
         return watch
 
@@ -246,12 +268,15 @@ class _Directory:
         self,
         store: ObjectStore,
         prefix: S3Location,
+        *,
+        clock: Clock,
         pace: Pace,
         tasks: set[asyncio.Task[None]],
         forget: Callable[[_Directory], None],
     ) -> None:
         self._store = store
         self.prefix = prefix
+        self._clock = clock
         self._pace = pace
         self._tasks = tasks  # those of all prefixes, until each is done
         self._forget = forget  # called when nothing is waited for any more
@@ -262,21 +287,21 @@ class _Directory:
         # Done when a newcomer's look is due before the next one.
         self._hurry: asyncio.Future[None] | None = None
         self._wakes_at = math.inf
-        # No look before this, by the loop's clock.
+        # No look before this, by the clock.
         self._rests_until = 0.0
-        # No listing before this, by the loop's clock; for ever where the caller may not list.
+        # No listing before this, by the clock; for ever where the caller may not list.
         self._lists_from = 0.0
         # Whether to list for one object too, since GetObject tells too little.
         self._must_list = False
         self._has_answered = False
 
     def add(self, watch: Watch) -> None:
-        watch.schedule(asyncio.get_running_loop().time(), _jitter())
+        watch.schedule(watch.began, _jitter())
         key = watch.location.key
         self._is_sorted = self._is_sorted and key in self._watches
         self._watches.setdefault(key, {})[watch] = None
-        if watch.due < self._wakes_at and self._hurry is not None and not self._hurry.done():
-            self._hurry.set_result(None)
+        if watch.due < self._wakes_at:
+            self._wake()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._tasks.add(self._task)
@@ -326,12 +351,11 @@ class _Directory:
             self._refuse(key, error)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         failures = 0
         while self._watches:
             await self._sleep()
             await self._pace.wait()
-            began = loop.time()
+            began = self._clock.time()
             due = self._due(began)
             failure: AiosmrtError | None = None
             try:
@@ -349,7 +373,7 @@ class _Directory:
                     _logger.log(
                         level, "looking below %s failed: %s", printable(str(self.prefix)), error
                     )
-            now, jitter = loop.time(), _jitter()
+            now, jitter = self._clock.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
                     if watch.began < began:  # else it goes on from one that the look has ended
@@ -382,22 +406,29 @@ class _Directory:
 
     async def _sleep(self) -> None:
         """Sleeps until the first look is due, newcomers' looks included."""
-        loop = asyncio.get_running_loop()
         while True:
             self._wakes_at = min(
                 watch.due for watches in self._watches.values() for watch in watches
             )
-            pause = max(self._wakes_at, self._rests_until) - loop.time()
-            if pause <= 0:
+            end = max(self._wakes_at, self._rests_until)
+            if end <= self._clock.time():
                 return
-            self._hurry = loop.create_future()
-            # Not `wait_for`, which up to Python 3.11 loses a cancellation that comes with it.
-            await asyncio.wait({self._hurry}, timeout=pause)
+            self._hurry = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_at(end, self._wake)
+            try:
+                await self._hurry
+            finally:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        """Ends the sleep, if there is one."""
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
 
     async def _look(self, due: list[str]) -> list[str]:
         """Looks for as many as it can, and returns those."""
         alone = len(self._watches) == 1 and not self._must_list
-        lists = not alone and asyncio.get_running_loop().time() >= self._lists_from
+        lists = not alone and self._clock.time() >= self._lists_from
         listed = await self._list(due) if lists else 0
         if listed == len(due):
             return due
@@ -413,7 +444,7 @@ class _Directory:
         at = pages = 0
         while at < len(due):
             try:
-                page = await self._store.list_page(self.prefix, _just_before(due[at]))
+                page = await self._store.list_page(self.prefix, just_before(due[at]))
             except ServiceError as error:
                 if is_passing(error):
                     raise
@@ -432,21 +463,21 @@ class _Directory:
             if len(page) < LIST_PAGE_LENGTH:
                 break
             behind = bisect_right(due, page[-1][0])
-            if behind == at:  # a page of keys that `_just_before` did not get past
+            if behind == at:  # a page of keys that `just_before` did not get past
                 await self._get(due[at])
             at = max(behind, at + 1)
             if at < len(due) and at < pages * _WORTH_A_PAGE and not self._must_list:
                 _logger.debug(
                     "too many others lie below %s: asking for each", printable(str(self.prefix))
                 )
-                self._lists_from = asyncio.get_running_loop().time() + _UNLISTED_SECONDS
+                self._lists_from = self._clock.time() + _UNLISTED_SECONDS
                 return at
         return len(due)
 
     async def _get_each(self, keys: list[str]) -> None:
         outcomes = await asyncio.gather(*map(self._get, keys), return_exceptions=True)
         in_vain = sum(key in self._watches for key in keys)
-        self._rests_until = asyncio.get_running_loop().time() + in_vain / _VAIN_LOOKS
+        self._rests_until = self._clock.time() + in_vain / _VAIN_LOOKS
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
@@ -517,7 +548,7 @@ def _jitter() -> float:
     return random.uniform(*_JITTER)  # noqa: S311 - it spreads load
 
 
-def _just_before(key: str) -> str:
+def just_before(key: str) -> str:
     """A text less than the key, with next to no keys between the two."""
     head, last = key[:-1], key[-1]
     if last.isascii() and last.isalnum() and last != "0":  # before 0 there is the slash

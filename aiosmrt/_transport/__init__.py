@@ -15,13 +15,14 @@ an unknown state is never used again).
 from __future__ import annotations
 
 from aiosmrt._transport.exchange import Exchange, StaleConnectionError
-from aiosmrt._transport.lifetime import Lifetime
+from aiosmrt._transport.lifetime import Clock, Lifetime
 from aiosmrt._transport.pool import Transport
 from aiosmrt._transport.proxies import environment_proxy
 from aiosmrt._transport.slots import Slots
 from aiosmrt._transport.tls import Verification, beside_the_service, choose_tls
 
 __all__ = [
+    "Clock",
     "Exchange",
     "Lifetime",
     "Slots",

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiosmrt.errors import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Lifetime"]
+__all__ = ["Clock", "Lifetime"]
 
 _T = TypeVar("_T")
 
 # Code that is cancelled mostly ends within a few turns of the loop; some never does.
 _SETTLING_SECONDS = 1.0
+
+
+class Clock(Protocol):
+    """The part of an event loop that waits by time."""
+
+    def time(self) -> float: ...
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *arguments: Any
+    ) -> asyncio.TimerHandle: ...
 
 
 class Lifetime:
@@ -24,12 +34,19 @@ class Lifetime:
     Each wait has a future of its own, so that a wait costs the same however many others
     there are.
 
+    Args:
+        host: The service's host, for error texts.
+        get_clock: Gives the clock that times the waits.
+
     Attributes:
         is_closed: Whether ``close`` was called.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(
+        self, host: str, get_clock: Callable[[], Clock] = asyncio.get_running_loop
+    ) -> None:
         self._host = host
+        self._get_clock = get_clock
         self._waiters: set[asyncio.Future[None]] = set()
         # What was cancelled and has not ended yet.
         self._left: set[asyncio.Future[Any]] = set()
@@ -124,13 +141,15 @@ class Lifetime:
         """Waits for a task, the session's end, or the time to pass."""
         if self.is_closed:
             return
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+        waiter = asyncio.get_running_loop().create_future()
 
         def wake(_: object) -> None:
             _wake(waiter)
 
-        timer = None if seconds is None else loop.call_later(seconds, _wake, waiter)
+        timer = None
+        if seconds is not None:
+            clock = self._get_clock()
+            timer = clock.call_at(clock.time() + seconds, _wake, waiter)
         if task is not None:
             task.add_done_callback(wake)
         self._waiters.add(waiter)

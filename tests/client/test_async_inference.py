@@ -11,11 +11,13 @@ import signal
 import sys
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from support.fake_s3 import MODIFIED, cut_off, document, never, refusal, repeat
+from support.fake_clock import FakeClock
+from support.fake_s3 import MODIFIED, cut_off, document, never, poller_of, refusal, repeat
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
 from support.work import counted_calls
@@ -55,6 +57,26 @@ def invocation(session) -> AsyncInvocation:
 
 
 @pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def timed(s3, clock):
+    """Makes handles whose waits go by the clock."""
+    async with s3.poller(lambda: clock, retries=RetryPolicy(max_attempts=2)) as poller:
+        facts = {"inference_id": None, "failure_location": None, "accepted_at": None}
+        yield partial(AsyncInvocation, metadata=None, poller=poller, **facts)
+
+
+async def in_time(clock: FakeClock, waiting, *, timers: int):
+    """What a wait ends with, as time passes; so many timers run while all looks are over."""
+    task = asyncio.ensure_future(waiting)
+    await clock.until(task.done, timers=timers)
+    return await task
+
+
+@pytest.fixture
 def local(local):
     async def echo(request):
         if request.body == b"bad":
@@ -65,7 +87,7 @@ def local(local):
     return local
 
 
-def result(invocation: AsyncInvocation, timeout: float = 20.0, **keywords):
+def result(invocation: AsyncInvocation, timeout: float | None = 20.0, **keywords):
     return invocation.result(timeout, **({"poll": POLL} | keywords))
 
 
@@ -200,9 +222,21 @@ SECOND = timedelta(seconds=1)
 async def ended(invocation: AsyncInvocation) -> str:
     """What the result says, or the failure."""
     try:
-        return (await result(invocation)).text()
+        return (await result(invocation, None)).text()
     except AsyncInferenceError as error:
         return error.message.partition('with message "')[2].partition('"')[0]
+
+
+def timed_by(poller: ResultPoller, invocation: AsyncInvocation) -> AsyncInvocation:
+    """The same inference, whose waits go by the clock of the poller."""
+    return AsyncInvocation(
+        inference_id=invocation.inference_id,
+        output_location=invocation.output_location,
+        failure_location=invocation.failure_location,
+        accepted_at=invocation.accepted_at,
+        metadata=invocation.metadata,
+        poller=poller,
+    )
 
 
 ENDS = [
@@ -230,16 +264,24 @@ async def test_inferences_to_the_same_location_one_after_the_other_each_get_thei
             raise ModelFailure(500, request.body.decode())
         return request.body
 
-    async with LocalEndpoint(clock=lambda: now[0]) as local, local.session() as session:
+    clock = FakeClock(flies=True)
+    async with (
+        LocalEndpoint(clock=lambda: now[0]) as local,
+        local.session() as session,
+        poller_of(local.session(), lambda: clock) as poller,
+    ):
         local.add_model("model", model)
         for number, end in enumerate(ends):
             free.clear()
             invocations = [
-                await session.invoke_endpoint_async(
-                    "model",
-                    body=f"{end} {number} {each}",
-                    filename=f"job{each}.out",
-                    s3_output_path_extension="same/place",
+                timed_by(
+                    poller,
+                    await session.invoke_endpoint_async(
+                        "model",
+                        body=f"{end} {number} {each}",
+                        filename=f"job{each}.out",
+                        s3_output_path_extension="same/place",
+                    ),
                 )
                 for each in range(handles)
             ]
@@ -257,23 +299,24 @@ async def test_inferences_to_the_same_location_one_after_the_other_each_get_thei
 
 @pytest.mark.parametrize("heeds", [True, False])
 @pytest.mark.parametrize("location", [OUTPUT, FAILURE])
-async def test_an_object_older_than_its_inference_is_not_its_result(s3, session, location, heeds):
+async def test_an_object_older_than_its_inference_is_not_its_result(
+    s3, timed, clock, location, heeds
+):
     s3.heeds_modified_since = heeds
-    invocation = session.async_invocation(
-        output_location=OUTPUT, failure_location=FAILURE, accepted_at=MODIFIED
-    )
+    invocation = timed(output_location=OUTPUT, failure_location=FAILURE, accepted_at=MODIFIED)
     s3.put(location, "older", modified=MODIFIED - SECOND)
     said = f"What lies at {location} was last modified before 2026-01-02 03:04:05"
     with pytest.raises(DeadlineExceededError, match=said):
-        await result(invocation, 0.5)
+        await in_time(clock, result(invocation, 0.5), timers=3)
     waiting = asyncio.create_task(result(invocation))
-    await looked(s3, 6)
+    before = len(s3.seen)
+    await clock.until(lambda: len(s3.seen) >= before + 6, timers=3)
     s3.put(location, "fresh", modified=MODIFIED)
     if location == OUTPUT:
-        assert (await waiting).body == b"fresh"
+        assert (await in_time(clock, waiting, timers=3)).body == b"fresh"
     else:
         with pytest.raises(AsyncInferenceError, match="fresh"):
-            await waiting
+            await in_time(clock, waiting, timers=3)
 
 
 async def looked(s3, number: int) -> None:
@@ -295,13 +338,13 @@ async def test_a_time_before_s3_accepts_whatever_is_there(s3, session, time):
     assert (await result(invocation)).body == b"of whichever"
 
 
-async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_result(s3, session):
+async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_result(
+    s3, timed, clock
+):
     """As where the newer version of an object is deleted."""
     s3.heeds_modified_since = False
     handles = [
-        session.async_invocation(
-            output_location=f"s3://bucket/output/{number}", accepted_at=MODIFIED
-        )
+        timed(output_location=f"s3://bucket/output/{number}", accepted_at=MODIFIED)
         for number in range(2)
     ]
 
@@ -311,15 +354,17 @@ async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_resu
 
     s3.hook = swap
     s3.put("s3://bucket/output/0", "fresh")
-    waiting = [asyncio.create_task(result(handle)) for handle in handles]
+    waiting = asyncio.gather(*[result(handle, None) for handle in handles])
     with pytest.raises(DeadlineExceededError, match="What lies at s3://bucket/output/0 was last"):
-        await result(handles[0], 2.0)
-    await until(lambda: s3.counts["GetObject"])
-    await looked(s3, 3)
-    assert not any(task.done() for task in waiting)
+        await in_time(clock, result(handles[0], 2.0), timers=2)
+    before = len(s3.seen)
+    await clock.until(lambda: len(s3.seen) >= before + 3)
+    assert s3.counts["GetObject"]
+    assert not waiting.done()
     s3.put("s3://bucket/output/0", "fresh again")
     s3.put("s3://bucket/output/1", "one")
-    assert [output.body for output in await asyncio.gather(*waiting)] == [b"fresh again", b"one"]
+    outputs = await in_time(clock, waiting, timers=1)
+    assert [output.body for output in outputs] == [b"fresh again", b"one"]
 
 
 async def test_a_large_output_of_an_earlier_inference_is_neither_read_nor_saved(
@@ -376,26 +421,29 @@ async def test_a_time_without_zone_and_what_is_no_time_are_parameter_errors(sess
 # -- what does not come -------------------------------------------------------------------------
 
 
-async def test_a_timeout_leaves_the_handle_usable(s3, invocation):
+async def test_a_timeout_leaves_the_handle_usable(s3, timed, clock):
+    invocation = timed(output_location=OUTPUT, failure_location=FAILURE)
     said = r"within 1\.0 s, and result\(\) can be awaited again: s3://bucket/output/id\.out"
     with pytest.raises(DeadlineExceededError, match=said):
-        await result(invocation, 1.0)
-    assert s3.counts["GetObject"] >= 2
+        await in_time(clock, result(invocation, 1.0), timers=3)
+    assert clock.time() == 1.0
+    assert s3.counts["GetObject"] >= 2 * 1.0 / (1.2 * POLL)
     s3.put(OUTPUT, "late")
-    assert (await result(invocation)).body == b"late"
+    assert (await in_time(clock, result(invocation), timers=3)).body == b"late"
 
 
-async def test_a_timeout_bounds_the_reading_too(s3, session):
+async def test_a_timeout_bounds_the_reading_too(s3, timed, clock):
     s3.put(OUTPUT, "found")
-    invocation = session.async_invocation(output_location=OUTPUT)
+    reading = asyncio.Event()
 
     async def stall(seen, request):
-        if seen.key == "output/id.out":
-            await asyncio.Event().wait()
+        return await cut_off(request, s3.objects["bucket", "output/id.out"], 1, hold=reading)
 
     s3.hook = stall
+    waiting = asyncio.create_task(result(timed(output_location=OUTPUT), 0.2))
+    await clock.until(reading.is_set, timers=2)
     with pytest.raises(DeadlineExceededError, match="object of the inference came within"):
-        await result(invocation, 0.2)
+        await in_time(clock, waiting, timers=1)
 
 
 async def test_an_s3_that_never_answers_is_told_as_that(s3):
@@ -408,14 +456,16 @@ async def test_an_s3_that_never_answers_is_told_as_that(s3):
                 await invocation.result(timeout, poll=0.01)
 
 
-async def test_a_timeout_tells_that_s3_has_not_answered(s3, invocation):
+async def test_a_timeout_tells_that_s3_has_not_answered(s3, timed, clock):
     s3.hook = never
+    waiting = asyncio.create_task(result(timed(output_location=OUTPUT), 0.5))
+    await clock.until(lambda: s3.seen, timers=2)
     with pytest.raises(DeadlineExceededError, match="S3 had not answered the first look yet"):
-        await result(invocation, 0.5)
+        await in_time(clock, waiting, timers=1)
 
 
 @pytest.mark.parametrize("handles", [1, 3])
-async def test_a_timeout_tells_what_the_last_look_has_failed_with(s3, session, handles):
+async def test_a_timeout_tells_what_the_last_look_has_failed_with(s3, timed, clock, handles):
     """Alone and shared, and though S3 has answered before."""
 
     async def fail(seen, request):
@@ -426,41 +476,61 @@ async def test_a_timeout_tells_what_the_last_look_has_failed_with(s3, session, h
     failing = False
     s3.hook = fail
     invocations = [
-        session.async_invocation(output_location=f"s3://bucket/output/{number}")
-        for number in range(handles)
+        timed(output_location=f"s3://bucket/output/{number}") for number in range(handles)
     ]
-    waiting = [asyncio.create_task(result(each, 2.0)) for each in invocations]
-    await looked(s3, 3)
+    waiting = asyncio.gather(*[result(each, 2.0) for each in invocations], return_exceptions=True)
+    await clock.until(lambda: len(s3.seen) >= 3, timers=1 + handles)
     failing = True
     said = "The last look failed: InternalFailure, We encountered an internal error: s3://bucket/"
-    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+    for outcome in await in_time(clock, waiting, timers=1 + handles):
         assert isinstance(outcome, DeadlineExceededError)
         assert said in str(outcome)
     failing = False
     with pytest.raises(DeadlineExceededError) as caught:
-        await result(invocations[0], 0.5)
+        await in_time(clock, result(invocations[0], 0.5), timers=2)
     assert "last look" not in str(caught.value)
 
 
-async def test_a_timeout_tells_of_an_output_that_broke_off(s3, session):
-    s3.put(OUTPUT, BODY)
+@pytest.mark.parametrize("handles", [1])
+async def test_an_output_whose_reading_keeps_failing_is_asked_for_at_growing_pauses(
+    s3, timed, clock, handles
+):
+    """Whether a look has it in hand, or a listing has named it; and the timeout tells why."""
+    times = [clock.time()]
 
     async def break_off(seen, request):
-        return await cut_off(request, s3.objects["bucket", "output/id.out"], 1000)
+        if (seen.bucket, seen.key) not in s3.objects:
+            return None
+        times.append(clock.time())
+        return await cut_off(request, s3.objects["bucket", "output/0"], 1000)
 
     s3.hook = break_off
-    invocation = session.async_invocation(output_location=OUTPUT)
-    said = f"The last look failed: ConnectionLostError, The answer for {OUTPUT} broke off"
+    s3.put("s3://bucket/output/0", BODY)
+    invocations = [
+        timed(output_location=f"s3://bucket/output/{number}") for number in range(handles)
+    ]
+    others = [asyncio.create_task(result(each, None)) for each in invocations[1:]]
+    said = "The last look failed: ConnectionLostError, The answer for s3://bucket/output/0 broke"
     with pytest.raises(DeadlineExceededError, match=said):
-        await result(invocation, 2.0, body_limit=None)
+        await in_time(clock, result(invocations[0], 6.0, poll=1.0), timers=2)
+    pauses = [after - before for before, after in itertools.pairwise([*times, 6.0])]
+    for number, pause in enumerate(pauses[:-1]):
+        expected = min(0.05 * 1.6**number, 1.0)
+        # A listing for the others serves whoever is halfway through a pause.
+        assert expected * (0.799 if handles == 1 else 0.5) <= pause
+    assert all(pause <= 1.0 * 1.2 + 0.06 for pause in pauses)
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
-async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, invocation):
+async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, timed, clock):
     s3.may_list = False
+    invocation = timed(output_location=OUTPUT, failure_location=FAILURE)
     with pytest.raises(DeadlineExceededError, match=r"S3 answered 403 each time.*s3:ListBucket"):
-        await result(invocation, 3.0)
+        await in_time(clock, result(invocation, 3.0), timers=3)
     s3.put(OUTPUT, "late")
-    assert (await result(invocation)).body == b"late"
+    assert (await in_time(clock, result(invocation), timers=3)).body == b"late"
 
 
 async def test_an_output_that_may_not_be_read_is_a_refusal(s3, invocation):

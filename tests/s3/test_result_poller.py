@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from support.fake_clock import FakeClock
 from support.fake_s3 import MODIFIED, FakeS3, never, refusal
-from support.waiting import our_tasks, until
+from support.waiting import our_tasks, turns, until
 from support.work import counted_calls
 
 from aiosmrt import RetryPolicy
 from aiosmrt._s3.locations import S3Location
-from aiosmrt._s3.result_poller import ResultPoller, Watch, _jitter, _just_before
+from aiosmrt._s3.result_poller import ResultPoller, Watch, just_before
 from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
@@ -28,8 +29,13 @@ CAP = 0.05  # seconds: a test need not wait as a user does
 
 
 @pytest.fixture
-async def poller(s3):
-    async with s3.poller(retries=RetryPolicy(max_attempts=1)) as poller:
+def clock() -> FakeClock:
+    return FakeClock(flies=True)
+
+
+@pytest.fixture
+async def poller(s3, clock):
+    async with s3.poller(lambda: clock, retries=RetryPolicy(max_attempts=1)) as poller:
         yield poller
 
 
@@ -70,25 +76,22 @@ async def test_one_that_comes_late_is_found(s3, poller):
     assert s3.counts.keys() == {"GetObject"}
 
 
-async def test_the_first_look_is_early_and_pauses_grow_to_the_cap(poller):
-    waiting = watch(poller, "s3://b/d/k", cap=5.0)
-    now = asyncio.get_running_loop().time()
-    assert waiting.due - now <= 0.06
-    pauses = []
-    for _ in range(30):
-        waiting.schedule(0.0, _jitter())
-        pauses.append(waiting.due)
-    waiting.close()
-    assert pauses[0] < 0.15
-    assert sum(pauses[:5]) < 2
-    assert all(4.0 <= pause <= 6.0 for pause in pauses[12:])
-    assert len({round(pause, 6) for pause in pauses[12:]}) > 10  # jitter
+@pytest.mark.parametrize("cap", [5.0, 0.07, 0.01])
+async def test_the_first_look_is_early_and_pauses_grow_to_the_cap(s3, poller, clock, cap):
+    times = [clock.time()]
 
+    async def note(seen, request):
+        times.append(clock.time())
 
-async def test_the_cap_holds_from_the_first_pause_on(poller):
-    waiting = watch(poller, "s3://b/d/k", cap=0.01)
-    assert waiting.pause == 0.01
+    s3.hook = note
+    waiting = watch(poller, "s3://b/d/k", cap=cap)
+    await looks(s3, 30)
     waiting.close()
+    pauses = [after - before for before, after in pairwise(times)]
+    expected = [min(0.05 * 1.6**number, cap) for number in range(len(pauses))]
+    jitters = [pause / whole for pause, whole in zip(pauses, expected, strict=True)]
+    assert all(0.799 <= jitter <= 1.201 for jitter in jitters)
+    assert max(jitters) - min(jitters) > 0.1
 
 
 async def test_two_waits_for_one_object_both_end(s3, poller):
@@ -175,20 +178,23 @@ async def test_a_full_page_of_neighbours_hides_nothing(s3, poller):
     "key", ["a/b", "a/0", "a/.b", "a/..b", "a/b.", "a/-", "a/é", "a", "0", "a/ "]
 )
 def test_just_before_a_key_is_less_and_a_path(key):
-    before = _just_before(key)
+    before = just_before(key)
     assert before.encode() < key.encode()
     assert not {".", ".."} & set(before.split("/"))
     assert "//" not in before
 
 
-async def test_newcomers_do_not_wait_for_the_next_look(s3, poller):
-    old = watch(poller, "s3://b/d/old", cap=60.0)
-    old.pause = 60.0
-    await looks(s3, 1)
-    s3.put("s3://b/d/new", "")
-    new = watch(poller, "s3://b/d/new")
-    assert await outcome(new) is None  # listed, for there are two
-    old.close()
+async def test_newcomers_do_not_wait_for_the_next_look(s3):
+    clock = FakeClock()
+    async with s3.poller(lambda: clock) as poller:
+        old = poller.watch(S3Location("b", "d/old"), cap=60.0, pause=60.0)
+        await until(lambda: clock.timers)  # until the first look, which is a minute away
+        s3.put("s3://b/d/new", "")
+        new = watch(poller, "s3://b/d/new")
+        await clock.until(new.arrived.done)
+        assert clock.time() <= 0.06
+        for waiting in (old, new):
+            waiting.close()
 
 
 # -- objects from before ------------------------------------------------------------------------
@@ -198,16 +204,15 @@ SECOND = timedelta(seconds=1)
 
 @pytest.mark.parametrize("heeds", [True, False])
 async def test_an_older_object_alone_is_asked_for_no_more_often_than_one_that_is_not_there(
-    s3, poller, heeds
+    s3, poller, clock, heeds
 ):
     """Also from an S3 that does not look at If-Modified-Since."""
     s3.heeds_modified_since = heeds
     s3.put("s3://b/d/k", "older", modified=MODIFIED - SECOND)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = clock.time()
     waiting = watch(poller, "s3://b/d/k", since=MODIFIED)
     await looks(s3, 20)
-    assert s3.counts["GetObject"] <= 5 + (loop.time() - began) / (0.8 * CAP)
+    assert s3.counts["GetObject"] <= 1 + (clock.time() - began) / (0.8 * CAP)
     assert not waiting.arrived.done()
     assert waiting.has_seen_older
     s3.put("s3://b/d/k", "fresh", modified=MODIFIED)
@@ -226,15 +231,14 @@ async def test_older_objects_in_a_listing_cost_no_requests(s3, poller):
     assert await asyncio.gather(*map(outcome, waits)) == [None] * 100
 
 
-async def test_older_objects_are_rationed_without_leave_to_list(s3, poller):
+async def test_older_objects_are_rationed_without_leave_to_list(s3, poller, clock):
     s3.may_list = False
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = clock.time()
     for number in range(300):
         s3.put(f"s3://b/d/{number}", "older", modified=MODIFIED - SECOND)
     waits = [watch(poller, f"s3://b/d/{number}", since=MODIFIED) for number in range(300)]
     await until(lambda: len({seen.key for seen in s3.seen}) == 301)  # and the prefix
-    assert s3.counts["GetObject"] <= 2 * 64 + 100 * (loop.time() - began)
+    assert s3.counts["GetObject"] <= 64 + 100 * (clock.time() - began)
     for waiting in waits:
         waiting.close()
 
@@ -281,14 +285,13 @@ async def test_without_leave_to_list_each_is_asked_for(s3, poller):
     assert s3.counts["ListObjectsV2"] == 1
 
 
-async def test_looks_in_vain_are_rationed_and_everyones_turn_comes(s3, poller):
+async def test_looks_in_vain_are_rationed_and_everyones_turn_comes(s3, poller, clock):
     """Requests grow with time, not with those who wait."""
     s3.may_list, s3.explains = False, True
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = clock.time()
     waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]
     await until(lambda: len({seen.key for seen in s3.seen}) == 301)  # and the prefix
-    assert s3.counts["GetObject"] <= 2 * 64 + 100 * (loop.time() - began)
+    assert s3.counts["GetObject"] <= 64 + 100 * (clock.time() - began)
     for waiting in waits:
         waiting.close()
 
@@ -453,8 +456,8 @@ async def test_errors_are_each_waits_own(s3, poller):
         waiting.close()
 
 
-async def test_nobody_at_the_address_is_told_in_the_end(s3):
-    async with s3.poller(s3_endpoint_url="http://127.0.0.1:9") as poller:
+async def test_nobody_at_the_address_is_told_in_the_end(s3, clock):
+    async with s3.poller(lambda: clock, s3_endpoint_url="http://127.0.0.1:9") as poller:
         with pytest.raises(ConnectError):
             await outcome(watch(poller, "s3://b/d/k", cap=0.01))
 
@@ -471,18 +474,20 @@ async def test_an_object_in_hand_that_nobody_takes_is_let_go(s3, poller):
         waiting.close()
 
 
-async def test_with_the_last_wait_the_looks_end(s3, poller):
-    waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
-    await looks(s3, 1, "ListObjectsV2")
-    for waiting in waits:
-        waiting.close()
-        waiting.close()
-    await asyncio.sleep(0)
-    seen = len(s3.seen)
-    again = watch(poller, "s3://b/other/k")
-    await until(lambda: any(one.key == "other/k" for one in s3.seen))
-    again.close()
-    assert all(one.key == "other/k" for one in s3.seen[seen:])
+async def test_with_the_last_wait_the_looks_end(s3):
+    clock = FakeClock()
+    async with s3.poller(lambda: clock) as poller:
+        waits = [watch(poller, f"s3://b/d/{number}") for number in range(3)]
+        await clock.until(lambda: s3.counts["ListObjectsV2"])
+        await until(lambda: clock.timers)  # until the next look
+        for waiting in waits:
+            assert our_tasks()
+            waiting.close()
+            waiting.close()
+        assert not poller.prefixes
+        await turns()
+        assert not clock.timers
+        assert not our_tasks()
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -568,7 +573,7 @@ async def test_prefixes_that_are_done_are_forgotten(s3, poller):
     for number in range(20):
         s3.put(f"s3://b/{number}/k", "")
         await outcome(watch(poller, f"s3://b/{number}/k"))
-    assert len(poller._directories) <= 1
+        assert len(poller.prefixes) <= 1
 
 
 @pytest.mark.parametrize("begin", ["d{}/k", "d/{}", "d/k"])
@@ -586,32 +591,35 @@ async def test_the_work_for_waits_grows_with_their_number(s3, poller, begin):
     assert work(1000) < 6 * work(250)
 
 
-async def test_ten_thousand_waits_make_no_more_requests_than_one(s3, poller):
-    waits = [watch(poller, f"s3://b/d/{number:05}", cap=5.0) for number in range(10_000)]
-    await looks(s3, 3, "ListObjectsV2")
-    for waiting in waits:
-        waiting.close()
-    assert s3.counts == {"ListObjectsV2": 3}
+async def test_ten_thousand_waits_make_no_more_requests_than_one(s3):
+    clock = FakeClock()
+    async with s3.poller(lambda: clock) as poller:
+        waits = [watch(poller, f"s3://b/d/{number:05}", cap=5.0) for number in range(10_000)]
+        await clock.until(lambda: s3.counts["ListObjectsV2"] >= 3)
+        for waiting in waits:
+            waiting.close()
+        assert s3.counts == {"ListObjectsV2": 3}
 
 
-async def test_looks_that_are_due_together_begin_some_at_a_time(s3, poller, monkeypatch):
+async def test_looks_that_are_due_together_begin_some_at_a_time(s3, monkeypatch):
     """Each below a prefix of its own, after something else has held the loop up."""
-    begun, most, get = 0, 0, poller.store.get
+    clock = FakeClock()
+    async with s3.poller(lambda: clock) as poller:
+        begun, most, get = 0, 0, poller.store.get
 
-    async def counted(*args, **keywords):
-        nonlocal begun
-        begun += 1
-        return await get(*args, **keywords)
+        async def counted(*args, **keywords):
+            nonlocal begun
+            begun += 1
+            return await get(*args, **keywords)
 
-    monkeypatch.setattr(poller.store, "get", counted)
-    waits = [watch(poller, f"s3://b/{number}/k", cap=5.0) for number in range(400)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    time.sleep(0.1)  # noqa: ASYNC251 - all first looks are due
-    while begun < 400:
-        before = begun
-        await asyncio.sleep(0)
-        most = max(most, begun - before)
-    assert most <= 40
-    for waiting in waits:
-        waiting.close()
+        monkeypatch.setattr(poller.store, "get", counted)
+        waits = [watch(poller, f"s3://b/{number}/k", cap=5.0) for number in range(400)]
+        await until(lambda: clock.timers == 400)
+        clock.jump(0.1)  # all first looks are due
+        while begun < 400:
+            before = begun
+            await asyncio.sleep(0)
+            most = max(most, begun - before)
+        assert most == 32
+        for waiting in waits:
+            waiting.close()

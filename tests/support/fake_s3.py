@@ -24,6 +24,9 @@ from support.sessions import TEMPORARY
 
 from aiosmrt import Session
 from aiosmrt._s3.locations import S3Location
+from aiosmrt._s3.result_poller import ResultPoller
+from aiosmrt._threads import Threads
+from aiosmrt._transport import Lifetime
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from aiosmrt._s3.object_store import ObjectStore
-    from aiosmrt._s3.result_poller import ResultPoller
+    from aiosmrt._transport import Clock
 
 MODIFIED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 PAGE = 1000
@@ -104,11 +107,11 @@ class FakeS3:
         given = {"region": "us-east-1", "s3_endpoint_url": self.url, "credentials": TEMPORARY}
         return Session(**(given | keywords))
 
-    @asynccontextmanager
-    async def poller(self, **keywords: object) -> AsyncIterator[ResultPoller]:
-        """What a session waits for results with."""
-        async with self.session(**keywords) as session:
-            yield session._poller
+    def poller(
+        self, get_clock: Callable[[], Clock], **keywords: object
+    ) -> AbstractAsyncContextManager[ResultPoller]:
+        """What a session waits for results with, by a clock of the test's own."""
+        return poller_of(self.session(**keywords), get_clock)
 
     def store(self, **keywords: object) -> AbstractAsyncContextManager[ObjectStore]:
         """What a session reads and writes objects with."""
@@ -282,6 +285,22 @@ async def store_of(session: Session) -> AsyncIterator[ObjectStore]:
     """What a session reads and writes objects with, and its end."""
     async with session:
         yield session._poller.store
+
+
+@asynccontextmanager
+async def poller_of(
+    session: Session, get_clock: Callable[[], Clock]
+) -> AsyncIterator[ResultPoller]:
+    """What a session waits for results with, by a clock of the test's own; and its end."""
+    threads, lifetime = Threads(), Lifetime("s3", get_clock)
+    async with store_of(session) as store:
+        poller = ResultPoller(store, lifetime.wait_for, threads, get_clock)
+        try:
+            yield poller
+        finally:
+            lifetime.close()
+            await poller.aclose()
+            threads.close()
 
 
 def document(text: str) -> web.Response:
