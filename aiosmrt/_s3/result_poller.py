@@ -76,9 +76,11 @@ class Watch:
 
     Attributes:
         location: Where the object will be.
-        began: When the wait began, by the poller's clock.
         pause: The pause that follows the next look, in seconds.
         due: When the next look is due, by the poller's clock.
+        halfway: From when on a listing for others is a look for this object too.
+        rests_until: What is found before this is not taken: the wait that this one goes on from
+            has just failed to read it.
         arrived: Done when the object is there: with the object if the look has it in hand,
             with None if it was listed. An AiosmrtError when looking is of no use.
         since: The wait is for an object last modified in this second or later; None for any.
@@ -102,10 +104,11 @@ class Watch:
         self._directory = directory
         self._cap = cap
         self.location = location
-        self.began: float = began
         self.since: datetime | None = None if since is None else since.replace(microsecond=0)
         self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
         self.due: float = 0.0
+        self.halfway: float = 0.0
+        self.rests_until: float = began + pause / 2
         self.arrived: asyncio.Future[StoredObject | None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -156,6 +159,7 @@ class Watch:
                 so that they stay together.
         """
         self.due = now + self.pause * jitter
+        self.halfway = now + self.pause / 2
         self.pause = min(self.pause * _GROWTH, self._cap)
 
 
@@ -233,7 +237,9 @@ class ResultPoller:
                 forget=self._forget,
             )
             self._directories[prefix] = directory
-        watch = Watch(directory, location, began=clock.time(), cap=cap, pause=pause, since=since)
+        now = clock.time()
+        watch = Watch(directory, location, began=now, cap=cap, pause=pause, since=since)
+        watch.schedule(now, _jitter())
         directory.add(watch)
         return watch
 
@@ -296,7 +302,6 @@ class _Directory:
         self._has_answered = False
 
     def add(self, watch: Watch) -> None:
-        watch.schedule(watch.began, _jitter())
         key = watch.location.key
         self._is_sorted = self._is_sorted and key in self._watches
         self._watches.setdefault(key, {})[watch] = None
@@ -376,9 +381,9 @@ class _Directory:
             now, jitter = self._clock.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
-                    if watch.began < began:  # else it goes on from one that the look has ended
+                    if watch.rests_until <= began:  # else the look was not for this one
                         watch.note(failure)
-                    watch.schedule(now, jitter)
+                        watch.schedule(now, jitter)
         self._task = None
         self._forget(self)
 
@@ -398,8 +403,7 @@ class _Directory:
         due: list[str] = []
         for key, watches in self._watches.items():
             for watch in watches:
-                # Whoever is halfway through a pause is served too, so that looks come together.
-                if watch.due - watch.pause / 2 <= now:
+                if watch.halfway <= now:  # not only who is due, so that looks come together
                     due.append(key)
                     break
         return due
@@ -534,8 +538,9 @@ class _Directory:
         self, key: str, last_modified: datetime | None, found: StoredObject | None = None
     ) -> None:
         """Ends the waits for an object that is there, except those that it is too old for."""
+        now = self._clock.time()
         for watch in list(self._watches.get(key, ())):
-            if watch.accepts(last_modified):
+            if watch.rests_until <= now and watch.accepts(last_modified):
                 self._drop(watch)
                 if not watch.arrived.done():
                     watch.arrived.set_result(found)

@@ -491,7 +491,7 @@ async def test_a_timeout_tells_what_the_last_look_has_failed_with(s3, timed, clo
     assert "last look" not in str(caught.value)
 
 
-@pytest.mark.parametrize("handles", [1])
+@pytest.mark.parametrize("handles", [1, 3])
 async def test_an_output_whose_reading_keeps_failing_is_asked_for_at_growing_pauses(
     s3, timed, clock, handles
 ):
