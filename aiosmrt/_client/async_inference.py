@@ -252,7 +252,7 @@ class _Wait:
 
     async def run(self, body_limit: int | None) -> AsyncInferenceResult:
         await self._poller.pace.wait()
-        # The output first: where both have arrived, it counts.
+        # The output first: where both have arrived in one turn of the loop, it counts.
         self._watch(self._output)
         if self._failure is not None:
             self._watch(self._failure)
@@ -272,12 +272,9 @@ class _Wait:
                 del self._watches[watch.location]
                 continue
             try:
-                if found is None:
-                    found = await self._open(watch)
-                if found is not None and is_output:
-                    return await self._finish(found, body_limit)
-                if found is not None:
-                    raise self._failed(await _read_text(found))
+                result = await self._read(watch, found, body_limit)
+                if result is not None:
+                    return result
             except AsyncInferenceError:
                 raise
             except AiosmrtError as error:
@@ -308,6 +305,28 @@ class _Wait:
             return found
         found.close()
         return None
+
+    async def _read(
+        self, watch: Watch, found: StoredObject | None, body_limit: int | None
+    ) -> AsyncInferenceResult | None:
+        """Reads what has arrived; None if an older object has come back in its place."""
+        found = found or await self._open(watch)
+        if found is None:
+            return None
+        if watch.location == self._output:
+            return await self._finish(found, body_limit)
+        reason = await _read_text(found)
+        output = await self._find_output()
+        if output is None:
+            raise self._failed(reason)
+        return await self._finish(output, body_limit)
+
+    async def _find_output(self) -> StoredObject | None:
+        """Asks for the output once more, which counts where the failure object is there too."""
+        try:
+            return await self._open(self._watches[self._output])
+        except AiosmrtError:
+            return None
 
     async def _finish(self, found: StoredObject, body_limit: int | None) -> AsyncInferenceResult:
         fits = body_limit is None or found.size <= body_limit

@@ -149,6 +149,35 @@ async def test_a_failure_objects_text_is_told_as_far_as_it_helps(s3, invocation,
     assert caught.value.message == f"The async inference failed: {told}"
 
 
+@pytest.mark.parametrize("handles", [1, 3])
+async def test_where_output_and_failure_are_both_there_the_output_counts(s3, timed, clock, handles):
+    """Though the failure object was found first."""
+    invocations = [
+        timed(
+            output_location=f"s3://bucket/output/{number}",
+            failure_location=f"s3://bucket/failure/{number}",
+        )
+        for number in range(handles)
+    ]
+    asked_again = asyncio.Event()
+
+    async def hold(seen, request):
+        """The first look for outputs ends after the failure objects were found."""
+        outputs = [one for one in s3.seen if one.key.startswith("output/")]
+        if len(outputs) > 1:
+            asked_again.set()
+        elif seen.key.startswith("output/"):
+            await asked_again.wait()
+
+    s3.hook = hold
+    for number in range(handles):
+        s3.put(f"s3://bucket/failure/{number}", "broken")
+        s3.put(f"s3://bucket/output/{number}", str(number))
+    waiting = asyncio.gather(*[result(each, None) for each in invocations])
+    outputs = await in_time(clock, waiting, timers=1)
+    assert [output.text() for output in outputs] == [str(number) for number in range(handles)]
+
+
 async def test_a_failure_location_is_not_needed(s3, session):
     s3.put(OUTPUT, "done")
     assert (await result(session.async_invocation(output_location=OUTPUT))).body == b"done"
