@@ -56,8 +56,8 @@ _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 20.0
 # How long a document may take to come, however small its pieces; that of an upload's completion
 # comes after minutes of white space. And how long a refusal's, whose status says the most.
-_DOCUMENT_SECONDS = 600.0
-_REFUSAL_SECONDS = 10.0
+DOCUMENT_SECONDS = 600.0
+REFUSAL_SECONDS = 10.0
 _NO_BODY_HASH = sha256(b"").hexdigest()
 
 
@@ -255,11 +255,11 @@ class S3Channel:
         """
         exchange = await self.ask(request)
         beginning = b""
-        end = asyncio.get_running_loop().time() + _DOCUMENT_SECONDS
+        end = asyncio.get_running_loop().time() + DOCUMENT_SECONDS
         try:
             while pieces := await exchange.receive_chunks(self.timeouts.idle):
                 if asyncio.get_running_loop().time() > end:
-                    raise DocumentError(f"it has not ended after {_DOCUMENT_SECONDS} s")
+                    raise DocumentError(f"it has not ended after {DOCUMENT_SECONDS} s")
                 for piece in pieces:
                     document.feed(piece)
                     if len(beginning) < _REFUSAL_LENGTH:
@@ -323,7 +323,7 @@ class S3Channel:
     async def _read_refusal(self, request: S3Request, exchange: Exchange) -> Refusal:
         """Reads as much of a refusal's body as comes: the status is known, and counts for more."""
         body = b""
-        end = asyncio.get_running_loop().time() + _REFUSAL_SECONDS
+        end = asyncio.get_running_loop().time() + REFUSAL_SECONDS
         try:
             while (
                 len(body) < _REFUSAL_LENGTH

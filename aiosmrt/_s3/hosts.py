@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Hosts"]
 
 # Those that nobody uses are closed for others beyond it.
-_MAX_HOSTS = 64
+MAX_HOSTS = 64
 # More than `ObjectStore` lets through.
 _MAX_CONNECTIONS = 1024
 
@@ -129,7 +129,7 @@ class Hosts:
 
     def _take_unused(self) -> list[Transport]:
         """Takes those out that nobody uses, so that there is room for one more."""
-        too_many = len(self._transports) - _MAX_HOSTS + 1
+        too_many = len(self._transports) - MAX_HOSTS + 1
         if too_many <= 0:
             return []
         unused = [

@@ -30,9 +30,9 @@ LIST_PAGE_LENGTH = 1000
 """The most keys that one ListObjectsV2 names."""
 
 # Of each purpose: a look must not wait for uploads, nor a result for what is being saved.
-_CONCURRENT_REQUESTS = 64
+CONCURRENT_REQUESTS = 64
 # Of uploads in parts, each of which holds 30 MiB and more.
-_CONCURRENT_MULTIPART = 4
+CONCURRENT_MULTIPART = 4
 # S3 may send fewer keys than a page has, and say that more follow.
 _MAX_SHORT_PAGES = 100
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -51,9 +51,9 @@ class ObjectStore:
     def __init__(self, channel: S3Channel) -> None:
         self._channel = channel
         self._slots: dict[_Purpose, Slots] = {
-            purpose: Slots(_CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
+            purpose: Slots(CONCURRENT_REQUESTS) for purpose in get_args(_Purpose)
         }
-        self._multipart = Slots(_CONCURRENT_MULTIPART)
+        self._multipart = Slots(CONCURRENT_MULTIPART)
 
     def close(self) -> None:
         """Drops all connections at once; what is under way ends with a TransportError."""

@@ -24,6 +24,7 @@ from support.tunnel import tunnel_to
 from support.waiting import turns, until
 
 from aiosmrt import RetryPolicy, Timeouts
+from aiosmrt._s3 import channel, hosts, object_store
 from aiosmrt._s3.locations import S3Location
 from aiosmrt.errors import (
     ConnectError,
@@ -183,7 +184,7 @@ async def test_connections_are_kept_to_so_many_hosts(aws):
 
 
 async def test_no_request_closes_what_another_is_about_to_use(aws, monkeypatch):
-    monkeypatch.setattr("aiosmrt._s3.hosts._MAX_HOSTS", 1)
+    monkeypatch.setattr(hosts, "MAX_HOSTS", 1)
     s3, tunnel = aws
     async with aws_store(s3, tunnel) as store:
         for turn in range(2):
@@ -405,8 +406,8 @@ async def test_what_is_no_listing_is_a_transport_error(s3, store, text, what):
 
 @pytest.mark.parametrize("status", [200, 403])
 async def test_an_answer_of_single_bytes_without_an_end_is_given_up(s3, store, monkeypatch, status):
-    monkeypatch.setattr("aiosmrt._s3.channel._DOCUMENT_SECONDS", 0.2)
-    monkeypatch.setattr("aiosmrt._s3.channel._REFUSAL_SECONDS", 0.2)
+    monkeypatch.setattr(channel, "DOCUMENT_SECONDS", 0.2)
+    monkeypatch.setattr(channel, "REFUSAL_SECONDS", 0.2)
 
     async def drip(seen, request):
         response = web.StreamResponse(status=status)
@@ -525,8 +526,8 @@ async def read_it(store: ObjectStore, purpose: str) -> None:
 )
 async def test_a_cancellation_at_any_await_leaves_nothing_held(s3, monkeypatch, use):
     # With a place for one alone, a place that was not given back would end all that follows.
-    monkeypatch.setattr("aiosmrt._s3.object_store._CONCURRENT_REQUESTS", 1)
-    monkeypatch.setattr("aiosmrt._s3.object_store._CONCURRENT_MULTIPART", 1)
+    monkeypatch.setattr(object_store, "CONCURRENT_REQUESTS", 1)
+    monkeypatch.setattr(object_store, "CONCURRENT_MULTIPART", 1)
     async with s3.store() as store:
         number = 0
         while True:

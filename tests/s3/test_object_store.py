@@ -459,16 +459,20 @@ async def test_silence_is_a_read_timeout(s3):
     assert len(s3.seen) == 1
 
 
-async def test_silence_in_a_body_is_a_read_timeout(s3):
+@pytest.mark.parametrize("purpose", ["look", "read", "download"])
+async def test_silence_in_a_body_is_a_read_timeout(s3, purpose):
     async def stall(seen, request):
         response = await begin(request, 10, '"1"')
+        await response.write(b"x")
         await asyncio.Event().wait()
         return response
 
     s3.hook = stall
-    async with s3.store(timeouts=Timeouts(idle=0.05)) as store:
-        with pytest.raises(ReadTimeoutError):
-            await read(store, "s3://b/k")
+    retries = RetryPolicy(max_attempts=1)
+    async with s3.store(timeouts=Timeouts(idle=0.05), retries=retries) as store:
+        found = await store.get(at("s3://b/k"), purpose=purpose)
+        with pytest.raises(ReadTimeoutError, match="s3://b/k"):
+            await found.read()
 
 
 # -- what is tried again, and by whom -----------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,14 @@ async def test_a_file_that_is_written_to_meanwhile_is_an_error(tmp_path, length,
             file.seek(at * length)
             file.write(b"y")
         with pytest.raises(OSError, match="changed while it was uploaded"):
+            await parts.read()
+
+
+@pytest.mark.parametrize("path", ["/proc/version", "/sys/devices/system/cpu/online"])
+async def test_a_file_of_the_kernels_with_another_length_than_it_says_is_an_error(path):
+    """One says that it has no bytes, the other that it has a page of them."""
+    async with UploadParts(Path(path), Threads()) as parts:
+        with pytest.raises(OSError, match="and was changed while it was uploaded"):
             await parts.read()
 
 
