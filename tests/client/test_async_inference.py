@@ -23,12 +23,14 @@ from support.waiting import our_tasks, until
 from support.work import counted_calls
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
+from aiosmrt._s3 import object_store
 from aiosmrt._s3.object_store import StoredObject
 from aiosmrt._s3.result_poller import ResultPoller
 from aiosmrt.errors import (
     AccessDeniedException,
     AiosmrtError,
     AsyncInferenceError,
+    ConnectionLostError,
     CredentialsError,
     DeadlineExceededError,
     ParameterValidationError,
@@ -936,6 +938,86 @@ async def test_an_output_is_saved(s3, small, large, tmp_path, kind):
     assert (tmp_path / "large").read_bytes() == BODY
     assert (tmp_path / "small").read_bytes() == b"small"
     assert names(tmp_path) == ["large", "small"]
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """S3 with one place for each purpose: what keeps it ends all that follows."""
+    monkeypatch.setattr(object_store, "CONCURRENT_REQUESTS", 1)
+
+
+@pytest.mark.parametrize("handles", [1, 3])
+async def test_results_that_stay_in_s3_leave_room_for_others(s3, one_at_a_time, handles):
+    """Each found in hand, or by a listing; and read whole, saved, or broken off twice."""
+    retries = RetryPolicy(max_attempts=1)
+    async with s3.session(retries=retries) as session:
+        for number in range(handles):
+            s3.put(f"s3://bucket/output/{number}", BODY)
+        invocations = [
+            session.async_invocation(output_location=f"s3://bucket/output/{number}")
+            for number in range(handles)
+        ]
+        outputs = await asyncio.gather(*[result(one, body_limit=1) for one in invocations])
+        outputs += await asyncio.gather(*[result(one, body_limit=1) for one in invocations])
+
+        async def cut(seen, request):
+            return await cut_off(request, s3.objects[seen.bucket, seen.key], 1000)
+
+        s3.hook = cut
+        for output in outputs:
+            with pytest.raises(ConnectionLostError):
+                await output.read()
+        s3.hook = None
+        assert [await output.read() for output in outputs] == [BODY] * len(outputs)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_what_was_saved_or_broke_off_leaves_room_for_others(
+    s3, one_at_a_time, tmp_path, broken
+):
+    s3.put(OUTPUT, BODY)
+    async with s3.session(retries=RetryPolicy(max_attempts=1)) as session:
+        output = await result(session.async_invocation(output_location=OUTPUT), body_limit=1)
+
+        async def cut(seen, request):
+            return await cut_off(request, s3.objects[seen.bucket, seen.key], 2_000_000)
+
+        if broken:
+            s3.hook = cut
+            for _ in range(2):
+                with pytest.raises(ConnectionLostError):
+                    await output.save(tmp_path / "file")
+            assert not names(tmp_path)
+            s3.hook = None
+        for _ in range(2):
+            await output.save(tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == BODY
+
+
+async def test_failures_and_outputs_of_other_versions_leave_room_for_others(
+    s3, one_at_a_time, tmp_path
+):
+    """Failure objects longer than an error carries, and downloads of what was overwritten."""
+
+    async def untagged(seen, request):
+        stored = s3.objects[seen.bucket, seen.key]
+        return web.Response(body=stored.body)
+
+    async with s3.session() as session:
+        s3.put(FAILURE, "x" * 1_000_000)
+        for _ in range(2):
+            failed = session.async_invocation(output_location=OUTPUT, failure_location=FAILURE)
+            with pytest.raises(AsyncInferenceError):
+                await result(failed)
+        s3.put(OUTPUT, BODY)
+        s3.hook = untagged
+        output = await result(session.async_invocation(output_location=OUTPUT), body_limit=1)
+        s3.put(OUTPUT, BODY[1:])
+        for _ in range(2):
+            with pytest.raises(TransportError, match="was overwritten since"):
+                await output.read()
+        with pytest.raises(TransportError, match="was overwritten since"):
+            await output.save(tmp_path / "file")
 
 
 async def test_a_download_that_breaks_off_goes_on(s3, large, tmp_path):

@@ -14,6 +14,7 @@ from support.waiting import our_tasks, turns, until
 from support.work import counted_calls
 
 from aiosmrt import RetryPolicy
+from aiosmrt._s3 import object_store
 from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.result_poller import ResultPoller, Watch, just_before
 from aiosmrt.errors import (
@@ -472,6 +473,34 @@ async def test_an_object_in_hand_that_nobody_takes_is_let_go(s3, poller):
         waiting = watch(poller, f"s3://b/{number}/k")
         await asyncio.wait([waiting.arrived])
         waiting.close()
+
+
+async def test_an_object_that_comes_when_nobody_waits_for_it_any_more_is_let_go(
+    s3, clock, monkeypatch
+):
+    """While others below the prefix are waited for, so that the look goes on."""
+    monkeypatch.setattr(object_store, "CONCURRENT_REQUESTS", 1)
+    s3.may_list = False
+    held, asked = asyncio.Event(), asyncio.Event()
+
+    async def hold(seen, request):
+        if seen.key == "d/0":
+            asked.set()
+            await held.wait()
+
+    s3.hook = hold
+    for name in (0, 1):
+        s3.put(f"s3://b/d/{name}", "found")
+    async with s3.poller(lambda: clock) as poller:
+        for _ in range(3):
+            waits = [watch(poller, f"s3://b/d/{name}") for name in range(3)]
+            await asked.wait()
+            waits[0].close()
+            held.set()
+            assert await outcome(waits[1]) == b"found"
+            waits[2].close()
+            held.clear()
+            asked.clear()
 
 
 async def test_with_the_last_wait_the_looks_end(s3):
