@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from support.fake_clock import FakeClock
-from support.fake_s3 import MODIFIED, cut_off, document, never, poller_of, refusal, repeat
+from support.fake_s3 import MODIFIED, begin, cut_off, document, never, poller_of, refusal, repeat
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
 from support.work import counted_calls
@@ -149,6 +149,20 @@ async def test_a_failure_objects_text_is_told_as_far_as_it_helps(s3, invocation,
     with pytest.raises(AsyncInferenceError) as caught:
         await result(invocation)
     assert caught.value.message == f"The async inference failed: {told}"
+
+
+async def test_the_rest_of_a_long_failure_object_is_not_waited_for(s3, invocation):
+    async def trickle(seen, request):
+        if seen.key != "failure/id-error.out":
+            return None
+        response = await begin(request, 10**12, '"1"')
+        await response.write(b"x" * 2_000_000)
+        await asyncio.Event().wait()
+        return response
+
+    s3.hook = trickle
+    with pytest.raises(AsyncInferenceError, match="failed: xxx"):
+        await result(invocation)
 
 
 @pytest.mark.parametrize("handles", [1, 3])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from support.waiting import turns
+from support.work import counted_calls
+
 from aiosmrt._s3.pace import Pace
 
 
@@ -42,3 +45,16 @@ async def test_the_cancelled_hold_nobody_up():
     turns = await begun_by_turn(Pace(3), 100, cancelled=90)
     assert [each for turn in turns for each in turn] == list(range(10))
     assert len(turns) <= 6
+
+
+async def test_a_pace_that_nobody_waits_at_leaves_the_loop_alone():
+    async def work() -> int:
+        await turns()
+        with counted_calls() as calls:
+            await turns()
+        return calls.count
+
+    pace = Pace(3)
+    before = await work()
+    await begun_by_turn(pace, 10)
+    assert await work() == before

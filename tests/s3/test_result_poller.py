@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -564,6 +565,13 @@ async def test_a_closed_session_ends_all_waits(s3, poller):
         watch(poller, "s3://b/d/k")
 
 
+async def test_closing_ends_requests_in_the_same_turn(s3, poller):
+    s3.put("s3://b/k", "found")
+    poller.close()
+    with pytest.raises(TransportError, match="is closed"):
+        await poller.store.get(S3Location("b", "k"))
+
+
 async def test_an_error_of_the_poller_itself_ends_its_waits(poller, monkeypatch):
     async def broken(*_, **__):
         raise RuntimeError("a bug")
@@ -599,10 +607,18 @@ async def test_looks_that_other_code_cancels_end_their_waits_and_no_later_ones(
 
 
 async def test_prefixes_that_are_done_are_forgotten(s3, poller):
+    before = tasks_that_have_ended()
     for number in range(20):
         s3.put(f"s3://b/{number}/k", "")
         await outcome(watch(poller, f"s3://b/{number}/k"))
         assert len(poller.prefixes) <= 1
+    assert tasks_that_have_ended() - before <= 2
+
+
+def tasks_that_have_ended() -> int:
+    """Those that something still holds."""
+    gc.collect()
+    return sum(isinstance(one, asyncio.Task) and one.done() for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("begin", ["d{}/k", "d/{}", "d/k"])
