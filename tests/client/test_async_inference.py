@@ -834,8 +834,8 @@ async def test_results_asked_for_together_begin_some_at_a_time(session, monkeypa
 
 
 @pytest.mark.parametrize("state", ["between looks", "looking", "reading"])
-async def test_a_cancelled_wait_leaves_the_handle_usable(s3, session, state):
-    invocation = session.async_invocation(output_location=OUTPUT)
+async def test_a_cancelled_wait_leaves_the_handle_usable(s3, timed, clock, state):
+    invocation = timed(output_location=OUTPUT)
     reading = asyncio.Event()
 
     async def hold(seen, request):
@@ -845,16 +845,18 @@ async def test_a_cancelled_wait_leaves_the_handle_usable(s3, session, state):
     if state != "between looks":
         s3.put(OUTPUT, "x" * 100_000)
         s3.hook = never if state == "looking" else hold
-    waiting = asyncio.create_task(result(invocation, poll=30.0))
-    await until(lambda: s3.seen)
-    if state == "reading":
+    waiting = asyncio.create_task(result(invocation, None))
+    await clock.until(lambda: s3.seen)
+    if state == "between looks":
+        await until(lambda: clock.timers)
+    elif state == "reading":
         await reading.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     s3.hook = None
     s3.put(OUTPUT, "done")
-    assert (await result(invocation)).body == b"done"
+    assert (await in_time(clock, result(invocation), timers=2)).body == b"done"
 
 
 @pytest.mark.parametrize("timeout", [None, 20.0])
@@ -1084,7 +1086,7 @@ async def test_an_output_overwritten_while_it_is_saved_is_not_saved(s3, large, t
         return await cut_off(request, stored, 2_000_000)
 
     s3.hook = overwrite
-    with pytest.raises(AiosmrtError):
+    with pytest.raises(TransportError, match="was overwritten while it was read"):
         await large.save(tmp_path / "file")
     assert not names(tmp_path)
 

@@ -560,7 +560,7 @@ async def test_an_object_overwritten_while_it_is_read_is_never_a_mixture(s3, sto
     s3.put("s3://b/k", BODY)
     s3.hook = cut_first(s3, 2_000_000, then=BODY[::-1])
     found = await store.get(at("s3://b/k"), purpose="download")
-    with pytest.raises(TransportError):
+    with pytest.raises(TransportError, match="was overwritten while it was read"):
         await collect(found)
 
 

@@ -532,10 +532,11 @@ async def test_a_look_under_way_can_be_cancelled(s3, poller, number):
     assert await outcome(watch(poller, "s3://b/d/0")) == b"found"
 
 
-async def test_a_newcomer_that_goes_at_once_takes_the_looks_with_it(poller):
+async def test_a_newcomer_that_goes_at_once_takes_the_looks_with_it(poller, clock):
     """The cancellation comes together with the hurry, which `asyncio.wait_for` would lose."""
+    clock.flies = False
     old = poller.watch(S3Location("b", "d/old"), cap=60.0, pause=60.0)
-    await asyncio.sleep(0)
+    await until(lambda: clock.timers)  # until the first look
     new = watch(poller, "s3://b/d/new")
     old.close()
     new.close()
@@ -586,22 +587,23 @@ async def test_an_error_of_the_poller_itself_ends_its_waits(poller, monkeypatch)
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("state", ["before the first step", "between looks", "looking"])
 async def test_looks_that_other_code_cancels_end_their_waits_and_no_later_ones(
-    s3, poller, number, state
+    s3, poller, clock, number, state
 ):
     """As a supervisor does that cancels all tasks of the loop."""
+    clock.flies = state == "looking"
     if state == "looking":
         s3.hook = never
     waits = [watch(poller, f"s3://b/d/{name}", cap=60.0) for name in range(number)]
     if state == "looking":
         await until(lambda: s3.seen)
     elif state == "between looks":
-        await asyncio.sleep(0)
+        await until(lambda: clock.timers)
     for task in our_tasks():
         task.cancel()
     for waiting in waits:
         with pytest.raises(AiosmrtError, match="below s3://b/d/ was cancelled"):
             await outcome(waiting)
-    s3.hook = None
+    s3.hook, clock.flies = None, True
     s3.put("s3://b/d/0", "found")
     assert await outcome(watch(poller, "s3://b/d/0")) == b"found"
 

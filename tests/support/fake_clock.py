@@ -27,13 +27,13 @@ class FakeTimer:
 class FakeClock:
     """The part of an event loop that waits by time.
 
-    Args:
+    Attributes:
         flies: Whether time goes on to the next timer as soon as there is one. Else it stands
             still until `until` is called.
     """
 
     def __init__(self, *, flies: bool = False) -> None:
-        self._flies = flies
+        self.flies = flies
         self._now = 0.0
         self._numbers = itertools.count()
         self._timers: list[tuple[float, int, FakeTimer]] = []
@@ -46,7 +46,7 @@ class FakeClock:
     ) -> asyncio.TimerHandle:
         timer = FakeTimer(lambda: callback(*arguments))
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
-        if self._flies:
+        if self.flies:
             asyncio.get_running_loop().call_soon(self._go_on)
         return timer  # type: ignore[return-value]
 
