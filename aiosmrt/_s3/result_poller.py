@@ -530,9 +530,8 @@ class _Directory:
     def _refuse(self, key: str, error: AiosmrtError) -> None:
         """Ends the waits for an object with an error."""
         for watch in self._watches.pop(key, ()):
-            if not watch.arrived.done():
-                # Each who waits raises its own: one for all would gather all their tracebacks.
-                watch.arrived.set_exception(copy.copy(error))
+            # Each who waits raises its own: one for all would gather all their tracebacks.
+            watch.arrived.set_exception(copy.copy(error))
 
     def _arrive(
         self, key: str, last_modified: datetime | None, found: StoredObject | None = None
@@ -542,9 +541,8 @@ class _Directory:
         for watch in list(self._watches.get(key, ())):
             if watch.rests_until <= now and watch.accepts(last_modified):
                 self._drop(watch)
-                if not watch.arrived.done():
-                    watch.arrived.set_result(found)
-                    found = None  # its bytes can be read once
+                watch.arrived.set_result(found)
+                found = None  # its bytes can be read once
         if found is not None:
             found.close()
 

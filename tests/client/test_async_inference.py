@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections import Counter
@@ -1008,6 +1009,24 @@ async def test_what_was_saved_or_broke_off_leaves_room_for_others(
         for _ in range(2):
             await output.save(tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == BODY
+
+
+async def test_a_file_that_cannot_be_written_to_its_end_leaves_room_for_others(
+    s3, one_at_a_time, tmp_path
+):
+    """By a limit to files' sizes, which fails as a full disk does."""
+    s3.put(OUTPUT, BODY)
+    async with s3.session() as session:
+        output = await result(session.async_invocation(output_location=OUTPUT), body_limit=1)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                await output.save(tmp_path / "file")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not names(tmp_path)
+        assert await output.read() == BODY
 
 
 async def test_failures_and_outputs_of_other_versions_leave_room_for_others(

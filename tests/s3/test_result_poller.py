@@ -108,8 +108,10 @@ async def test_two_waits_for_one_object_both_end(s3, poller):
 # -- many ---------------------------------------------------------------------------------------
 
 
-async def test_many_below_one_prefix_share_a_listing(s3, poller):
-    waits = [watch(poller, f"s3://b/d/{number:04}") for number in range(500)]
+@pytest.mark.parametrize("step", [1, -1])
+async def test_many_below_one_prefix_share_a_listing(s3, poller, step):
+    """In whichever order they come."""
+    waits = [watch(poller, f"s3://b/d/{number:04}") for number in range(500)[::step]]
     await looks(s3, 3, "ListObjectsV2")
     for number in range(500):
         s3.put(f"s3://b/d/{number:04}", "")
@@ -161,6 +163,23 @@ async def test_few_among_many_are_asked_for_each(s3, poller):
     assert await outcome(waits.pop(50)) == b"late"
     for waiting in waits:
         waiting.close()
+
+
+async def test_a_listing_that_was_not_worth_it_is_tried_again_after_a_minute(s3, poller, clock):
+    for number in range(3000):
+        s3.put(f"s3://b/d/{number:05}", "")
+    listed = []
+
+    async def note(seen, request):
+        if seen.operation == "ListObjectsV2":
+            listed.append(clock.time())
+
+    s3.hook = note
+    waits = [watch(poller, f"s3://b/d/{number:05}x", cap=5.0) for number in (0, 1500, 2500)]
+    await until(lambda: len(listed) >= 2)
+    for waiting in waits:
+        waiting.close()
+    assert 60.0 <= listed[1] - listed[0] <= 66.1
 
 
 async def test_a_full_page_of_neighbours_hides_nothing(s3, poller):
@@ -430,18 +449,36 @@ async def test_an_s3_that_never_answers_right_is_given_up(s3, poller):
     assert len(s3.seen) == 10
 
 
-async def test_an_s3_that_once_answered_is_not_given_up(s3, poller):
-    waiting = watch(poller, "s3://b/d/k", cap=0.01)
-    await looks(s3, 1)
+async def test_each_outage_is_told_once(s3, poller, caplog):
+    answers = iter([503, 503, 200, 503, 503, 200])
+
+    async def stumble(seen, request):
+        status = next(answers, 200)
+        return refusal(503, "SlowDown", "Later.") if status == 503 else None
+
+    s3.hook = stumble
+    waiting = watch(poller, "s3://b/d/k")
+    with caplog.at_level(logging.WARNING, "aiosmrt.async_inference"):
+        await looks(s3, 7)
+    waiting.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_an_s3_that_once_answered_is_not_given_up(s3, poller, number):
+    waits = [watch(poller, f"s3://b/d/k{each}", cap=0.01) for each in range(number)]
+    await until(lambda: len(s3.seen) >= 2)  # the first of them was answered
 
     async def fail(seen, request):
         return refusal(503, "SlowDown", "Later.")
 
     s3.hook = fail
-    await looks(s3, 15)
-    s3.put("s3://b/d/k", "after all")
+    await until(lambda: len(s3.seen) >= 17)
+    for each in range(number):
+        s3.put(f"s3://b/d/k{each}", "after all")
     s3.hook = None
-    assert await outcome(waiting) == b"after all"
+    for waiting in waits:
+        assert await outcome(waiting) in (b"after all", None)
 
 
 async def test_errors_are_each_waits_own(s3, poller):
@@ -564,6 +601,19 @@ async def test_a_closed_session_ends_all_waits(s3, poller):
             await outcome(waiting)
     with pytest.raises(TransportError, match="is closed"):
         watch(poller, "s3://b/d/k")
+
+
+async def test_a_wait_that_ends_late_leaves_later_ones_below_its_prefix(s3, poller, clock):
+    for name in (0, 1):
+        s3.put(f"s3://b/d/{name}", "")
+    first, second = (watch(poller, f"s3://b/d/{name}") for name in (0, 1))
+    await asyncio.wait([first.arrived, second.arrived])
+    first.close()
+    later = watch(poller, "s3://b/d/later")
+    second.close()
+    await poller.aclose()
+    with pytest.raises(TransportError, match="was closed"):
+        await outcome(later)
 
 
 async def test_closing_ends_requests_in_the_same_turn(s3, poller):
