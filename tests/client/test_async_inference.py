@@ -385,7 +385,7 @@ async def test_a_time_before_s3_accepts_whatever_is_there(s3, session, time):
 
 
 async def test_an_older_object_that_comes_back_after_the_listing_is_not_the_result(
-    s3, timed, clock
+    s3, one_at_a_time, timed, clock
 ):
     """As where the newer version of an object is deleted."""
     s3.heeds_modified_since = False
