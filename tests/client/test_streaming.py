@@ -15,12 +15,13 @@ import pytest
 import zlib_ng.zlib_ng
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clock import LoopClock
 from support.memory import traced
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import open_session
-from support.streams import END, HEAD, chunk, exception, part, streaming
+from support.streams import END, HEAD, chunk, exception, fed, part, streaming
 from support.transports import in_use
-from support.waiting import until
+from support.waiting import turns, until
 
 import aiosmrt
 import aiosmrt._client.part_reader
@@ -254,21 +255,49 @@ async def test_a_stall_is_a_read_timeout() -> None:
                 assert len(set(frames)) == 1, "each raise adds to the traceback of the last"
 
 
-async def test_total_ends_with_the_head() -> None:
-    go_on = asyncio.Event()
+async def test_idle_limits_only_the_time_in_which_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = LoopClock(monkeypatch)
+    async with fed(timeouts=Timeouts(idle=10)) as (send, session):
+        send(HEAD)
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            for number in range(3):
+                reading = asyncio.ensure_future(anext(stream))
+                await turns()
+                clock.advance(9)
+                send(chunk(part(b"%d" % number)))
+                assert (await reading).bytes == b"%d" % number
+                clock.advance(20)
+            send(chunk(part(b"came while nobody waited")))
+            await turns()
+            clock.advance(20)
+            assert (await anext(stream)).bytes == b"came while nobody waited"
+            reading = asyncio.ensure_future(anext(stream))
+            await turns()
+            clock.advance(10)
+            with pytest.raises(aiosmrt.ReadTimeoutError, match=r"Timeouts\.idle=10 s"):
+                await reading
 
-    async def handler(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(HEAD + chunk(part(b"one")))
-        await go_on.wait()
-        await connection.send(chunk(part(b"two")) + END)
 
-    async with RawServer(handler) as server:
-        async with open_session(server.url, timeouts=Timeouts(total=0.2)) as session:
-            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
-                assert (await anext(stream)).bytes == b"one"
-                asyncio.get_running_loop().call_later(0.4, go_on.set)
-                assert (await anext(stream)).bytes == b"two"
+@pytest.mark.parametrize("limit", ["read", "total"])
+async def test_what_limits_the_head_does_not_limit_the_parts(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    clock = LoopClock(monkeypatch)
+    async with fed(timeouts=Timeouts(**{limit: 50, "idle": 100})) as (send, session):
+        opening = asyncio.ensure_future(session.invoke_endpoint_with_response_stream("e", b"x"))
+        await turns()
+        send(HEAD)
+        async with await opening as stream:
+            clock.advance(60)
+            reading = asyncio.ensure_future(anext(stream))
+            await turns()
+            clock.advance(60)
+            await turns()
+            assert not reading.done()
+            send(chunk(part(b"one")))
+            assert (await reading).bytes == b"one"
 
 
 @pytest.mark.parametrize("how", ["break", "raise", "cancel", "aclose"])
@@ -387,23 +416,23 @@ async def test_reading_it_all_is_bounded_by_the_session() -> None:
                 await stream.read()
 
 
-async def test_two_tasks_cannot_read_one_stream() -> None:
-    async def handler(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(HEAD)
-        await connection.gone()
-
-    async with RawServer(handler) as server:
-        async with open_session(server.url) as session:
-            async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+async def test_a_second_task_that_reads_is_refused_and_the_first_goes_on() -> None:
+    async with fed() as (send, session):
+        send(HEAD)
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            for number in range(2):
                 first = asyncio.ensure_future(anext(stream))
                 await asyncio.sleep(0)
-                with pytest.raises(RuntimeError, match="another task"):
-                    await anext(stream)
+                for _ in range(2):
+                    with pytest.raises(RuntimeError, match="already being read by another task"):
+                        await anext(stream)
                 assert not first.done()
-                first.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await first
+                assert "open" in repr(stream)
+                send(chunk(part(b"%d" % number)))
+                assert (await first).bytes == b"%d" % number
+            send(END)
+            assert await collect(stream) == []
+        assert in_use(session) == 0
 
 
 async def test_a_stream_nobody_reads_holds_bounded_memory() -> None:

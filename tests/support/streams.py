@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from support.transports import at_rest
 from aiosmrt.eventstream import encode_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import aiosmrt
 
@@ -56,3 +57,17 @@ async def streaming(
     async with server, open_session(server.url, **options) as session:
         yield server, session
         await at_rest(session, server)
+
+
+@contextlib.asynccontextmanager
+async def fed(**options: Any) -> AsyncIterator[tuple[Callable[[bytes], None], aiosmrt.Session]]:
+    """A server that sends what the test feeds it, one write after the other; ``b""`` closes."""
+    writes: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        while data := await writes.get():
+            await connection.send(data)
+
+    async with RawServer(handler) as server, open_session(server.url, **options) as session:
+        yield writes.put_nowait, session

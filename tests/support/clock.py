@@ -1,0 +1,51 @@
+"""The event loop's clock, which a test can set forward instead of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+
+class LoopClock:
+    """Sets the running loop's clock forward: the timers that ``call_at`` made then fire.
+
+    Args:
+        monkeypatch: Takes the clock back at the test's end.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._real_time = self._loop.time
+        self._real_call_at = self._loop.call_at
+        self._ahead = 0.0
+        self._timers: dict[asyncio.TimerHandle, tuple[float, Callable[[], None]]] = {}
+        monkeypatch.setattr(self._loop, "time", self._time)
+        monkeypatch.setattr(self._loop, "call_at", self._call_at)
+
+    def advance(self, seconds: float) -> None:
+        """Sets the clock forward, and fires the timers whose time has come."""
+        self._ahead += seconds
+        now = self._time()
+        for timer, (when, fire) in list(self._timers.items()):
+            if when <= now and not timer.cancelled():
+                timer.cancel()
+                fire()
+
+    def _time(self) -> float:
+        return self._real_time() + self._ahead
+
+    def _call_at(
+        self, when: float, callback: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> asyncio.TimerHandle:
+        def fire() -> None:
+            self._timers.pop(timer, None)
+            callback(*arguments)
+
+        timer = self._real_call_at(when, fire, **keywords)
+        self._timers[timer] = when, fire
+        return timer
