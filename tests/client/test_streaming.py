@@ -113,14 +113,16 @@ async def test_a_model_stream_error_comes_after_the_parts_before_it() -> None:
 async def test_every_fault_in_a_stream_is_typed(
     message: bytes, cls: type[aiosmrt.AiosmrtError], code: str | None
 ) -> None:
-    async with streaming(part(b"one"), message) as (_, session):
+    async with streaming(part(b"one"), message, part(b"behind it")) as (_, session):
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
             assert (await anext(stream)).bytes == b"one"
-            with pytest.raises(cls) as caught:
-                await anext(stream)
-            assert "the-request-id" in str(caught.value)
-            if code is not None:
-                assert caught.value.code == code
+            for _ in range(2):
+                with pytest.raises(cls) as caught:
+                    await anext(stream)
+                assert "the-request-id" in str(caught.value)
+                if code is not None:
+                    assert caught.value.code == code
+            assert in_use(session) == 0
 
 
 @pytest.mark.parametrize(

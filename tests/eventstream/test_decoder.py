@@ -213,6 +213,19 @@ def test_a_fault_is_raised_again_by_every_iteration(wire, fault):
     assert str(caught.value) == seen.pop()[0]
 
 
+@pytest.mark.parametrize("take", [list, EventStreamDecoder.next_run], ids=["iterated", "in runs"])
+@pytest.mark.parametrize("vector", INVALID, ids=lambda vector: vector.name)
+def test_nothing_behind_a_fault_comes_out_though_it_came_before_it_was_found(vector, take):
+    for chunks in ([vector.wire, PART_WIRE], [*bytewise(vector.wire), PART_WIRE, PART_WIRE]):
+        decoder = EventStreamDecoder()
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+        for _ in range(3):
+            with pytest.raises(vector.error, match=vector.says):
+                take(decoder)
+            assert decoder.bytes_left == 0
+
+
 def test_a_fault_that_is_kept_holds_no_frames():
     """Neither the callers', nor the decoder's own, which would hold the decoder in a cycle."""
 
