@@ -149,6 +149,7 @@ async def test_what_is_left_over_is_an_error_that_holds_it(
     error = caught.value
     assert error.leftover == leftover
     assert error.bytes_left == len(leftover)
+    assert (error.bytes_received, error.parts_received) == (len(part(payload)), 1)
     assert "cut" not in str(error)
     assert "the-request-id" in str(error)
 

@@ -9,7 +9,7 @@ import traceback
 import tracemalloc
 import warnings
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import zlib_ng.zlib_ng
@@ -27,6 +27,9 @@ import aiosmrt
 import aiosmrt._client.part_reader
 from aiosmrt import Timeouts
 from aiosmrt.eventstream import encode_message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 async def collect(stream: aiosmrt.ResponseStream) -> list[bytes]:
@@ -234,6 +237,40 @@ async def test_a_stream_without_a_length_that_ends_inside_a_message_is_truncated
                     await anext(stream)
                 assert caught.value.parts_received == 1
                 assert caught.value.bytes_left == len(part(b"two")) - 1
+
+
+READ_BY: dict[str, Callable[[aiosmrt.ResponseStream], Awaitable[Any]]] = {
+    "part by part": collect,
+    "as a whole": aiosmrt.ResponseStream.read,
+    "as lines": lambda stream: anext(stream.iter_lines()),
+}
+
+
+@pytest.mark.parametrize("left", [0, 5, 30, len(part(b"three")) - 1])
+@pytest.mark.parametrize("how", READ_BY)
+async def test_a_stream_that_is_cut_off_says_what_came_of_it(how: str, left: int) -> None:
+    wire = part(b"one") + part(b"two") + part(b"three")[:left]
+    async with streaming(wire, end=b"") as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(aiosmrt.StreamTruncatedError) as caught:
+                await READ_BY[how](stream)
+            error = caught.value
+            assert (error.bytes_received, error.parts_received) == (len(wire), 2)
+            assert error.bytes_left == left
+            assert (stream.stats.parts, stream.stats.bytes_received) == (2, len(wire))
+
+
+async def test_parts_that_nobody_took_before_the_stream_was_closed_are_not_counted() -> None:
+    async with streaming(part(b"one") + part(b"two") + part(b"three")) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            assert (await anext(stream)).bytes == b"one"
+            assert stream.stats.parts == 1
+            for _ in range(2):
+                await stream.aclose()
+                assert stream.stats.parts == 1
+                assert repr(stream) == "<ResponseStream of e, closed, 1 parts read>"
+                with pytest.raises(aiosmrt.TransportError, match="closed before its end"):
+                    await anext(stream)
 
 
 async def test_a_stall_is_a_read_timeout() -> None:
