@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any, NoReturn, TypeAlias
 
-__all__ = ["LONG", "Parsing", "decode_in_pieces"]
+__all__ = ["LONG", "LONGEST", "SHORTEST", "Parsing", "decode_in_pieces"]
 
 # Up to so many characters a value is parsed in one.
 LONG = 131_072
@@ -31,8 +31,8 @@ LONG = 131_072
 # Stops after each piece; returns the value, and where it ends.
 Parsing: TypeAlias = Generator[None, None, tuple[Any, int]]
 
-_LONGEST = 65_536
-_SHORTEST = 256
+LONGEST = 65_536
+SHORTEST = 256
 # At so many containers within each other, and at each multiple, `json` is asked whether it
 # would go as deep.
 _DEPTH = 256
@@ -44,7 +44,7 @@ _CUTS = 3
 RawDecode: TypeAlias = Callable[[str, int], tuple[Any, int]]
 
 _raw_decode: RawDecode = json.JSONDecoder().raw_decode
-_space = re.compile(rf"[ \t\n\r]{{1,{_LONGEST}}}").match
+_space = re.compile(rf"[ \t\n\r]{{1,{LONGEST}}}").match
 _CLOSING = {"[": "]", "{": "}"}
 
 # What was taken last, as the shortest JSON that leaves `json` at the same place: what `json`
@@ -78,7 +78,7 @@ def decode_in_pieces(text: str, start: int = 0, raw_decode: RawDecode = _raw_dec
         return raw_decode(text, start)
     walk = _Walk(text, start, raw_decode)
     while walk.open:
-        if walk.looked_at >= _LONGEST:
+        if walk.looked_at >= LONGEST:
             walk.looked_at = 0
             yield
         if not walk.take_run():
@@ -94,7 +94,7 @@ def _string(text: str, start: int) -> Parsing:
     pieces: list[str] = []
     at = start + 1
     while True:
-        piece = text[at : at + _LONGEST]
+        piece = text[at : at + LONGEST]
         is_last = at + len(piece) == len(text)
         if not is_last:
             piece = _without_cut_escape(piece) + '"'
@@ -160,7 +160,7 @@ class _Walk:
     def __init__(self, text: str, start: int, raw_decode: RawDecode) -> None:
         self._text = text
         self._raw_decode = raw_decode
-        self._width = _LONGEST
+        self._width = LONGEST
         self._after = text[start]
         self._key = ""  # of the next value
         self.value: list[Any] | dict[str, Any] = [] if self._after == _ARRAY else {}
@@ -203,7 +203,7 @@ class _Walk:
             else:
                 self._after = _NEXT_ITEM if bracket == _ARRAY else _NEXT_ENTRY
                 self.at = cut + 1
-            self._width = min(2 * self._width, _LONGEST)
+            self._width = min(2 * self._width, LONGEST)
             return True
         return False
 
@@ -222,7 +222,7 @@ class _Walk:
             after = self._after
             space = _space(text, self.at)
             place = self.at if space is None else space.end()
-            if place - self.at >= _LONGEST:  # there may be more of it
+            if place - self.at >= LONGEST:  # there may be more of it
                 self.looked_at += place - self.at
                 self.at = place
                 return
@@ -243,7 +243,7 @@ class _Walk:
                     value, end = self._raw_decode(piece, place - start)
                 except (ValueError, RecursionError):
                     if self.at == start:
-                        self._width = max(self._width // 4, _SHORTEST)
+                        self._width = max(self._width // 4, SHORTEST)
                         self._begin(first, place)
                     return  # else it is the first of the next piece
                 self.put(value, start + end)
@@ -251,7 +251,7 @@ class _Walk:
                 self.put(*self._raw_decode(text, place))
             else:
                 self._refuse(place)
-        self._width = min(2 * self._width, _LONGEST)
+        self._width = min(2 * self._width, LONGEST)
 
     def put(self, value: Any, end: int) -> None:
         """Puts the next key or value, which ends at ``end``, into the innermost container."""

@@ -30,8 +30,11 @@ def told(read: Any) -> Any:
         return type(error)
 
 
-def in_pieces(text: str) -> Any:
-    parsing = _json_pieces.decode_in_pieces(text)
+RAW_DECODE = json.JSONDecoder().raw_decode
+
+
+def in_pieces(text: str, raw_decode: Any = RAW_DECODE) -> Any:
+    parsing = _json_pieces.decode_in_pieces(text, 0, raw_decode)
     while True:
         try:
             next(parsing)
@@ -85,8 +88,8 @@ def broken(draw: st.DrawFn) -> str:
 @given(text=TEXTS | broken())
 def test_pieces_give_what_json_gives(longest: int, shortest: int, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_json_pieces, "_LONGEST", longest)
-        patch.setattr(_json_pieces, "_SHORTEST", shortest)
+        patch.setattr(_json_pieces, "LONGEST", longest)
+        patch.setattr(_json_pieces, "SHORTEST", shortest)
         found = told(lambda: in_pieces(text))
     assert found == told(lambda: json.JSONDecoder().raw_decode(text))
 
@@ -176,7 +179,7 @@ def test_steps_are_paused_until_the_value_is_whole() -> None:
     assert decoder.next_unit() == [2] * (LONG + 1)
 
 
-def test_the_work_grows_with_the_length_however_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_grows_with_the_length_however_deep() -> None:
     """Each of a comb's teeth is deep, and longer than a piece."""
 
     def work(teeth: int) -> int:
@@ -185,7 +188,7 @@ def test_the_work_grows_with_the_length_however_deep(monkeypatch: pytest.MonkeyP
         def counting(text: str, start: int = 0) -> tuple[Any, int]:
             nonlocal read
             try:
-                value, end = json.JSONDecoder().raw_decode(text, start)
+                value, end = RAW_DECODE(text, start)
             except ValueError:
                 read += len(text) - start
                 raise
@@ -193,13 +196,11 @@ def test_the_work_grows_with_the_length_however_deep(monkeypatch: pytest.MonkeyP
             return value, end
 
         tooth = "[" * 500 + "1," * 40_000 + "1" + "]" * 500
-        with monkeypatch.context() as patch:
-            patch.setattr(_json_pieces, "_raw_decode", counting)
-            in_pieces("[" + ",".join([tooth] * teeth) + "]")
+        in_pieces("[" + ",".join([tooth] * teeth) + "]", counting)
         return read // (teeth * len(tooth))
 
-    assert work(2) < 40
-    assert work(8) < 40
+    assert 1 <= work(2) < 10
+    assert 1 <= work(8) < 10
 
 
 @pytest.mark.parametrize(
@@ -207,15 +208,13 @@ def test_the_work_grows_with_the_length_however_deep(monkeypatch: pytest.MonkeyP
     ['"a, b"', '"\\",,"', "[1,2]", '{"a": {"b": 1}, "c": [1, 2, 3, 4]}', '{"a": ", ", "b": ","}'],
 )
 @pytest.mark.parametrize("form", ["[{}]", '[[{}], "a"]', '{{"a": [{}], "b": 1}}', "keys"])
-def test_short_elements_with_commas_are_taken_together(
-    monkeypatch: pytest.MonkeyPatch, form: str, element: str
-) -> None:
+def test_short_elements_with_commas_are_taken_together(form: str, element: str) -> None:
     calls = 0
 
     def counting(text: str, start: int = 0) -> tuple[Any, int]:
         nonlocal calls
         calls += 1
-        return json.JSONDecoder().raw_decode(text, start)
+        return RAW_DECODE(text, start)
 
     elements = [element] * (2 * LONG // len(element))
     if form == "keys":
@@ -223,11 +222,10 @@ def test_short_elements_with_commas_are_taken_together(
     else:
         text = form.format(",".join(elements))
     expected = json.loads(text)
-    monkeypatch.setattr(_json_pieces, "_raw_decode", counting)
-    value, end = in_pieces(text)
+    value, end = in_pieces(text, counting)
     assert value == expected
     assert end == len(text)
-    assert calls < len(elements) // 20
+    assert 0 < calls < 100
 
 
 def test_much_white_space_is_skipped_step_by_step() -> None:
