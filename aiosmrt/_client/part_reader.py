@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from aiosmrt.eventstream import HeaderValue
     from aiosmrt.instrumentation._watch import CallWatch
 
-__all__ = ["PartReader", "StreamState"]
+__all__ = ["PartReader", "StreamState", "crc32"]
 
-_crc32: Callable[[bytes, int], int] = zlib.crc32
+crc32: Callable[[bytes, int], int] = zlib.crc32
 try:
     from zlib_ng import zlib_ng
 except ImportError:
     pass
 else:  # the extra `speedups`: an eighth to a quarter of zlib's time for large parts; typed in part
-    _crc32 = zlib_ng.crc32  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    crc32 = zlib_ng.crc32  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 # The type of the response itself; the parts have a type of their own.
 _CONTENT_TYPE = "application/vnd.amazon.eventstream"
@@ -100,7 +100,7 @@ class PartReader:
         self._watch = watch
         self._clock = StreamClock(started)
         self._loop = asyncio.get_running_loop()
-        self._decoder = EventStreamDecoder(crc32=_crc32)
+        self._decoder = EventStreamDecoder(crc32=crc32)
         # A deque would be in order, but takes 600 bytes when it is empty.
         self.ready: list[PayloadPart] = []
         self.is_decoded = False

@@ -55,7 +55,7 @@ from aiosmrt.eventstream._message import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["EventStreamDecoder"]
+__all__ = ["LONG", "EventStreamDecoder", "forget"]
 
 # The messages of a stream carry a handful of header blocks of some 100 bytes, over and
 # over, and their lengths are few; and those of all streams from one service are the same.
@@ -70,7 +70,7 @@ _MAX_RUN = 256
 _MAX_LENGTH_IN_RUN = 4_096
 
 # From this length on, a message that is cut is copied and checked while it comes.
-_LONG = 1_048_576
+LONG = 1_048_576
 
 # Chunks below it are joined where they wait, lest each byte bring its own bytes object.
 _SMALL_CHUNK = 512
@@ -87,6 +87,12 @@ _Head: TypeAlias = (
 # What all decoders remember: what is found under some bytes follows from these bytes alone.
 _blocks: dict[bytes, dict[str, HeaderValue]] = {}
 _heads: dict[bytes, _Head] = {}
+
+
+def forget() -> None:
+    """Forgets all that was remembered."""
+    _blocks.clear()
+    _heads.clear()  # which hold the same dicts, or there would be runs of one
 
 
 class _Begun:
@@ -400,7 +406,7 @@ class EventStreamDecoder:
         begun = self._begun
         views = self._take(total if begun is None else total - begun.length)
         if views is None:
-            if total >= _LONG:
+            if total >= LONG:
                 self._begin(total, head_length, prelude_crc)
             return None
         if len(views[0]) < head_length or len(views[-1]) < CRC.size:
@@ -467,8 +473,7 @@ class EventStreamDecoder:
         headers = decode_headers(block)
         if len(block) <= _MAX_REMEMBERED_LENGTH:
             if len(_blocks) >= _MAX_REMEMBERED_BLOCKS:
-                _blocks.clear()
-                _heads.clear()  # which hold the same dicts, or there would be runs of one
+                forget()
             _blocks[block] = headers
         return headers
 

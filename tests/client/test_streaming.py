@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import runpy
+import sys
 import traceback
 import tracemalloc
 import warnings
@@ -24,8 +26,8 @@ from support.transports import in_use
 from support.waiting import turns, until
 
 import aiosmrt
-import aiosmrt._client.part_reader
 from aiosmrt import Timeouts
+from aiosmrt._client import part_reader
 from aiosmrt.eventstream import encode_message
 
 if TYPE_CHECKING:
@@ -400,8 +402,6 @@ async def test_a_dropped_stream_warns_and_is_closed() -> None:
 async def test_a_dropped_stream_is_closed_even_where_the_warning_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
     async def handler(connection: Connection) -> None:
         await connection.request()
         await connection.send(HEAD + chunk(part(b"one")))
@@ -525,9 +525,16 @@ async def test_the_last_part_can_be_required_to_be_terminal() -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 7, 70_000]))
 def test_the_speedups_checksums_are_zlibs(data: bytes, value: int, times: int) -> None:
-    assert aiosmrt._client.part_reader._crc32 is zlib_ng.zlib_ng.crc32
+    assert part_reader.crc32 is zlib_ng.zlib_ng.crc32
     data *= times
-    assert aiosmrt._client.part_reader._crc32(data, value) == zlib.crc32(data, value)
+    assert part_reader.crc32(data, value) == zlib.crc32(data, value)
+
+
+def test_checksums_are_zlibs_where_the_speedups_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "zlib_ng", None)
+    assert runpy.run_path(part_reader.__file__)["crc32"] is zlib.crc32
 
 
 async def test_a_streams_repr_shows_its_state_and_nothing_sensitive() -> None:

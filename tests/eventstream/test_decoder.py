@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.eventstream_strategies import MESSAGES, cut, flipped, spliced
 from support.eventstream_vectors import INVALID, VALID, Invalid, Valid, decode, sealed
-from support.memory import traced
+from support.memory import taken, traced
 
 import aiosmrt.eventstream._decoder as decoder_module
 from aiosmrt.errors import (
@@ -414,10 +414,9 @@ def test_a_payload_is_bytes():
 
 
 @pytest.fixture
-def nothing_known(monkeypatch):
+def nothing_known():
     """Decoders know nothing of what others decoded before."""
-    monkeypatch.setattr(decoder_module, "_heads", {})
-    monkeypatch.setattr(decoder_module, "_blocks", {})
+    decoder_module.forget()
 
 
 def counted(monkeypatch) -> list[bytes]:
@@ -515,13 +514,6 @@ def test_runs_end_where_messages_do():
             assert str(fault or decoder.bytes_left) == str(error or 0)
 
 
-class Forgetful(dict):
-    """Remembers no head, so that every message is looked at from its prelude on."""
-
-    def __setitem__(self, head, facts):
-        pass
-
-
 # As a model's stream has them: a few blocks of headers, a few lengths, over and over.
 SIMILAR = st.lists(
     st.builds(
@@ -561,9 +553,17 @@ def test_a_head_that_is_known_changes_no_result(data):
         for headers, payloads in runs_of(decoder):
             yield from (Message(headers, payload) for payload in payloads)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder_module, "_heads", Forgetful())
-        expected = facts(iter)
+    def knowing_nothing(decoder):
+        """Every message is looked at from its prelude on."""
+        messages = iter(decoder)
+        while True:
+            decoder_module.forget()
+            try:
+                yield next(messages)
+            except StopIteration:
+                return
+
+    expected = facts(knowing_nothing)
     for _ in range(2):  # the second time all heads are known from the first
         assert facts(iter) == expected
         assert facts(from_runs) == expected
@@ -668,44 +668,17 @@ def test_the_fuzzers_invariant_holds_for_damaged_messages(data):
     check(damaged)
 
 
-# -- the work grows with the bytes. Time would tell of the machine, so what is counted is
-# the memory that each step takes beyond what was held before it: a decoder that joins or
-# slices all that it has buffered takes that much again at every step. Its buffers are
-# kept alive, for one that is given back within the step would hide the next.
-
-
-def taken(decoder, receive, chunks) -> int:
-    """The bytes of memory that decoding takes, added up over every message and every chunk."""
-    kept = []
-    total = 0
-
-    def steps():
-        for chunk in chunks:
-            receive(chunk)
-            for _ in decoder:
-                yield
-            yield
-
-    with traced():
-        held = tracemalloc.get_traced_memory()[0]
-        for _ in steps():
-            peak = tracemalloc.get_traced_memory()[1]
-            total += peak - held
-            kept += [decoder._data, getattr(decoder, "_waiting", None)]
-            held = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
-    return total
+# -- the work grows with the bytes
 
 
 def taken_by_us(data: bytes, size: int) -> int:
-    decoder = EventStreamDecoder()
     chunks = (data[start : start + size] for start in range(0, len(data), size))
-    return taken(decoder, decoder.receive_data, chunks)
+    return taken(EventStreamDecoder(), chunks)
 
 
 def taken_by_botocore(data: bytes) -> int:
     theirs = EventStreamBuffer()
-    return taken(theirs, theirs.add_data, [data])
+    return taken(theirs, [data], theirs.add_data)
 
 
 @pytest.mark.parametrize(
@@ -780,7 +753,7 @@ def test_a_long_message_is_as_a_short_one(long: int, messages: list[Message], da
     wire = wire[: data.draw(st.integers(0, len(wire)) | st.just(len(wire)))]
     expected, fault = decode([wire])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder_module, "_LONG", long)
+        patch.setattr(decoder_module, "LONG", long)
         found, error = decode(data.draw(cut(wire) | st.just(bytewise(wire))))
     assert (found, type(error), str(error)) == (expected, type(fault), str(fault))
 

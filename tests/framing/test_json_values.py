@@ -18,9 +18,8 @@ from support.framing_corpus import (
     cut,
     outcome,
     splits,
-    taken,
 )
-from support.memory import traced
+from support.memory import taken, traced
 from support.work import parsed_lengths
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError

@@ -7,7 +7,8 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.framing_corpus import LINES, bytewise, check_case, cut, outcome, splits, taken
+from support.framing_corpus import LINES, bytewise, check_case, cut, outcome, splits
+from support.memory import taken
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError
 from aiosmrt.framing import LineDecoder

@@ -17,9 +17,8 @@ from support.framing_corpus import (
     cut,
     outcome,
     splits,
-    taken,
 )
-from support.memory import traced
+from support.memory import taken, traced
 
 from aiosmrt.errors import InvalidMessageError, MessageTooLargeError, StreamTruncatedError
 from aiosmrt.framing import JSONStreamDecoder, ServerSentEvent, SSEDecoder, TokenDecoder

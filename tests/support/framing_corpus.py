@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -101,34 +100,6 @@ def cut(draw, data: bytes) -> list[bytes]:
     """``data`` in chunks, empty ones among them."""
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=12).map(sorted))
     return [data[start:stop] for start, stop in pairwise([0, *cuts, len(data)])]
-
-
-def taken(decoder, chunks) -> int:
-    """The bytes of memory that the steps took, one after the other, beyond what was held.
-
-    Time would tell of the machine; but what joins or slices all that it has buffered
-    takes that much memory again at every step.
-    """
-
-    def steps():
-        for chunk in chunks:
-            decoder.receive_data(chunk)
-            yield
-            for _ in decoder:
-                yield
-
-    total = 0
-    tracemalloc.start()
-    try:
-        held = tracemalloc.get_traced_memory()[0]
-        for _ in steps():
-            now, peak = tracemalloc.get_traced_memory()
-            total += max(peak - held, 0)
-            held = now
-            tracemalloc.reset_peak()
-    finally:
-        tracemalloc.stop()
-    return total
 
 
 E = ServerSentEvent
