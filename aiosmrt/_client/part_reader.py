@@ -149,8 +149,6 @@ class PartReader:
                 finally:
                     if self._state is _READING:
                         self._state = _OPEN
-                if self._state is not _OPEN:  # closed meanwhile
-                    raise self._refusal()
                 if not chunks:
                     self._end()
                     raise StopAsyncIteration
@@ -162,8 +160,8 @@ class PartReader:
         except BaseException as error:
             if self._state is _OPEN:
                 self.break_off(error)
-            elif self._reason is not None and isinstance(error, TransportError):
-                raise self._refusal() from None  # closed by another task
+            elif isinstance(error, TransportError):  # closed by another task
+                raise self._refusal() from None
             raise
         return run
 
@@ -245,10 +243,10 @@ class PartReader:
         """Ends the stream with an error, to which the facts of the stream are added."""
         if isinstance(error, AiosmrtError):
             self._add_facts(error)
-        self.report_end(error)
-        if isinstance(error, AiosmrtError):
+            self.report_end(error)
             self._close(_FAILED, error)
         else:
+            self.report_end(error)
             self.close()
 
     def _add_facts(self, error: AiosmrtError) -> None:

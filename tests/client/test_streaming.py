@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import runpy
 import sys
@@ -396,6 +397,7 @@ async def test_a_dropped_stream_warns_and_is_closed() -> None:
                 gc.collect()
             assert [w.category for w in caught] == [ResourceWarning]
             assert "unclosed <ResponseStream of e" in str(caught[0].message)
+            assert caught[0].filename == __file__
             await until(lambda: not in_use(session))
 
 
@@ -537,6 +539,15 @@ def test_checksums_are_zlibs_where_the_speedups_are_missing(
     assert runpy.run_path(part_reader.__file__)["crc32"] is zlib.crc32
 
 
+async def test_a_stream_that_is_copied_in_vain_is_not_taken_for_one_left_open() -> None:
+    async with streaming(part(b"one")) as (_, session):
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            with pytest.raises(TypeError, match="is not pickled"):
+                copy.deepcopy(stream)
+            gc.collect()
+            assert await collect(stream) == [b"one"]
+
+
 async def test_a_streams_repr_shows_its_state_and_nothing_sensitive() -> None:
     told = {"X-Amzn-SageMaker-Custom-Attributes": "SECRET-attributes"}
     page = answer(part(b"SECRET-one") + part(b"SECRET-two"), headers=told)
@@ -563,12 +574,39 @@ async def test_a_read_that_another_task_ends_by_closing_says_so_with_its_facts()
             assert caught.value.request_id == "the-request-id"
 
 
-async def test_a_stream_that_is_over_keeps_no_transport_alive() -> None:
+@pytest.mark.parametrize("closed", [False, True], ids=["cancelled", "closed and cancelled"])
+async def test_a_read_that_is_cancelled_raises_that_and_closes_the_stream(closed: bool) -> None:
+    async with fed() as (send, session):
+        send(HEAD)
+        async with session.invoke_endpoint_with_response_stream("llm", b"x") as stream:
+            reading = asyncio.ensure_future(anext(stream))
+            await turns()
+            if closed:
+                await stream.aclose()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert in_use(session) == 0
+            for _ in range(2):
+                with pytest.raises(aiosmrt.TransportError, match="closed before its end"):
+                    await anext(stream)
+
+
+@pytest.mark.parametrize("how", ["read", "closed", "failed"])
+async def test_a_stream_that_is_over_keeps_no_transport_alive(how: str) -> None:
     """Else a session that nobody closes would not be noticed for as long as the stream is kept."""
-    async with streaming(part(b"one")) as (server, _):
+    data = part(b"one") + b"\0" * 16 * (how == "failed")
+    async with streaming(data) as (server, _):
         sessions = [open_session(server.url)]
         stream = await sessions[0].invoke_endpoint_with_response_stream("llm", b"x")
-        assert await stream.read() == b"one"
+        await sessions[0].invoke_endpoint("e", b"x")  # whose connection stays idle
+        assert (await anext(stream)).bytes == b"one"
+        if how == "read":
+            assert await collect(stream) == []
+        elif how == "failed":
+            with pytest.raises(aiosmrt.EventStreamError):
+                await anext(stream)
+        await stream.aclose()
 
         def drop() -> None:
             sessions.clear()
