@@ -1,6 +1,7 @@
 """The measures of a stream: how long until its head, its first part, and between arrivals."""
 
 import time
+from collections.abc import Callable
 
 import attrs
 
@@ -34,17 +35,28 @@ class StreamClock:
     """Notes when bytes arrive; parts that arrive together have no gap between them.
 
     Args:
-        started: When the call began, by ``time.perf_counter``.
+        started: When the call began, by ``now``.
+        now: Reads the time in seconds.
     """
 
-    __slots__ = ("_arrival", "_first", "_gaps", "_head", "_last", "_longest", "_parts", "_started")
+    __slots__ = (
+        "_arrival",
+        "_first",
+        "_gaps",
+        "_head",
+        "_last",
+        "_longest",
+        "_now",
+        "_parts",
+        "_started",
+    )
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, now: Callable[[], float] = time.perf_counter) -> None:
         self._started = started
-        self._head = time.perf_counter()
-        self._arrival = 0.0
+        self._now = now
+        self._head = now()
+        self._arrival = self._last = self._head
         self._first: float | None = None
-        self._last = 0.0
         self._longest = 0.0
         self._gaps = 0
         self._parts = 0
@@ -53,7 +65,7 @@ class StreamClock:
         """Notes that bytes have arrived."""
         if parts != self._parts:
             self._settle(parts)
-        self._arrival = time.perf_counter()
+        self._arrival = self._now()
 
     def _settle(self, parts: int) -> None:
         """Whether the last arrival brought parts is known once it was decoded: now."""
@@ -75,9 +87,7 @@ class StreamClock:
         return StreamStats(
             time_to_head=self._head - self._started,
             time_to_first_part=None if first is None else first - self._started,
-            mean_gap=(self._last - first) / self._gaps
-            if first is not None and self._gaps
-            else None,
+            mean_gap=(self._last - first) / gaps if first is not None and gaps else None,
             longest_gap=self._longest if gaps else None,
             parts=parts,
             bytes_received=bytes_received,

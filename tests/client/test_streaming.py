@@ -450,11 +450,28 @@ async def test_a_call_can_be_a_task() -> None:
         call.close()
 
 
-async def test_reading_it_all_is_bounded_by_the_session() -> None:
-    async with streaming(part(b"one"), part(b"two"), max_body_length=5) as (_, session):
+async def test_a_call_that_is_a_task_can_be_cancelled() -> None:
+    async with fed() as (_, session):
+        task = asyncio.create_task(session.invoke_endpoint_with_response_stream("e", b"x"))
+        await until(lambda: in_use(session))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert in_use(session) == 0
+
+
+@pytest.mark.parametrize("limit", [None, 6, 5])
+async def test_reading_it_all_is_bounded_by_the_session(limit: int | None) -> None:
+    async with streaming(part(b"one"), part(b"two"), max_body_length=limit) as (_, session):
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
-            with pytest.raises(aiosmrt.MessageTooLargeError):
+            if limit != 5:
+                assert await stream.read() == b"onetwo"
+                return
+            with pytest.raises(aiosmrt.MessageTooLargeError) as caught:
                 await stream.read()
+            assert (caught.value.length, caught.value.limit) == (6, 5)
+            assert caught.value.request_id == "the-request-id"
+            assert in_use(session) == 0
 
 
 async def test_a_second_task_that_reads_is_refused_and_the_first_goes_on() -> None:
