@@ -450,14 +450,17 @@ async def test_a_call_can_be_a_task() -> None:
         call.close()
 
 
-async def test_a_call_that_is_a_task_can_be_cancelled() -> None:
-    async with fed() as (_, session):
+@pytest.mark.parametrize("begun", [False, True], ids=["before it begins", "under way"])
+async def test_a_call_that_is_a_task_can_be_cancelled(begun: bool) -> None:
+    async with streaming(part(b"one"), end=b"") as (server, session):
         task = asyncio.create_task(session.invoke_endpoint_with_response_stream("e", b"x"))
-        await until(lambda: in_use(session))
+        if begun:
+            await until(lambda: in_use(session))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert in_use(session) == 0
+        assert begun or not server.connections
 
 
 @pytest.mark.parametrize("limit", [None, 6, 5])
