@@ -237,6 +237,10 @@ async def test_many_parts_in_one_arrival_are_one_payload() -> None:
             received = [line async for line in stream.iter_lines()]
             assert received == lines
             assert stream.stats.parts == 500
+        async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
+            payloads = [payload async for payload in stream.iter_bytes()]
+            assert b"".join(payloads).decode().splitlines() == lines
+            assert len(payloads) < 10
 
 
 LARGE = b"1234567\n" * 65_536
