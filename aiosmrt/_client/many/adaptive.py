@@ -104,7 +104,7 @@ class AdaptiveConcurrency:
         "_growing_freely",
         "_latency",
         "_maximum",
-        "_pauses",
+        "_pause",
         "_peak",
         "_rand",
         "_recovered_at",
@@ -128,8 +128,8 @@ class AdaptiveConcurrency:
         # CUBIC's W_max, and when the growth towards it began.
         self._peak = 0.0
         self._epoch = self._updated = now
-        # Until then refusals, and until then answers, are those of calls that began
-        # before the last cut.
+        # Until then refusals and answers, and until then the seconds that answers took, are
+        # those of calls that began before the last cut.
         self._recovered_at = now
         self._settled_at = now
         # Of the calls without a retry: what an idle service takes, what it takes now,
@@ -141,11 +141,12 @@ class AdaptiveConcurrency:
         # Cuts made for latency, until their effect is known: how many, and what the
         # window and the latency were before the first.
         self._cuts = 0
-        self._cut_from = 0.0
-        self._cut_latency = 0.0
+        self._cut_from: float
+        self._cut_latency: float
         self._throttled = 0.0
         self._failing = 0.0
-        self._pauses = 0
+        # The longest that the delay at one call in flight can be now.
+        self._pause = 0.0
         self._resume_at = now
 
     @property
@@ -172,9 +173,8 @@ class AdaptiveConcurrency:
         if now < self._recovered_at:
             return
         if self._window == 1.0:
-            longest = min(_PAUSE_BASE * 2.0 ** min(self._pauses, 16), _PAUSE_LONGEST)
-            self._resume_at = now + self._rand() * longest
-            self._pauses += 1
+            self._pause = min(self._pause * 2.0 or _PAUSE_BASE, _PAUSE_LONGEST)
+            self._resume_at = now + self._rand() * self._pause
         self._cuts = 0
         self._cut(now)
 
@@ -188,33 +188,38 @@ class AdaptiveConcurrency:
         """
         self._throttled -= self._throttled * _THROTTLED_WEIGHT
         self._failing -= self._failing * _FAILING_WEIGHT
-        if self._pauses:
+        if self._pause:
             # The time of an outage is none in which more was borne.
-            self._epoch = now
-        self._pauses = 0
+            self._epoch = self._updated = now
+        self._pause = 0.0
         self._resume_at = now
         if latency is not None and now >= self._settled_at:
             self._measure(latency, now)
         if in_flight < self.limit:
-            # Who does not use what it has must not be given more (RFC 9438, 5.8).
+            # Whoever does not use what it has must not be given more (RFC 9438, 5.8).
             self._epoch += now - self._updated
-        elif self._growing_freely:
+        else:
+            if latency is not None:
+                # Nor for the time before this call in which no other ended: a pause.
+                self._epoch += max(now - latency - self._updated, 0.0)
+            self._grow(now)
+        self._updated = now
+
+    def _grow(self, now: float) -> None:
+        if self._growing_freely:
             self._window = min(self._window + 1.0, self._maximum)
         elif self._cuts:
             # Until these cuts are judged nothing else may change.
             self._epoch = now
         elif now >= self._recovered_at:
-            self._grow(now)
-        self._updated = now
+            self._window = max(self._window, self._target(now - self._epoch))
 
-    def _grow(self, now: float) -> None:
-        since = now - self._epoch
+    def _target(self, since: float) -> float:
         # The seconds from the cut back to the peak.
-        back = max((self._peak - self._peak * _BETA) / _SCALE, 0.0) ** (1 / 3)
-        target = self._peak + _SCALE * (since - back) ** 3
+        back = (self._peak * (1.0 - _BETA) / _SCALE) ** (1 / 3)
+        target: float = self._peak + _SCALE * (since - back) ** 3
         # Never further than half as much again, as one success is little to go by.
-        target = min(target, self._window * 1.5 + 1.0, self._maximum)
-        self._window = max(self._window, target)
+        return min(target, self._window * 1.5 + 1.0, self._maximum)
 
     def _cut(self, now: float, beta: float = _BETA) -> None:
         # A peak lower than the last: others need room, so the way back ends earlier
@@ -223,7 +228,7 @@ class AdaptiveConcurrency:
         self._peak = self._window * (1.0 + _BETA) / 2.0 if lower else self._window
         self._window = max(self._window * beta, 1.0)
         self._growing_freely = False
-        self._epoch = now
+        self._epoch = self._updated = now
         self._recovered_at = now + min(self._latency, _RECOVERY_SECONDS)
         self._settled_at = now + 2.0 * self._latency
         self._sum = self._squares = 0.0

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from aiosmrt import (
     ConnectError,
+    ConnectionLostError,
+    ConnectTimeoutError,
     InternalFailure,
     ModelError,
     ModelNotReadyException,
@@ -92,7 +94,14 @@ def test_what_says_nothing_of_load_changes_nothing(error):
 
 @pytest.mark.parametrize(
     "error",
-    [THROTTLE, FAILURE, ConnectError(), ReadTimeoutError()],
+    [
+        THROTTLE,
+        FAILURE,
+        ConnectError(),
+        ConnectTimeoutError(),
+        ConnectionLostError(),
+        ReadTimeoutError(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_failures_count_when_they_are_more_than_a_few_in_a_hundred(error):
@@ -155,6 +164,222 @@ def test_an_outage_is_met_with_a_few_probes():
     # The minutes of the outage are none in which more was borne.
     succeed(adaptive, now + 0.2, times=3)
     assert adaptive.limit <= 3
+
+
+@pytest.mark.parametrize(
+    "error, every", [(THROTTLE, 18), (FAILURE, 8)], ids=["throttles", "failures"]
+)
+def test_a_share_of_the_attempts_is_congestion(error, every):
+    rarely, often = make(), make()
+    for attempt in range(1, 1_000):
+        for adaptive, turn in ((rarely, every + 1), (often, every)):
+            if attempt % turn:
+                succeed(adaptive, 1.0, in_flight=1)
+            else:
+                adaptive.failed(error, now=1.0)
+        assert rarely.limit == 4
+        # The share is a mean, which comes near to its last value with the seventh.
+        assert often.limit == (4 if attempt < 7 * every else 3)
+
+
+@pytest.mark.parametrize("error", [THROTTLE, FAILURE], ids=["throttle", "failure"])
+def test_the_third_at_once_is_congestion(error):
+    adaptive = make()
+    limits = []
+    for _ in range(3):
+        adaptive.failed(error, now=1.0)
+        limits.append(adaptive.limit)
+    assert limits == [4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    "latency, together, later", [(0.05, 2.04, 2.06), (0.1, 2.09, 2.11), (3.0, 2.09, 2.11)]
+)
+def test_refusals_of_what_was_under_way_at_a_cut_are_no_sign_of_their_own(latency, together, later):
+    adaptive = make()
+    succeed(adaptive, 1.0, times=60, latency=latency)
+    throttle(adaptive, 2.0)
+    adaptive.failed(THROTTLE, now=together)
+    assert adaptive.limit == 54
+    adaptive.failed(THROTTLE, now=later)
+    assert adaptive.limit == 46
+
+
+def grow(adaptive, begin, end):
+    """Uses the whole limit, every hundredth of a second."""
+    for hundredth in range(round(begin * 100) + 1, round(end * 100) + 1):
+        succeed(adaptive, hundredth / 100)
+    return adaptive.limit
+
+
+def test_answers_to_what_was_under_way_at_a_cut_do_not_raise_the_limit():
+    adaptive = make(10_000)
+    succeed(adaptive, 1.0, times=996)
+    throttle(adaptive, 2.0)
+    succeed(adaptive, 2.09)
+    assert adaptive.limit == 850
+    succeed(adaptive, 2.1)
+    assert adaptive.limit == 856
+
+
+def test_it_grows_back_in_the_form_of_a_cube():
+    adaptive = make(1_000)
+    succeed(adaptive, 1.0, times=60)
+    throttle(adaptive, 2.0)
+    # 64 + 0.4 (t - 2.884)^3, t in seconds since the cut.
+    assert [grow(adaptive, t, t + 1) for t in range(2, 8)] == [61, 63, 64, 64, 67, 76]
+
+
+def test_a_cut_before_it_was_back_makes_its_peak_lower_and_one_after_that_does_not():
+    early = make(1_000)
+    succeed(early, 1.0, times=60)
+    throttle(early, 2.0)
+    early.failed(THROTTLE, now=2.2)
+    # 50.3 + 0.4 (t - 2.662)^3: its peak is 0.925 of the 54.4 that it was cut from.
+    assert [early.limit, grow(early, 2.2, 5.2), grow(early, 5.2, 7.9)] == [46, 50, 61]
+    late = make(1_000)
+    succeed(late, 1.0, times=60)
+    throttle(late, 2.0)
+    assert grow(late, 2.0, 8.0) == 76
+    throttle(late, 8.0)
+    # 76.1 + 0.4 (t - 3.056)^3: its peak is where it was cut.
+    assert [late.limit, grow(late, 8.0, 11.0), grow(late, 11.0, 14.0)] == [64, 76, 86]
+
+
+def test_one_success_raises_it_by_half_at_most():
+    adaptive = make()
+    succeed(adaptive, 1.0, times=60)
+    throttle(adaptive, 2.0)
+    succeed(adaptive, 62.0, latency=60.0)
+    assert adaptive.limit == 82  # 54.4 * 1.5 + 1
+    succeed(adaptive, 122.0, latency=60.0)
+    assert adaptive.limit == 100
+
+
+@pytest.mark.parametrize("in_flight", [None, 2], ids=["no calls", "few calls"])
+def test_a_limit_that_was_not_used_for_a_minute_does_not_jump(in_flight):
+    adaptive = make(1_000)
+    succeed(adaptive, 1.0, times=60)
+    throttle(adaptive, 2.0)
+    limit = grow(adaptive, 2.0, 3.0)
+    for second in range(4, 64) if in_flight else ():
+        succeed(adaptive, float(second), in_flight=in_flight)
+    # And then it grows on as if the minute had not been.
+    succeed(adaptive, 64.0)
+    assert limit == adaptive.limit == 61
+    assert grow(adaptive, 64.0, 69.0) == 77
+
+
+def test_a_minute_without_calls_before_a_cut_is_not_made_up_for_behind_it():
+    adaptive = make(1_000)
+    succeed(adaptive, 1.0, times=60)
+    throttle(adaptive, 62.0)
+    succeed(adaptive, 62.01, in_flight=2)
+    assert grow(adaptive, 62.01, 68.0) in (75, 76)
+
+
+def idle_service(maximum=1_000):
+    """Of which it knows that a call takes 0.1 s, at a limit of 24 that still doubles."""
+    adaptive = make(maximum)
+    succeed(adaptive, 1.0, times=20)
+    assert adaptive.limit == 24
+    return adaptive
+
+
+@pytest.mark.parametrize("latency, limit", [(0.199, 24), (0.201, 6)])
+def test_latency_at_twice_what_it_was_is_congestion(latency, limit):
+    adaptive = idle_service()
+    limits = []
+    for _ in range(20):
+        succeed(adaptive, 2.0, latency=latency, in_flight=1)
+        limits.append(adaptive.limit)
+    # A quarter, as half the calls began before the limit last doubled.
+    assert limits == [24] * 19 + [limit]
+
+
+@pytest.mark.parametrize("latency, limit", [(0.149, 6), (0.211, 4), (0.213, 12)])
+def test_the_first_cut_for_latency_is_judged_by_what_it_does(latency, limit):
+    adaptive = idle_service()
+    succeed(adaptive, 2.0, times=20, latency=0.3, in_flight=1)
+    # Answers within four round trips are those of calls that began before.
+    succeed(adaptive, 2.1, times=200, latency=0.01)
+    assert adaptive.limit == 6
+    # 0.212 is between what the cut could do and nothing; 0.2 is twice the idle service's.
+    succeed(adaptive, 10.0, times=20, latency=latency, in_flight=1)
+    assert adaptive.limit == limit
+
+
+def test_three_cuts_for_latency_that_do_nothing_are_undone():
+    adaptive = idle_service()
+    throttle(adaptive, 2.0)
+    limits = []
+    for round_trip in range(3, 8):
+        # All that it has is used, and yet it does not grow while cuts are judged.
+        succeed(adaptive, float(round_trip), times=20, latency=0.21)
+        limits.append(adaptive.limit)
+    assert limits == [14, 10, 7, 21, 21]
+    # From now on latency is measured against its new value.
+    succeed(adaptive, 8.0, times=20, latency=0.41, in_flight=1)
+    assert adaptive.limit == 21
+    succeed(adaptive, 9.0, times=20, latency=0.43, in_flight=1)
+    assert adaptive.limit == 14
+
+
+def test_cuts_for_latency_that_bring_it_down_go_on():
+    adaptive = idle_service()
+    throttle(adaptive, 2.0)
+    latency, limits = 2.0, []
+    for round_trip in range(3, 11):
+        succeed(adaptive, round_trip * 10.0, times=20, latency=latency, in_flight=1)
+        limits.append(adaptive.limit)
+        latency *= 0.7
+    assert limits == [14, 9, 6, 4, 3, 2, 1, 1]
+
+
+def test_a_throttle_is_no_cut_for_latency_that_could_be_undone():
+    adaptive = idle_service()
+    throttle(adaptive, 2.0)
+    succeed(adaptive, 3.0, times=20, latency=0.21, in_flight=1)
+    succeed(adaptive, 4.0, times=20, latency=0.21, in_flight=1)
+    throttle(adaptive, 5.0)
+    assert adaptive.limit == 8
+    succeed(adaptive, 6.0, times=20, latency=0.21, in_flight=1)
+    succeed(adaptive, 7.0, times=20, latency=0.21, in_flight=1)
+    assert adaptive.limit == 4
+
+
+def test_latencies_that_differ_are_judged_when_their_mean_is_known():
+    adaptive = idle_service()
+    for number in range(1, 300):
+        succeed(adaptive, 2.0, latency=1.0 if number % 2 else 0.1, in_flight=1)
+        # The standard deviation of their logarithms is 1.15; 208 of them are 0.08 of it.
+        assert adaptive.limit == (24 if number < 208 else 6), number
+
+
+def test_the_measure_of_latency_follows_what_is_less():
+    adaptive = idle_service()
+    succeed(adaptive, 2.0, times=20, latency=0.06, in_flight=1)
+    # 0.08, in the middle between the two: 0.159 is not yet twice as much.
+    succeed(adaptive, 2.0, times=20, latency=0.159, in_flight=1)
+    assert adaptive.limit == 24
+    succeed(adaptive, 2.0, times=20, latency=0.161, in_flight=1)
+    assert adaptive.limit == 6
+
+
+def test_at_one_call_in_flight_the_delay_doubles_up_to_twenty_seconds():
+    adaptive = make(1)
+    throttle(adaptive, 0.0)
+    delays = []
+    for _ in range(1_200):
+        delays.append(round(adaptive.delay(0.0), 6))
+        adaptive.failed(THROTTLE, now=0.0)
+    assert delays[:10] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0, 20.0]
+    assert adaptive.delay(5.0) == 15.0
+    assert adaptive.delay(25.0) == 0.0
+    succeed(adaptive, 1.0)
+    assert adaptive.delay(1.0) == 0.0
+    throttle(adaptive, 2.0)
+    assert adaptive.delay(2.0) == pytest.approx(0.1)
 
 
 @given(
