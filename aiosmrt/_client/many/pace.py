@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
+
+import attrs
 
 from aiosmrt._client.many.adaptive import AdaptiveConcurrency
 from aiosmrt._client.many.rate import RateLimit
@@ -12,7 +15,20 @@ from aiosmrt._client.many.rate import RateLimit
 if TYPE_CHECKING:
     from aiosmrt.errors import AiosmrtError
 
-__all__ = ["Pace"]
+__all__ = ["Clock", "Pace"]
+
+
+@attrs.frozen
+class Clock:
+    """The clock that calls are paced by.
+
+    Attributes:
+        now: Returns the time in seconds; it does not run backwards.
+        sleep: Waits for so many seconds to pass.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Pace:
@@ -22,6 +38,7 @@ class Pace:
         concurrency: How many calls at once, or ``auto``.
         max_concurrency: The most that ``auto`` goes to.
         rate: Calls begun a second, None for no limit.
+        clock: The time.
 
     Attributes:
         most: The highest that ``limit`` can be.
@@ -32,9 +49,14 @@ class Pace:
     """
 
     def __init__(
-        self, concurrency: int | Literal["auto"], max_concurrency: int, rate: float | None
+        self,
+        concurrency: int | Literal["auto"],
+        max_concurrency: int,
+        rate: float | None,
+        clock: Clock,
     ) -> None:
-        now = time.monotonic()
+        self._clock = clock
+        now = clock.now()
         self._adaptive: AdaptiveConcurrency | None = None
         if concurrency == "auto":
             self.most = max_concurrency
@@ -52,15 +74,15 @@ class Pace:
     async def wait(self) -> None:
         """Waits until the next call may begin; for one task at a time, so none waits in vain."""
         if self._adaptive is not None:
-            while delay := self._adaptive.delay(time.monotonic()):  # noqa: ASYNC110 - it grows
-                await asyncio.sleep(delay)
-        if self._rate is not None and (delay := self._rate.reserve(time.monotonic())):
-            await asyncio.sleep(delay)
+            while delay := self._adaptive.delay(self._clock.now()):  # it grows meanwhile
+                await self._clock.sleep(delay)
+        if self._rate is not None and (delay := self._rate.reserve(self._clock.now())):
+            await self._clock.sleep(delay)
 
     def attempt_failed(self, error: AiosmrtError) -> None:
         """Learns from an attempt that failed, whether or not another follows."""
         if self._adaptive is not None:
-            self._adaptive.failed(error, now=time.monotonic())
+            self._adaptive.failed(error, now=self._clock.now())
 
     def call_ended(self, attempts: int, latency: float | None, *, in_flight: int) -> None:
         """Learns from a call that took so many attempts and seconds, None if it failed."""
@@ -68,5 +90,5 @@ class Pace:
             self._rate.charge(attempts - 1)
         if self._adaptive is not None and latency is not None:
             self._adaptive.succeeded(
-                latency if attempts == 1 else None, in_flight=in_flight, now=time.monotonic()
+                latency if attempts == 1 else None, in_flight=in_flight, now=self._clock.now()
             )

@@ -23,7 +23,7 @@ from typing import Any, Generic, Literal, TypeAlias
 import attrs
 
 from aiosmrt._client.many.items import BatchItem, OutputT
-from aiosmrt._client.many.pace import Pace
+from aiosmrt._client.many.pace import Clock, Pace
 from aiosmrt._client.many.source import Source
 from aiosmrt._values import is_integer
 from aiosmrt.errors import AiosmrtError, ConfigurationError, ParameterValidationError
@@ -59,6 +59,7 @@ class ManyOptions:
         rate: Requests begun a second, None for no limit.
         ordered: Whether items come in the input's order.
         on_error: ``return`` hands errors out as items; ``raise`` ends with the first.
+        clock: The clock that ``auto`` and ``rate`` go by.
 
     Raises:
         ConfigurationError: A value is not one of these.
@@ -69,6 +70,7 @@ class ManyOptions:
     rate: float | None = None
     ordered: bool = False
     on_error: Literal["return", "raise"] = attrs.field(default="return", validator=_check_on_error)
+    clock: Clock = attrs.field(factory=Clock)
 
 
 class _State(enum.Enum):
@@ -113,7 +115,7 @@ class Workers(Generic[OutputT]):
     ) -> None:
         self._call = call
         self._source = Source(requests)
-        self.pace = Pace(options.concurrency, options.max_concurrency, options.rate)
+        self.pace = Pace(options.concurrency, options.max_concurrency, options.rate, options.clock)
         self._ordered = options.ordered
         self._raises = options.on_error == "raise"
         # Whether a worker waits for the next request, or for its time.
