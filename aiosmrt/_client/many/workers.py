@@ -343,7 +343,7 @@ class Workers(Generic[OutputT]):
         if not self.pace.is_steady:
             seconds = latency if error is None else None
             self.pace.call_ended(attempts, seconds, in_flight=self.in_flight + 1)
-            self._wake(len(self._idle))
+            self._wake(1)  # whoever reads lets the next one read
         return BatchItem(
             key=key, index=index, output=output, error=error, attempts=attempts, latency=latency
         )

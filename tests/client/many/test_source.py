@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.waiting import until
 
-from aiosmrt._client.many import ReadAhead, give_all
+from aiosmrt._client.many import BatchItems, ManyOptions, ReadAhead, give_all
 from aiosmrt._client.many.source import Source
 from aiosmrt.local import LocalEndpoint, ModelRequest
 
@@ -181,6 +181,37 @@ async def test_what_the_wait_raises_comes_after_the_items_before_it(session, mod
     assert given == 20
 
 
+class Once:
+    """Three requests; counts how often it was asked for one after its end."""
+
+    def __init__(self) -> None:
+        self.left = 3
+        self.asked_again = -1
+
+    def __aiter__(self) -> Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await asyncio.sleep(0)
+        if not self.left:
+            self.asked_again += 1
+            raise StopAsyncIteration
+        self.left -= 1
+        return b"x"
+
+
+@pytest.mark.parametrize("how", [{}, {"concurrency": "auto"}, {"rate": 1e6}], ids=str)
+async def test_requests_that_have_ended_are_not_asked_again(session, model, how):
+    once = Once()
+    async with session.invoke_many("echo", once, **{"concurrency": 8, **how}) as items:
+        first = asyncio.ensure_future(anext(items))
+        await until(lambda: model.now == 3 and once.asked_again >= 0)
+        model.open.set()
+        await first
+        assert len([item async for item in items]) == 2
+    assert once.asked_again == 0
+
+
 async def test_left_while_a_worker_waits_nothing_is_left_behind(session, model):
     class Never(Blocks):
         async def wait(self) -> bool:
@@ -243,6 +274,80 @@ async def test_a_function_holds_the_reading_to_the_concurrency(
     )
     assert given == 100
     assert most == concurrency
+
+
+async def test_while_an_item_is_prepared_nothing_is_read_in_its_place(session, model):
+    model.open.set()
+    read = most = 0
+    given: list[int] = []
+    prepared = asyncio.Event()
+
+    def requests() -> Iterator[bytes]:
+        nonlocal read, most
+        for _ in range(40):
+            read += 1
+            most = max(most, read - len(given))
+            yield b"x"
+
+    giving = asyncio.ensure_future(
+        give_all(
+            session.invoke_many("echo", requests(), concurrency=4),
+            lambda item: given.append(item.index),
+            lambda item: None if item.index else prepared.wait(),
+        )
+    )
+    await until(lambda: len(given) == 39)
+    assert read == 40
+    prepared.set()
+    await giving
+    assert (len(given), given[-1]) == (40, 0)
+    assert most == 4
+
+
+async def test_a_limit_that_grows_while_all_items_are_prepared_lets_more_be_read(session, model):
+    read = 0
+
+    def requests() -> Iterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b"x"
+
+    items = session.invoke_many("echo", requests(), concurrency="auto")
+    giving = asyncio.ensure_future(
+        give_all(items, lambda _: None, lambda _: asyncio.Event().wait())
+    )
+    await until(lambda: model.now == 4)
+    assert read == 4
+    model.open.set()
+    await until(lambda: read > 4)
+    giving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await giving
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_function_has_the_items_of_one_turn_before_more_is_read(session, model, ordered):
+    model.open.set()
+    output = await session.invoke_endpoint("echo", b"x")
+    answered = asyncio.Event()
+    happened: list[str] = []
+
+    async def call(request: Any, failed: Any) -> aiosmrt.InvokeEndpointOutput:
+        await answered.wait()
+        return output
+
+    def requests() -> Iterator[bytes]:
+        for _ in range(16):
+            happened.append("read")
+            yield b"x"
+
+    items = BatchItems(call, requests(), ManyOptions(concurrency=8, ordered=ordered))
+    giving = asyncio.ensure_future(give_all(items, lambda _: happened.append("given")))
+    await until(lambda: items.in_flight == 8)
+    answered.set()
+    await giving
+    assert happened[:17] == ["read"] * 8 + ["given"] * 8 + ["read"]
 
 
 async def test_no_items_are_given_to_nobody(session):
