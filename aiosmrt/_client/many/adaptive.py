@@ -263,7 +263,7 @@ class AdaptiveConcurrency:
         elif self._growing_freely:
             # Latency is a round trip behind, that of half the calls; and the first answers
             # were those of the shortest calls. A cut to half of that half shows which it is.
-            self._window = self._cut_from = max(self._window / 2.0, 1.0)
+            self._window = self._cut_from = self._window / 2.0
             self._cut_latency = mean
             self._cuts = _LATENCY_CUTS
             self._cut(now, 0.5)

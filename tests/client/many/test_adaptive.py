@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -80,8 +81,9 @@ def test_behind_a_cut_it_comes_back_and_stays_a_while():
         ModelError(code="ModelError", status_code=424),
         ModelNotReadyException(code="ModelNotReadyException", status_code=429),
         ValidationError(code="ValidationError", status_code=400),
+        ValidationError(code="ValidationError", status_code=499),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda error: f"{type(error).__name__} {error.status_code}",
 )
 def test_what_says_nothing_of_load_changes_nothing(error):
     adaptive = make()
@@ -164,6 +166,18 @@ def test_an_outage_is_met_with_a_few_probes():
     # The minutes of the outage are none in which more was borne.
     succeed(adaptive, now + 0.2, times=3)
     assert adaptive.limit <= 3
+
+
+@pytest.mark.parametrize("latency", [None, 0.1], ids=["retried", "at once"])
+def test_the_delays_of_an_outage_are_none_in_which_more_was_borne(latency):
+    adaptive = make()
+    for second in range(60):
+        throttle(adaptive, float(second))
+    assert adaptive.limit == 1
+    succeed(adaptive, 80.0, latency=latency)
+    for number in range(1, 6):
+        succeed(adaptive, 80.0 + number * 0.1)
+    assert adaptive.limit <= 2
 
 
 @pytest.mark.parametrize(
@@ -254,6 +268,10 @@ def test_one_success_raises_it_by_half_at_most():
     assert adaptive.limit == 82  # 54.4 * 1.5 + 1
     succeed(adaptive, 122.0, latency=60.0)
     assert adaptive.limit == 100
+    small = make()
+    throttle(small, 2.0)
+    succeed(small, 62.0, latency=60.0)
+    assert small.limit == 6  # 3.4 * 1.5 + 1
 
 
 @pytest.mark.parametrize("in_flight", [None, 2], ids=["no calls", "few calls"])
@@ -309,6 +327,52 @@ def test_the_first_cut_for_latency_is_judged_by_what_it_does(latency, limit):
     assert adaptive.limit == limit
 
 
+def test_seconds_of_calls_that_were_under_way_at_a_cut_are_not_measured():
+    throttled = idle_service()
+    succeed(throttled, 1.0, times=10, in_flight=1)  # which count no more after the cut
+    throttle(throttled, 2.0)
+    succeed(throttled, 2.19, times=20, latency=0.3, in_flight=1)  # two round trips end at 2.2
+    succeed(throttled, 2.21, times=19, latency=0.3, in_flight=1)
+    assert throttled.limit == 20
+    succeed(throttled, 2.21, latency=0.3, in_flight=1)
+    assert throttled.limit == 14
+    slowed = idle_service()
+    succeed(slowed, 2.0, times=20, latency=0.3, in_flight=1)
+    succeed(slowed, 3.1, times=20, latency=0.3, in_flight=1)  # four round trips end at 3.103
+    assert slowed.limit == 6
+    succeed(slowed, 3.11, times=20, latency=0.3, in_flight=1)
+    assert slowed.limit == 12
+
+
+@pytest.mark.parametrize("latency, limit", [(0.149, 6), (0.213, 12)])
+def test_once_a_cut_for_latency_is_judged_it_grows_on(latency, limit):
+    adaptive = idle_service()
+    succeed(adaptive, 2.0, times=20, latency=0.3, in_flight=1)
+    succeed(adaptive, 10.0, times=20, latency=latency, in_flight=1)
+    assert adaptive.limit == limit
+    for number in range(1, 16):
+        succeed(adaptive, 10.0 + number * 0.3, latency=0.3)
+    assert adaptive.limit > limit + 3
+
+
+def test_at_one_call_in_flight_latency_holds_up_nothing():
+    adaptive = idle_service()
+    for number in range(60):
+        throttle(adaptive, 2.0 + number)
+    assert adaptive.limit == 1
+    succeed(adaptive, 100.0, times=20, latency=0.3)
+    for number in range(1, 16):
+        succeed(adaptive, 100.0 + number * 0.3, latency=0.3)
+    assert adaptive.limit > 3
+
+
+def test_calls_that_seem_to_take_no_time_are_calls():
+    adaptive = make()
+    succeed(adaptive, 1.0, times=40, latency=0.0)
+    assert adaptive.limit == 44
+    assert math.isfinite(adaptive.delay(2.0))
+
+
 def test_three_cuts_for_latency_that_do_nothing_are_undone():
     adaptive = idle_service()
     throttle(adaptive, 2.0)
@@ -334,6 +398,16 @@ def test_cuts_for_latency_that_bring_it_down_go_on():
         limits.append(adaptive.limit)
         latency *= 0.7
     assert limits == [14, 9, 6, 4, 3, 2, 1, 1]
+
+
+def test_three_further_cuts_for_latency_are_judged_as_the_first_three():
+    adaptive = idle_service()
+    throttle(adaptive, 2.0)
+    limits = []
+    for round_trip, latency in enumerate([2.0, 1.4, 0.98, *[0.686] * 4], start=3):
+        succeed(adaptive, round_trip * 10.0, times=20, latency=latency, in_flight=1)
+        limits.append(adaptive.limit)
+    assert limits == [14, 9, 6, 4, 3, 2, 6]
 
 
 def test_a_throttle_is_no_cut_for_latency_that_could_be_undone():
