@@ -325,7 +325,7 @@ async def test_a_decoded_stream_left_after_its_last_byte_is_complete(hooks):
         async with session.invoke_endpoint_with_response_stream("e", b"x") as stream:
             lines = stream.iter_lines()
             assert await anext(lines) == "one"
-            with contextlib.suppress(StopAsyncIteration):
+            with pytest.raises(StopAsyncIteration):
                 await anext(lines)
     assert hooks.made[0].end.is_complete
 

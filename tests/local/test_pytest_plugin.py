@@ -11,6 +11,7 @@ import pytest
 MODEL = """
     import asyncio
     import pytest
+    import aiosmrt
     from aiosmrt.local import LocalEndpoint
 
     async def model(request):
@@ -29,7 +30,7 @@ ASYNC_TESTS = """
 
     {marker}
     async def test_the_session_was_closed():
-        with pytest.raises(Exception, match="closed"):
+        with pytest.raises(aiosmrt.TransportError, match="^The session is closed: "):
             await call(test_one.session)
 
     class TestMethods:

@@ -223,6 +223,7 @@ async def test_left_while_a_worker_waits_nothing_is_left_behind(session, model):
     async with session.invoke_many("echo", never, concurrency=8) as items:
         waiting = asyncio.ensure_future(anext(items))
         await until(lambda: never.waits)
+        assert len(workers()) == 8
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -382,6 +383,7 @@ async def test_what_the_function_raises_cancels_the_others(session, model):
     items = session.invoke_many("echo", [b"x"] * 7 + [b"first"] + [b"x"] * 50, concurrency=8)
     giving = asyncio.ensure_future(give_all(items, receive))
     await until(lambda: model.now == 8)
+    assert len(workers()) == 8
     model.pass_first.set()
     with pytest.raises(ZeroDivisionError):
         await giving
@@ -402,6 +404,7 @@ async def test_cancelled_while_items_are_given_nothing_is_left_behind(session, m
     items = session.invoke_many("echo", [b"x"] * 50, concurrency=8)
     giving = asyncio.ensure_future(give_all(items, lambda _: None))
     await until(lambda: model.now == 8)
+    assert len(workers()) == 8
     giving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await giving
