@@ -199,7 +199,6 @@ class Workers(Generic[OutputT]):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-            self._tasks.clear()  # after the wait: it may be cancelled, and begun again
         await self._source.aclose()
 
     def abandon(self) -> None:
@@ -227,7 +226,6 @@ class Workers(Generic[OutputT]):
             for waiter in self._idle:
                 if not waiter.done():
                     waiter.set_result(None)
-            self._idle.clear()
         self._notify()
 
     def _fail(self, error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,9 +75,12 @@ async def collect(items: Any) -> list[Any]:
 
 async def test_every_request_has_its_item(session):
     bodies = [b"%d" % number for number in range(200)]
+    began = time.perf_counter()
     items = await collect(session.invoke_many("echo", bodies, concurrency=8))
+    elapsed = time.perf_counter() - began
     assert {item.key: item.output.body for item in items} == dict(enumerate(bodies))
-    assert all(item.error is None and item.attempts == 1 and item.latency > 0 for item in items)
+    assert all(item.error is None and item.attempts == 1 for item in items)
+    assert all(0 < item.latency < elapsed for item in items)
     assert sorted(item.index for item in items) == list(range(200))
 
 
@@ -334,6 +338,30 @@ async def test_an_error_that_is_its_own_cause_is_an_item():
     assert isinstance(item.error, aiosmrt.CredentialsError)
 
 
+@pytest.mark.parametrize("explicit", [True, False], ids=["cause", "context"])
+async def test_the_error_of_an_item_holds_no_frames_however_it_came_about(explicit):
+    class Provider:
+        async def get_credentials(self) -> aiosmrt.Credentials:
+            try:
+                raise LookupError("no file")
+            except LookupError as error:
+                if explicit:
+                    raise aiosmrt.CredentialsError("none") from error
+                raise aiosmrt.CredentialsError("none")  # noqa: B904 - as many write it
+
+    async with LocalEndpoint() as local:
+        options = {"region": "us-east-1", "endpoint_url": local.url, "credentials": Provider()}
+        async with aiosmrt.Session(**options) as session:
+            (item,) = await collect(session.invoke_many("echo", [b"x"]))
+    links: list[BaseException] = []
+    link: BaseException | None = item.error
+    while link is not None:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    assert isinstance(links[-1], LookupError)
+    assert [link.__traceback__ for link in links] == [None] * len(links)
+
+
 async def test_two_tasks_cannot_wait_for_one_item(session, model):
     model.open.clear()
     async with session.invoke_many("echo", [b"x"] * 3) as items:
@@ -354,6 +382,30 @@ async def test_closed_while_a_task_waits_it_does_not_end_quietly(session, model)
     with pytest.raises(RuntimeError, match="closed before their end"):
         await waiting
     await until(lambda: model.now == 0)
+
+
+async def test_once_closed_it_gives_no_item_that_was_ready(session, model):
+    items = session.invoke_many("echo", [b"x"] * 4, concurrency=4)
+    await anext(items)
+    await until(lambda: not items.in_flight)
+    await items.aclose()
+    with pytest.raises(RuntimeError, match="closed before their end"):
+        await anext(items)
+
+
+async def test_what_the_input_raised_comes_before_the_error_of_a_call(session, model):
+    model.open.clear()
+
+    def requests() -> Iterator[bytes]:
+        yield b"bad"
+        raise OSError("the disk is gone")
+
+    items = session.invoke_many("echo", requests(), on_error="raise")
+    waiting = asyncio.ensure_future(anext(items))
+    await until(lambda: model.now)
+    model.open.set()
+    with pytest.raises(OSError, match="the disk is gone"):
+        await waiting
 
 
 async def test_a_task_cancelled_by_another_hand_is_no_quiet_end(session, model):
