@@ -65,8 +65,8 @@ class ManyOptions:
         ConfigurationError: A value is not one of these.
     """
 
-    concurrency: int | Literal["auto"] = attrs.field(default=64, validator=_check_count)
-    max_concurrency: int = attrs.field(default=100, validator=_check_count)
+    concurrency: int | Literal["auto"] = attrs.field(validator=_check_count)
+    max_concurrency: int = attrs.field(validator=_check_count)
     rate: float | None = None
     ordered: bool = False
     on_error: Literal["return", "raise"] = attrs.field(default="return", validator=_check_on_error)

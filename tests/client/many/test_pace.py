@@ -64,7 +64,8 @@ def invoke_all(
     ) -> InvokeEndpointOutput:
         return await session.invoke_endpoint("e", request)
 
-    return BatchItems(call, requests, ManyOptions(clock=clock.clock, **options))
+    given = ManyOptions(clock=clock.clock, max_concurrency=100, **options)
+    return BatchItems(call, requests, given)
 
 
 async def collect(items: Any) -> list[Any]:

@@ -343,12 +343,43 @@ async def test_a_function_has_the_items_of_one_turn_before_more_is_read(session,
             happened.append("read")
             yield b"x"
 
-    items = BatchItems(call, requests(), ManyOptions(concurrency=8, ordered=ordered))
+    options = ManyOptions(concurrency=8, max_concurrency=8, ordered=ordered)
+    items = BatchItems(call, requests(), options)
     giving = asyncio.ensure_future(give_all(items, lambda _: happened.append("given")))
     await until(lambda: items.in_flight == 8)
     answered.set()
     await giving
     assert happened[:17] == ["read"] * 8 + ["given"] * 8 + ["read"]
+
+
+@pytest.mark.parametrize("how", ["given", "iterated"])
+async def test_all_workers_read_on_after_one_that_held_up_the_order(session, model, how):
+    async def iterate(items: Any, receive: Any) -> None:
+        async for item in items:
+            receive(item)
+
+    model.open.set()
+    read = 0
+
+    def requests() -> Iterator[bytes]:
+        nonlocal read
+        for number in range(40):
+            read += 1
+            yield b"x" if number else b"first"
+
+    given: list[Any] = []
+    items = session.invoke_many("echo", requests(), concurrency=8, ordered=True)
+    giving = asyncio.ensure_future(
+        {"given": give_all, "iterated": iterate}[how](items, given.append)
+    )
+    await until(lambda: read == 8 and items.in_flight == 1)
+    model.open.clear()
+    model.pass_first.set()
+    await until(lambda: model.now == 8)
+    assert (len(given), items.in_flight) == (8, 8)
+    model.open.set()
+    await giving
+    assert [item.index for item in given] == list(range(40))
 
 
 async def test_no_items_are_given_to_nobody(session):
