@@ -103,8 +103,9 @@ async def test_each_attempt_asks_for_credentials(delays: list[float]) -> None:
         error_answer(424, "ModelError"),
         error_answer(400, "ValidationError"),
         error_answer(403, "AccessDeniedException"),
+        error_answer(300, "MultipleChoices"),
     ],
-    ids=["424", "400", "403"],
+    ids=["424", "400", "403", "300"],
 )
 async def test_what_would_fail_again_is_sent_once(given: bytes) -> None:
     async with serve(given) as server, open_session(server.url) as session:
@@ -140,6 +141,10 @@ async def test_a_cold_model_is_waited_for(delays: list[float]) -> None:
     async with serve(*[cold] * 10, answer()) as server, open_session(server.url) as session:
         output = await session.invoke_endpoint("e", b"x")
         assert output.metadata.attempts == 11
+    # An attempt never has a number above the most that is announced.
+    assert [request.headers["amz-sdk-request"] for request in server.requests] == [
+        f"attempt={number}; max={max(number, 3)}" for number in range(1, 12)
+    ]
 
 
 async def test_one_attempt_means_one(delays: list[float]) -> None:
@@ -174,6 +179,24 @@ async def test_retry_after_is_heeded(delays: list[float]) -> None:
     async with serve(slow_down, answer()) as server, open_session(server.url) as session:
         await session.invoke_endpoint("e", b"x")
     assert delays[0] >= 4.0
+
+
+async def test_a_response_counts_for_no_later_attempt(delays: list[float]) -> None:
+    """Neither its Retry-After nor its request id does: no later attempt gets a response."""
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        server.close()
+        headers = {"x-amz-retry-after": "4000", "Connection": "close"}
+        await connection.send(error_answer(503, "ServiceUnavailable", headers))
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        with pytest.raises(aiosmrt.ConnectError) as caught:
+            await session.invoke_endpoint("e", b"x")
+    assert delays[0] >= 4.0
+    assert delays[1] <= 0.1
+    assert caught.value.attempts == 3
+    assert caught.value.request_id is None
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
@@ -319,6 +342,28 @@ async def test_the_services_clock_is_learnt_once(code: str) -> None:
         await session.invoke_endpoint("e", b"x")
         assert len(server.requests) == 3
     assert abs(date_of(server.requests[2]) - theirs) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("cause", ["clock", "credentials"])
+async def test_a_cause_is_removed_once(cause: str) -> None:
+    """A service whose clock jumps, or that takes no credentials, is not asked for ever."""
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            server.requests.append(await connection.request())
+            theirs = datetime.now(timezone.utc) + timedelta(hours=len(server.requests))
+            date = {"Date": format_datetime(theirs, usegmt=True)}
+            code = {"clock": "RequestTimeTooSkewed", "credentials": "ExpiredTokenException"}[cause]
+            refused = len(server.requests) <= 2  # a third attempt fails the test, and is the last
+            await connection.send(error_answer(403, code, date) if refused else answer())
+
+    async with (
+        RawServer(handler) as server,
+        open_session(server.url, credentials=Expiring()) as session,
+    ):
+        with pytest.raises(aiosmrt.ServiceError) as caught:
+            await session.invoke_endpoint("e", b"x")
+    assert len(server.requests) == caught.value.attempts == 2
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.raw_server import answer, serve
+from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
 
 import aiosmrt
@@ -86,6 +86,31 @@ async def test_the_largest_body_is_the_users_to_set() -> None:
         assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "broken-off"])
+async def test_a_body_as_long_as_it_may_be_is_read_to_its_end(is_whole: bool) -> None:
+    """Its last chunk has no bytes, and comes with the answer's end or not at all."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def handler(connection: Connection) -> None:
+        for _ in range(2):
+            await connection.request()
+            await connection.send(head + b"6\r\nabcdef\r\n" + b"0\r\n\r\n" * is_whole)
+            if not is_whole:
+                return
+
+    async with (
+        RawServer(handler) as server,
+        open_session(server.url, max_body_length=6) as session,
+    ):
+        for _ in range(2):
+            if is_whole:
+                assert (await session.invoke_endpoint("e", b"abcdef")).body == b"abcdef"
+            else:
+                with pytest.raises(aiosmrt.StreamTruncatedError):
+                    await session.invoke_endpoint("e", b"abcdef")
+        assert server.connections == (1 if is_whole else 2)
+
+
 async def test_a_body_past_6_mib_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     async with serve(answer()) as server, open_session(server.url) as session:
         for length in (6_291_456, 6_291_457, 6_291_457):
@@ -96,8 +121,6 @@ async def test_a_body_past_6_mib_is_warned_of_once(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_reset_after_a_large_body_names_the_likely_cause() -> None:
-    from support.raw_server import Connection, RawServer
-
     async def handler(connection: Connection) -> None:
         await connection.reader.readuntil(b"\r\n\r\n")
         connection.reset()
@@ -202,8 +225,6 @@ async def test_a_connector_can_be_shared_with_aiohttp() -> None:
 
 
 async def test_each_call_can_have_its_own_limits_and_retries() -> None:
-    from support.raw_server import Connection, RawServer
-
     async with RawServer(Connection.gone) as server, open_session(server.url) as session:
         for call in (
             session.invoke_endpoint("e", b"x", timeouts=Timeouts(read=0.05)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 from collections import OrderedDict
@@ -92,6 +93,25 @@ async def test_a_large_object_is_sent_as_json_by_every_operation():
         assert request.body == dumped(value)
         assert request.headers["content-type"] == "application/json"
     assert len(server.requests) == 2
+
+
+async def test_a_large_object_leaves_the_loop_to_others_after_each_piece():
+    """Counted up to the refusal of a name, which is looked at next."""
+    value = LARGE["rows"]
+    count = 0
+
+    async def tick():
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    async with open_session("http://127.0.0.1:1") as session:
+        ticking = asyncio.ensure_future(tick())
+        with pytest.raises(aiosmrt.ParameterValidationError, match="endpoint_name"):
+            await session.invoke_endpoint("no/name", json=value)
+        ticking.cancel()
+    assert count >= len(list(json_pieces(value)))
 
 
 @pytest.mark.parametrize(
