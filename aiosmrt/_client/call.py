@@ -383,7 +383,7 @@ class Call(Generic[_T]):
         decision = retries.decide(
             error,
             now=time.monotonic(),
-            retry_after=self._refusal_header(RETRY_AFTER_HEADER),
+            retry_after=self._header(RETRY_AFTER_HEADER),
             remaining=self.remaining,
             has_crossed=self._has_crossed,
         )
@@ -400,12 +400,9 @@ class Call(Generic[_T]):
         )
         return decision.delay
 
-    def _refusal_header(self, name: str) -> str | None:
-        """Returns a header of the response if that refused the request."""
-        metadata = self._metadata
-        if metadata is None or 200 <= metadata.status_code < 300:
-            return None
-        return metadata.headers.get(name)
+    def _header(self, name: str) -> str | None:
+        """Returns a header of the attempt's response."""
+        return None if self._metadata is None else self._metadata.headers.get(name)
 
     async def _repair(self, error: AiosmrtError) -> bool:
         """Removes the cause of an error where that can be done: the clock, the credentials."""
@@ -434,7 +431,7 @@ class Call(Generic[_T]):
 
     def _learn_clock(self) -> bool:
         """Takes the service's clock for ours if the two differ enough to be the cause."""
-        date, heads = self._refusal_header("Date"), self._channel.heads.value
+        date, heads = self._header("Date"), self._channel.heads.value
         theirs = None if date is None else parse_http_date(date)
         if theirs is None or heads is None:
             return False
