@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import logging
@@ -640,6 +641,35 @@ async def test_it_holds_and_shows_no_secret(clock):
         pickle.dumps(cache)
 
 
-def test_the_times_are_botocores():
-    assert RefreshableCredentials._advisory_refresh_timeout == 15 * MINUTE
-    assert RefreshableCredentials._mandatory_refresh_timeout == 10 * MINUTE
+@pytest.mark.parametrize(
+    "minutes_left, asks, waits",
+    [(15.1, False, False), (14.9, True, False), (10.1, True, False), (9.9, True, True)],
+)
+async def test_the_times_are_botocores(clock, minutes_left, asks, waits):
+    """From when on others are asked for, and from when on nobody goes on without them."""
+    asked = []
+
+    def fail():
+        asked.append(clock())
+        raise OSError
+
+    source = Source(clock)
+    cache = CachingProvider(source, clock=clock)
+    kept = await cache.get_credentials()
+    theirs = RefreshableCredentials(
+        kept.access_key_id,
+        kept.secret_access_key,
+        kept.session_token,
+        kept.expiry,
+        fail,
+        "test",
+        time_fetcher=lambda: datetime.fromtimestamp(clock(), timezone.utc),
+    )
+    clock.now += (60 - minutes_left) * MINUTE
+    with pytest.raises(OSError, match=r"^$") if waits else contextlib.nullcontext():
+        theirs.get_frozen_credentials()
+    assert bool(asked) is asks
+    assert cache.current() is (None if waits else kept)
+    if not waits:
+        await asyncio.sleep(0)
+        assert (source.calls == 2) is asks

@@ -540,7 +540,6 @@ async def test_what_holds_credentials_is_not_pickled(service, monkeypatch):
         fixed,
         as_provider(fixed),
         as_provider(theirs),
-        as_provider(theirs)._provider,
         kept,
         aiosmrt.CachingProvider(kept),
         EnvironmentProvider(dict(ENVIRONMENT)),

@@ -57,8 +57,23 @@ class BotocoreLimiter:
         def is_throttling_error(self, throttled):
             return throttled
 
+    class Bucket(bucket.TokenBucket):
+        """Tells of the wait that its blocking form would begin with.
+
+        Rounded up as ours is: botocore may ask for a wait that does not move the clock,
+        which a real clock gets over by itself.
+        """
+
+        wait = 0.0
+
+        def acquire(self, amount=1):
+            try:
+                super().acquire(amount, block=False)
+            except CapacityNotAvailableError:
+                self.wait = max((amount - self.available_capacity) / self.max_rate, 1e-6)
+
     def __init__(self, clock):
-        self._bucket = bucket.TokenBucket(max_rate=1, clock=clock)
+        self._bucket = self.Bucket(max_rate=1, clock=clock)
         self._limiter = adaptive.ClientRateLimiter(
             rate_adjustor=throttling.CubicCalculator(
                 starting_max_rate=0, start_time=clock.current_time()
@@ -74,18 +89,10 @@ class BotocoreLimiter:
         return self._bucket.max_rate
 
     def acquire(self):
-        """0.0, or the wait that its blocking form would begin with.
-
-        Rounded up as ours is: botocore may ask for a wait that does not move the clock,
-        which a real clock gets over by itself.
-        """
-        if not self._limiter._enabled:
-            return 0.0
-        try:
-            self._bucket.acquire(block=False)
-        except CapacityNotAvailableError:
-            return max(self._bucket._sleep_amount(1), 1e-6)
-        return 0.0
+        """0.0, or the wait that botocore would begin with."""
+        self._bucket.wait = 0.0
+        self._limiter.on_sending_request(request=None)
+        return self._bucket.wait
 
     def update(self, *, throttled):
         self._limiter.on_receiving_response(throttled=throttled)

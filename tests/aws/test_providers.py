@@ -98,7 +98,11 @@ def test_the_environment_is_read_as_botocore_reads_it(variables):
 def test_the_environments_expiry_is_read_as_botocore_reads_it(text):
     variables = KEYS | {"AWS_CREDENTIAL_EXPIRATION": text}
     theirs = botocore.credentials.EnvProvider(environ=variables).load()
-    assert read_environment(variables).expiry == theirs._expiry_time
+    expiry = read_environment(variables).expiry
+    assert expiry == datetime(2099, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    left = (expiry - datetime.now(timezone.utc)).total_seconds()
+    assert theirs.refresh_needed(left + 60)
+    assert not theirs.refresh_needed(left - 60)
 
 
 def test_an_expiry_without_a_zone_is_in_utc():

@@ -10,7 +10,6 @@ import pickle
 import attrs
 import pytest
 from botocore import xform_name
-from botocore.eventstream import EventStream
 from botocore.exceptions import EventStreamError
 from botocore.parsers import create_parser
 from botocore.response import StreamingBody
@@ -494,10 +493,15 @@ def botocores_stream(messages):
         def stream(self):
             yield b"".join(encode_message(message.headers, message.payload) for message in messages)
 
-    shape = MODEL.operation_model(STREAM).get_event_stream_output()
+    response = {
+        "status_code": 200,
+        "headers": {},
+        "body": Raw(),
+        "context": {"operation_name": STREAM},
+    }
     parts = []
     try:
-        stream = EventStream(Raw(), shape, PARSER._event_stream_parser, STREAM)
+        stream = PARSER.parse(response, MODEL.operation_model(STREAM).output_shape)["Body"]
         parts.extend(part["PayloadPart"]["Bytes"] for part in stream)
     except EventStreamError as error:
         return parts, (error.response["Error"]["Code"], error.response["Error"]["Message"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from hashlib import sha256
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from support.sessions import KEYS
+from support.traceback_locals import locals_of
 
 from aiosmrt._aws.credentials import Credentials
 from aiosmrt._aws.signer import RequestForm, SigV4Signer
@@ -122,9 +123,16 @@ def test_heads_that_differ_in_values_share_a_form() -> None:
     assert forms[0] is forms[1]
 
 
-def test_no_value_and_no_token_is_in_a_repr() -> None:
-    writer = HeadWriter(SigV4Signer(None, None, HOST, "us-east-1", "sagemaker"), host=HOST)
-    request = head(Attributes="a-secret")
-    write(writer, request, TEMPORARY)
-    assert "a-secret" not in repr(writer._form(request, True))
-    assert "a-secret" not in repr(request)
+def test_no_value_is_in_the_repr_of_what_is_written() -> None:
+    """A log of the traceback's locals would show it."""
+
+    class Failing(SigV4Signer):
+        def moment(self, _: Credentials) -> NoReturn:
+            raise ValueError
+
+    writer = HeadWriter(Failing(None, None, HOST, "us-east-1", "sagemaker"), host=HOST)
+    with pytest.raises(ValueError, match=r"^$") as caught:
+        write(writer, head(Attributes="a-secret"), TEMPORARY)
+    shown = {name: text for _, name, text in locals_of(caught.value) if "." not in name}
+    assert {"head", "form"} <= shown.keys()
+    assert "a-secret" not in shown["head"] + shown["form"]

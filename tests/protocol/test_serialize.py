@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import mmap
+import weakref
 from array import array
 
 import attrs
@@ -17,7 +19,6 @@ from support.botocore_requests import BotocoreRequests
 from support.service_model import MODEL, parameters
 
 from aiosmrt._client.body import choose_body
-from aiosmrt._protocol import serialize as serialize_module
 from aiosmrt._protocol.inputs import (
     InvokeEndpointAsyncInput,
     InvokeEndpointInput,
@@ -229,10 +230,11 @@ def test_a_text_that_equals_another_in_a_strange_type_is_checked_itself():
 
 
 def test_the_cache_is_bounded():
-    for number in range(300):
-        given_to(INVOKE, inference_id=str(number))
-    info = serialize_module._cached_head.cache_info()
-    assert info.currsize <= info.maxsize == 256
+    heads = [weakref.ref(given_to(INVOKE, inference_id=str(n)).head) for n in range(300)]
+    gc.collect()
+    kept = [head for head in heads if head() is not None]
+    assert kept == heads[-256:]
+    assert given_to(INVOKE, inference_id="299").head is heads[299]()
 
 
 # Bodies.

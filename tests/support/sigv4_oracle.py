@@ -33,7 +33,8 @@ def botocore_signed(
 ):
     """The request's headers as botocore signs them; by default it signs nearly all.
 
-    It calls what ``SigV4Auth.add_auth`` calls, which reads the clock itself.
+    It calls what ``SigV4Auth.add_auth`` calls, which reads the clock itself: botocore has no
+    public way to sign at another time.
     """
     auth = _over(S3SigV4Auth if service == "s3" else SigV4Auth, signs)(
         BotocoreCredentials(
