@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["SignatureRefused", "refused"]
+__all__ = ["COMMON", "S3", "SignatureRefused", "refused"]
 
 
 @attrs.define
@@ -40,7 +40,7 @@ _UNRECOGNIZED = (
     "The security token included in the request is invalid.",
 )
 
-_COMMON: dict[str, tuple[tuple[str, int], str]] = {
+COMMON: dict[str, tuple[tuple[str, int], str]] = {
     "no authorization": _NO_TOKEN,
     "scheme": _NO_TOKEN,
     "pair": (
@@ -137,7 +137,7 @@ _DOES_NOT_MATCH = (
     ),
 )
 
-_S3: dict[str, tuple[tuple[str, int], str]] = {
+S3: dict[str, tuple[tuple[str, int], str]] = {
     "no authorization": (_DENIED, "Access Denied"),
     "scheme": _UNSUPPORTED,
     "pair": _COMPONENTS,
@@ -207,6 +207,6 @@ def refused(service: str, reason: str, **facts: str) -> SignatureRefused:
         facts: What the reason's text names. It comes from a stranger: it is cut at 64
             characters, and what is not printable ASCII is escaped.
     """
-    (code, status_code), text = (_S3 if service == "s3" else _COMMON)[reason]
+    (code, status_code), text = (S3 if service == "s3" else COMMON)[reason]
     shown = {name: ascii(value[:64])[1:-1] for name, value in facts.items()}
     return SignatureRefused(code, text.format_map(shown), status_code)

@@ -13,13 +13,13 @@ from aiosmrt.local._signature_refusals import SignatureRefused, refused
 
 FACTS = ["given", "expected", "name", "bound", "now", "minutes", "timestamp"]
 REASONS = [
-    *[("sagemaker", reason) for reason in refusals._COMMON],
-    *[("s3", reason) for reason in refusals._S3],
+    *[("sagemaker", reason) for reason in refusals.COMMON],
+    *[("s3", reason) for reason in refusals.S3],
 ]
 
 
 def test_s3_has_a_word_for_every_reason():
-    assert refusals._S3.keys() >= refusals._COMMON.keys()
+    assert refusals.S3.keys() >= refusals.COMMON.keys()
 
 
 @pytest.mark.parametrize("service, reason", REASONS)

@@ -6,10 +6,10 @@ import asyncio
 import socket
 
 import pytest
-from support.fake_s3 import store_of
+from support.fake_s3 import S3Session, store_of
 from support.sessions import TEMPORARY
 
-from aiosmrt import Session, Timeouts
+from aiosmrt import Timeouts
 from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.object_errors import (
     Refusal,
@@ -35,7 +35,7 @@ from aiosmrt.errors import (
 
 async def failure_at(url: str, **timeouts: float) -> Exception:
     """What a GetObject there comes to."""
-    session = Session(
+    session = S3Session(
         region="us-east-1",
         s3_endpoint_url=url,
         credentials=TEMPORARY,

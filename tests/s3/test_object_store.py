@@ -15,6 +15,7 @@ from botocore.config import Config as BotoConfig
 from support.certificates import AUTHORITY, serving
 from support.fake_s3 import (
     FakeS3,
+    S3Session,
     at,
     begin,
     cut_off,
@@ -28,7 +29,7 @@ from support.fake_s3 import (
 from support.sessions import TEMPORARY
 from support.waiting import until
 
-from aiosmrt import Credentials, RetryPolicy, Session, Timeouts
+from aiosmrt import Credentials, RetryPolicy, Timeouts
 from aiosmrt._s3.locations import S3Location
 from aiosmrt._s3.object_store import StoredObject
 from aiosmrt.errors import (
@@ -85,7 +86,7 @@ def moto_s3(moto_url):
 
 @pytest.fixture
 async def moto_store(moto_url, moto_s3):
-    session = Session(
+    session = S3Session(
         region="us-east-1", s3_endpoint_url=moto_url, credentials=Credentials("key", "secret")
     )
     async with store_of(session) as store:
@@ -442,7 +443,7 @@ async def test_a_proxys_page_is_no_message(s3, store):
 
 
 async def test_nobody_at_the_address_is_a_connect_error():
-    session = Session(
+    session = S3Session(
         region="us-east-1", s3_endpoint_url="http://127.0.0.1:9", credentials=TEMPORARY
     )
     async with store_of(session) as store:

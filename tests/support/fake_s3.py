@@ -59,6 +59,15 @@ class Stored(NamedTuple):
         return f'"{hashlib.md5(self.body).hexdigest()}"'  # noqa: S324 - S3's
 
 
+class S3Session(Session):
+    """A session whose way to S3 can be used by itself."""
+
+    @property
+    def poller(self) -> ResultPoller:
+        """What it waits for results with; its store reads and writes objects."""
+        return self._poller
+
+
 class FakeS3:
     """Attributes that a test sets: what the caller may do, and what else is wrong."""
 
@@ -103,9 +112,9 @@ class FakeS3:
             await asyncio.wait({ended}, timeout=0.01)
         await ended
 
-    def session(self, **keywords: object) -> Session:
+    def session(self, **keywords: object) -> S3Session:
         given = {"region": "us-east-1", "s3_endpoint_url": self.url, "credentials": TEMPORARY}
-        return Session(**(given | keywords))
+        return S3Session(**(given | keywords))
 
     def poller(
         self, get_clock: Callable[[], Clock], **keywords: object
@@ -281,15 +290,15 @@ class FakeS3:
 
 
 @asynccontextmanager
-async def store_of(session: Session) -> AsyncIterator[ObjectStore]:
+async def store_of(session: S3Session) -> AsyncIterator[ObjectStore]:
     """What a session reads and writes objects with, and its end."""
     async with session:
-        yield session._poller.store
+        yield session.poller.store
 
 
 @asynccontextmanager
 async def poller_of(
-    session: Session, get_clock: Callable[[], Clock]
+    session: S3Session, get_clock: Callable[[], Clock]
 ) -> AsyncIterator[ResultPoller]:
     """What a session waits for results with, by a clock of the test's own; and its end."""
     threads, lifetime = Threads(), Lifetime("s3", get_clock)
