@@ -32,26 +32,30 @@ dump_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=
 """The JSON text as it is sent: compact, no NaN (which JSON does not have)."""
 
 
-def json_pieces(value: Any) -> Iterator[bytes]:
+def json_pieces(value: Any, most: int = _PIECE) -> Iterator[bytes]:
     """Encodes an object, which must stay as it is meanwhile, piece by piece.
+
+    Args:
+        value: The object.
+        most: The weight of a piece.
 
     Yields:
         The next piece of its text in UTF-8.
     """
-    for piece in _pieces(value, set()):
+    for piece in _pieces(value, set(), most):
         yield piece.encode()
 
 
 def is_large(value: Any) -> bool:
     """Whether an object's JSON is more than one piece's work."""
-    return _weigh(value) > _PIECE
+    return _weigh(value, _PIECE) > _PIECE
 
 
-def _weigh(value: Any) -> int:
-    """The weight of an object; of one that weighs more than a piece, some number above it."""
+def _weigh(value: Any, most: int) -> int:
+    """The weight of an object; of one that weighs more than ``most``, some number above it."""
     weight = 1
     left = [value]
-    while left and weight <= _PIECE:
+    while left and weight <= most:
         value = left.pop()
         if isinstance(value, (float, int)) or value is None:
             continue
@@ -60,18 +64,18 @@ def _weigh(value: Any) -> int:
         elif isinstance(value, (list, tuple)):
             items: list[Any] | tuple[Any, ...] = value
             weight += len(items)
-            if weight <= _PIECE:
+            if weight <= most:
                 left.extend(items)
         elif isinstance(value, dict):
             entries: dict[Any, Any] = value
             weight += 2 * len(entries)
-            if weight <= _PIECE:
+            if weight <= most:
                 left.extend(entries)
                 left.extend(entries.values())
     return weight
 
 
-def _pieces(value: Any, within: set[int]) -> Iterator[str]:
+def _pieces(value: Any, within: set[int], most: int) -> Iterator[str]:
     """The pieces of a value that stands within containers of these ids."""
     identity = id(value)
     if identity in within:
@@ -79,7 +83,7 @@ def _pieces(value: Any, within: set[int]) -> Iterator[str]:
     if len(within) >= _DEPTH or not isinstance(value, (str, list, tuple, dict)):
         yield dump_json(value)
     elif isinstance(value, str):
-        step = _PIECE * _CHARACTERS
+        step = most * _CHARACTERS
         yield '"'
         for start in range(0, len(value), step):
             yield dump_json(value[start : start + step])[1:-1]
@@ -89,28 +93,30 @@ def _pieces(value: Any, within: set[int]) -> Iterator[str]:
         if isinstance(value, dict):
             entries: dict[Any, Any] = value
             yield "{"
-            yield from _pieces_of_dict(entries, within)
+            yield from _pieces_of_dict(entries, within, most)
             yield "}"
         else:
             items: list[Any] | tuple[Any, ...] = value
             yield "["
-            yield from _pieces_of_list(items, within)
+            yield from _pieces_of_list(items, within, most)
             yield "]"
         within.discard(identity)
 
 
-def _pieces_of_list(value: list[Any] | tuple[Any, ...], within: set[int]) -> Iterator[str]:
+def _pieces_of_list(
+    value: list[Any] | tuple[Any, ...], within: set[int], most: int
+) -> Iterator[str]:
     comma = ""
     light: list[Any] = []
     total = 0
     for item in value:
-        weight = _weigh(item)
-        if light and total + weight > _PIECE:
+        weight = _weigh(item, most)
+        if light and total + weight > most:
             yield comma + dump_json(light)[1:-1]
             comma, light, total = ",", [], 0
-        if weight > _PIECE:
+        if weight > most:
             yield comma
-            yield from _pieces(item, within)
+            yield from _pieces(item, within, most)
             comma = ","
         else:
             light.append(item)
@@ -119,19 +125,19 @@ def _pieces_of_list(value: list[Any] | tuple[Any, ...], within: set[int]) -> Ite
         yield comma + dump_json(light)[1:-1]
 
 
-def _pieces_of_dict(value: dict[Any, Any], within: set[int]) -> Iterator[str]:
+def _pieces_of_dict(value: dict[Any, Any], within: set[int], most: int) -> Iterator[str]:
     comma = ""
     light: dict[Any, Any] = {}
     total = 0
     for key, item in value.items():
-        weight = _weigh(key) + _weigh(item)
-        if light and total + weight > _PIECE:
+        weight = _weigh(key, most) + _weigh(item, most)
+        if light and total + weight > most:
             yield comma + dump_json(light)[1:-1]
             comma, light, total = ",", {}, 0
-        if weight > _PIECE:
+        if weight > most:
             # The key as json.dumps writes keys, which need not be texts.
             yield comma + dump_json({key: 0})[1:-2]
-            yield from _pieces(item, within)
+            yield from _pieces(item, within, most)
             comma = ","
         else:
             light[key] = item
