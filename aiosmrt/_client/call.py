@@ -110,8 +110,7 @@ class Channel:
         return await self.threads.join(pieces, partial(self._until, deadline))
 
     async def _until(self, deadline: float | None, joining: Awaitable[bytes]) -> bytes:
-        now = asyncio.get_running_loop().time()
-        seconds = None if deadline is None else max(deadline - now, 0.0)
+        seconds = None if deadline is None else deadline - asyncio.get_running_loop().time()
         try:
             return await self.lifetime.wait_for(joining, seconds)
         except asyncio.TimeoutError:
@@ -231,10 +230,10 @@ class Call(Generic[_T]):
 
     @property
     def remaining(self) -> float | None:
-        """The seconds left of ``Timeouts.total``, None without that limit."""
+        """The seconds left of ``Timeouts.total``, None without that limit; none left below 0."""
         if self._deadline is None:
             return None
-        return max(self._deadline - asyncio.get_running_loop().time(), 0.0)
+        return self._deadline - asyncio.get_running_loop().time()
 
     def describe(self, error: AiosmrtError) -> None:
         """Adds the facts of the call to an error."""
@@ -292,7 +291,7 @@ class Call(Generic[_T]):
                 headers=headers,
                 attempts=self._number,
             )
-            if not 200 <= exchange.status_code < 300:
+            if exchange.status_code >= 300:
                 told = await _error_body(exchange, self._timeouts.idle)
                 raise parse_error(exchange.status_code, headers, told, attempts=self._number)
             output = await self._finish(exchange, metadata)

@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -72,8 +73,17 @@ async def test_attempts_share_an_id_and_differ_in_number_and_signature(
     monkeypatch.setitem(SigV4Signer.__init__.__kwdefaults__, "clock", lambda: next(times))
     async with serve(FAILURE, FAILURE, answer()) as server, open_session(server.url) as session:
         await session.invoke_endpoint("e", b"x")
-    first, second, third = (request.headers for request in server.requests)
+        await session.invoke_endpoint("e", b"x")
+    first, second, third, fourth = (request.headers for request in server.requests)
     assert len({request["amz-sdk-invocation-id"] for request in (first, second, third)}) == 1
+    assert fourth["amz-sdk-invocation-id"] != first["amz-sdk-invocation-id"]
+    for request in (first, fourth):
+        given = uuid.UUID(request["amz-sdk-invocation-id"])
+        assert (str(given), given.version, given.variant) == (
+            request["amz-sdk-invocation-id"],
+            4,
+            uuid.RFC_4122,
+        )
     assert first["amz-sdk-request"] == "attempt=1; max=3"
     assert third["amz-sdk-request"] == "attempt=3; max=3"
     assert len({request["authorization"] for request in (first, second, third)}) == 3
@@ -116,6 +126,13 @@ async def test_what_would_fail_again_is_sent_once(given: bytes) -> None:
     assert "InvokeEndpoint" in text
     assert "the-endpoint" in text
     assert "the-request-id" in text
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+async def test_each_status_of_success_is_one(status: int) -> None:
+    async with serve(answer(b"", f"{status} Well")) as server, open_session(server.url) as session:
+        output = await session.invoke_endpoint("e", b"x")
+    assert (output.metadata.status_code, output.metadata.attempts) == (status, 1)
 
 
 async def test_a_read_timeout_is_not_repeated_unless_asked_for(delays: list[float]) -> None:

@@ -228,7 +228,7 @@ async def test_the_hash_of_a_body_is_a_part_of_the_call(full_threads: Callable[.
         waiting = asyncio.ensure_future(session.invoke_endpoint("e", LARGE))
         await turns()
         await session.aclose()
-        with pytest.raises(aiosmrt.TransportError, match="closed"):
+        with pytest.raises(aiosmrt.TransportError, match="The session is closed"):
             await waiting
 
 

@@ -192,7 +192,7 @@ async def test_a_closed_session_says_so() -> None:
         await session.aclose()
         await session.aclose()
         assert "closed" in repr(session)
-        with pytest.raises(aiosmrt.TransportError, match="closed"):
+        with pytest.raises(aiosmrt.TransportError, match="The session is closed: keep it open"):
             await session.invoke_endpoint("e", b"x")
 
 
