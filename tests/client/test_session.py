@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import subprocess
 import sys
 from typing import Any
@@ -36,37 +37,64 @@ async def test_json_is_sent_as_json_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    "call",
+    "call, text",
     [
-        pytest.param(lambda s: s.invoke_endpoint("e"), id="no-body"),
-        pytest.param(lambda s: s.invoke_endpoint("e", b"x", json=1), id="both"),
-        pytest.param(lambda s: s.invoke_endpoint("e", json={1, 2}), id="no-json-form"),
-        pytest.param(lambda s: s.invoke_endpoint("e", json=float("nan")), id="nan"),
-        pytest.param(lambda s: s.invoke_endpoint("a/b", b"x"), id="a-path"),
+        pytest.param(
+            lambda s: s.invoke_endpoint("e"),
+            "body: it is required, or json in its place",
+            id="no-body",
+        ),
+        pytest.param(
+            lambda s: s.invoke_endpoint("e", b"x", json=1),
+            "json: it must not be given together with body",
+            id="both",
+        ),
+        pytest.param(
+            lambda s: s.invoke_endpoint("e", json={1, 2}),
+            "json: it must have a JSON form",
+            id="no-json-form",
+        ),
+        pytest.param(
+            lambda s: s.invoke_endpoint("e", json=float("nan")),
+            "json: it must have a JSON form",
+            id="nan",
+        ),
+        pytest.param(lambda s: s.invoke_endpoint("a/b", b"x"), "endpoint_name", id="a-path"),
         pytest.param(
             lambda s: s.invoke_endpoint_with_response_stream(
                 "e", session_id="NEW_SESSION", body=b"x"
             ),
+            "session_id",
             id="new-session",
         ),
         pytest.param(
-            lambda s: s.invoke_endpoint_with_response_stream("e"), id="stream-without-body"
-        ),
-        pytest.param(lambda s: s.invoke_endpoint_async("e"), id="async-without-input"),
-        pytest.param(
-            lambda s: s.invoke_endpoint_async("e", "s3://a/b", body=b"x"), id="async-with-both"
+            lambda s: s.invoke_endpoint_with_response_stream("e"),
+            "body: it is required, or json in its place",
+            id="stream-without-body",
         ),
         pytest.param(
-            lambda s: s.invoke_endpoint_async("e", body=bytes(128_001)), id="async-too-long"
+            lambda s: s.invoke_endpoint_async("e"), "neither is given", id="async-without-input"
         ),
         pytest.param(
-            lambda s: s.invoke_endpoint_async("e", "s3://a/b", request_ttl_seconds=59), id="ttl"
+            lambda s: s.invoke_endpoint_async("e", "s3://a/b", body=b"x"),
+            "both are given",
+            id="async-with-both",
+        ),
+        pytest.param(
+            lambda s: s.invoke_endpoint_async("e", body=bytes(128_001)),
+            "must be at most 128000 bytes",
+            id="async-too-long",
+        ),
+        pytest.param(
+            lambda s: s.invoke_endpoint_async("e", "s3://a/b", request_ttl_seconds=59),
+            "request_ttl_seconds",
+            id="ttl",
         ),
     ],
 )
-async def test_a_bad_parameter_sends_nothing(call: Any) -> None:
+async def test_a_bad_parameter_sends_nothing(call: Any, text: str) -> None:
     async with serve(answer()) as server, open_session(server.url) as session:
-        with pytest.raises(ParameterValidationError) as caught:
+        with pytest.raises(ParameterValidationError, match=text) as caught:
             await call(session)
         assert isinstance(caught.value, ValueError)
         assert caught.value.operation
@@ -79,7 +107,8 @@ async def test_the_largest_body_is_the_users_to_set() -> None:
         open_session(server.url, max_body_length=3) as session,
     ):
         assert (await session.invoke_endpoint("e", b"abc")).body == b"abc"
-        with pytest.raises(ParameterValidationError, match="max_body_length"):
+        text = r"at most max_body_length=3 bytes.*4.*\(operation InvokeEndpoint, endpoint e\)"
+        with pytest.raises(ParameterValidationError, match=text):
             await session.invoke_endpoint("e", b"abcd")
         with pytest.raises(aiosmrt.MessageTooLargeError):
             await session.invoke_endpoint("e", b"abc")
@@ -157,26 +186,25 @@ async def test_the_user_agent_is_of_the_aws_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    "name, value, rule",
     [
-        {"max_connections": 0},
-        {"max_connections": True},
-        {"max_connections": 1.5},
-        {"max_body_length": 0},
-        {"user_agent_extra": "a\r\nb: c"},
-        {"user_agent_extra": ""},
-        {"endpoint_url": "not a url"},
-        {"timeouts": 30},
-        {"retries": 3},
-        {"proxy": 3},
-        {"user_agent_extra": 3},
-        {"connector": "tcp"},
+        ("max_connections", 0, "must be an integer of at least 1, not 0"),
+        ("max_connections", True, "must be an integer of at least 1, not True"),
+        ("max_connections", 1.5, "must be an integer of at least 1, not 1.5"),
+        ("max_body_length", 0, "must be an integer of at least 1, not 0"),
+        ("user_agent_extra", "a\r\nb: c", "must be printable ASCII, and not empty"),
+        ("user_agent_extra", "", "must be printable ASCII, and not empty"),
+        ("user_agent_extra", 3, "must be str or None, not int"),
+        ("endpoint_url", "not a url", "has spaces or characters outside of ASCII"),
+        ("timeouts", 30, "must be Timeouts, not int"),
+        ("retries", 3, "must be RetryPolicy or None, not int"),
+        ("proxy", 3, "must be str or None, not int"),
+        ("connector", "tcp", "must be an aiohttp.TCPConnector, not str"),
     ],
-    ids=str,
 )
-def test_a_setting_that_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
-    given = {"endpoint_url": "http://127.0.0.1:1", **options}
-    with pytest.raises(ConfigurationError):
+def test_a_setting_that_cannot_be_meant_is_refused(name: str, value: Any, rule: str) -> None:
+    given = {"endpoint_url": "http://127.0.0.1:1", name: value}
+    with pytest.raises(ConfigurationError, match=f"{name}.*{re.escape(rule)}"):
         aiosmrt.Session(region="us-east-1", credentials=KEYS, **given)
 
 
@@ -188,7 +216,7 @@ def test_a_missing_region_names_the_places() -> None:
 async def test_a_closed_session_says_so() -> None:
     async with serve(answer()) as server:
         session = open_session(server.url)
-        assert "open" in repr(session)
+        assert "open, 0 of 100 connections in use" in repr(session)
         await session.aclose()
         await session.aclose()
         assert "closed" in repr(session)

@@ -111,8 +111,22 @@ async def test_a_large_object_leaves_the_loop_to_others_after_each_piece():
     assert count >= len(list(json_pieces(value)))
 
 
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
-    "value", [[0.5] * 9_999 + [float("nan")], [0] * 9_999 + [{1, 2}], ["\ud800"] * 9_999]
+    "value",
+    [
+        [0.5] * 9_999 + [float("nan")],
+        [0] * 9_999 + [{1, 2}],
+        ["\ud800"] * 9_999,
+        [0] * 9_999 + nested(100_000),
+    ],
+    ids=["nan", "set", "half a pair", "too deep"],
 )
 async def test_a_large_object_without_a_json_form_says_so(value):
     async with serve(answer(b"{}")) as server:
