@@ -184,7 +184,6 @@ class Call(Generic[_T]):
         # request was signed with, and the facts of its response's head.
         self._number = 0
         self._credentials: Credentials | None = None
-        self._offset = 0.0
         self._metadata: ResponseMetadata | None = None
         # Whether the attempt before crossed the closing of its connection: others that are
         # idle may have been closed with that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -14,6 +15,8 @@ import aiohttp
 import pytest
 from support.raw_server import Connection, RawServer, answer, serve
 from support.sessions import KEYS, open_session
+from support.streams import END, HEAD
+from support.waiting import our_threads, until
 
 import aiosmrt
 from aiosmrt import ConfigurationError, ParameterValidationError, Timeouts
@@ -242,6 +245,15 @@ def test_a_session_of_another_event_loop_says_so() -> None:
     asyncio.run(second(session))
 
 
+async def test_the_threads_of_a_session_end_with_it() -> None:
+    gc.collect()  # other tests' sessions
+    before = our_threads()
+    async with serve(answer()) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", bytes(1 << 20))
+        assert our_threads() - before
+    await until(lambda: our_threads() <= before)
+
+
 async def test_a_connector_can_be_shared_with_aiohttp() -> None:
     async with serve(answer()) as server, aiohttp.TCPConnector() as connector:
         async with open_session(server.url, connector=connector) as session:
@@ -250,6 +262,28 @@ async def test_a_connector_can_be_shared_with_aiohttp() -> None:
             async with client.post(server.url, data=b"x") as response:
                 assert await response.read() == b"ok"
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("method", ["invoke_many", "stream_many"])
+async def test_of_many_calls_64_are_made_at_once_and_given_out_as_they_end(method: str) -> None:
+    async def handler(connection: Connection) -> None:
+        while True:
+            request = await connection.request()
+            server.requests.append(request)
+            await until(lambda: len(server.requests) >= 64)
+            if request.body == b"0":
+                await release.wait()
+            await connection.send(HEAD + END)
+
+    release = asyncio.Event()
+    bodies = [b"%d" % number for number in range(65)]
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        async with getattr(session, method)("e", bodies) as items:
+            first = await items.__anext__()
+            assert first.index > 0
+            release.set()
+            assert sorted([first.index] + [item.index async for item in items]) == [*range(65)]
+        assert server.connections == 64
 
 
 async def test_each_call_can_have_its_own_limits_and_retries() -> None:
