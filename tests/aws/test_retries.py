@@ -298,13 +298,28 @@ def test_attempts_used_up_names_the_setting():
     assert "Not tried again: RetryPolicy(max_attempts=2) is used up." in str(error)
 
 
-@pytest.mark.parametrize("remaining", [0.05, 0.01, 0.0, -1.0])
-def test_a_delay_past_the_total_time_is_not_begun(remaining):
+@pytest.mark.parametrize(
+    "remaining, told", [(0.05, "0.05"), (0.01, "0.01"), (0.0, "0"), (-1.0, "0")]
+)
+def test_a_delay_past_the_total_time_is_not_begun(remaining, told):
     bucket = RetryQuota()
     decision = begin(bucket=bucket).decide(service(500), now=NOW, remaining=remaining)
     assert decision.delay is None
-    assert "Timeouts.total" in decision.reason
+    assert decision.reason == (
+        f"the next attempt would start in 0.05 seconds, but only {told} are left of Timeouts.total"
+    )
     assert bucket.available == 500
+
+
+def test_after_a_crossing_the_next_attempt_waits_and_pays_for_nothing():
+    """But it is one of those that are allowed."""
+    bucket = RetryQuota()
+    call = begin(bucket=bucket, max_attempts=2)
+    error = ConnectionLostError("reset")
+    decision = call.decide(error, now=NOW, remaining=0.01, has_crossed=True)
+    assert decision == RetryDecision(delay=0.0)
+    assert bucket.available == 500
+    assert call.decide(error, now=NOW, has_crossed=True).delay is None
 
 
 @given(
@@ -691,6 +706,7 @@ def test_a_policy_cannot_be_changed():
         (" 12 ", "standard", RetryPolicy(max_attempts=12)),
         (None, "adaptive", RetryPolicy(mode="adaptive")),
         ("5", " Adaptive", RetryPolicy(max_attempts=5, mode="adaptive")),
+        ("999999999", None, RetryPolicy(max_attempts=999_999_999)),
     ],
 )
 def test_policy_from_the_environment(max_attempts, mode, policy):
@@ -698,7 +714,8 @@ def test_policy_from_the_environment(max_attempts, mode, policy):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "00", "-1", "+3", "3.0", "1e3", "1_0", "three", "٣", "9" * 5_000]
+    "text",
+    ["", "0", "00", "-1", "+3", "3.0", "1e3", "1_0", "three", "٣", "1234567890", "9" * 5_000],
 )
 def test_malformed_attempts_name_variable_and_rule(text):
     with pytest.raises(ConfigurationError, match="AWS_MAX_ATTEMPTS must be a whole number"):
@@ -723,6 +740,8 @@ def test_the_caller_may_name_other_sources():
 
 @pytest.mark.parametrize("text", ["legacy", "LEGACY"])
 def test_legacy_is_taken_as_standard_with_a_warning(text):
-    with pytest.warns(UserWarning, match="AWS_RETRY_MODE is legacy, which is taken as standard"):
+    expected = "AWS_RETRY_MODE is legacy, which is taken as standard"
+    with pytest.warns(UserWarning, match=expected) as caught:
         policy = RetryPolicy.from_values("4", text)
+    assert caught[0].filename == __file__  # the place that asked for it
     assert policy == RetryPolicy(max_attempts=4)
