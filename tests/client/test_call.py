@@ -21,8 +21,8 @@ import pytest
 from support.certificates import serving, trusting
 from support.raw_server import Connection, RawServer, Request, answer, serve
 from support.sessions import open_session
-from support.transports import idle, in_use
-from support.waiting import until
+from support.transports import at_rest, idle, in_use
+from support.waiting import turns, until
 
 import aiosmrt
 from aiosmrt import Credentials, RetryPolicy, Timeouts
@@ -63,6 +63,7 @@ async def test_a_500_is_tried_again_at_once(delays: list[float]) -> None:
         output = await session.invoke_endpoint("e", b"x")
         assert output.metadata.attempts == 2
         assert len(server.requests) == 2
+        assert server.connections == 1
         assert 0 <= delays[0] <= 0.05
 
 
@@ -189,6 +190,17 @@ async def test_the_quota_stops_a_flood(delays: list[float]) -> None:
         assert len(server.requests) - 40 == 500 // 14
         assert stopped is not None
         assert "retry quota" in str(stopped)
+
+
+async def test_successes_give_the_quota_back(delays: list[float]) -> None:
+    calls = 500 // 14 + 5
+    async with (
+        serve(*[FAILURE, answer()] * calls) as server,
+        open_session(server.url) as session,
+    ):
+        for _ in range(calls):
+            output = await session.invoke_endpoint("e", b"x")
+            assert output.metadata.attempts == 2
 
 
 async def test_retry_after_is_heeded(delays: list[float]) -> None:
@@ -350,14 +362,19 @@ async def test_a_queued_request_is_signed_when_it_is_written(
 @pytest.mark.parametrize(
     "code", ["RequestTimeTooSkewed", "InvalidSignatureException", "SignatureDoesNotMatch"]
 )
-async def test_the_services_clock_is_learnt_once(code: str) -> None:
+async def test_the_services_clock_is_learnt_once(code: str, delays: list[float]) -> None:
     theirs = datetime.now(timezone.utc) + timedelta(hours=3)
     refusal = error_answer(403, code, {"Date": format_datetime(theirs, usegmt=True)})
-    async with serve(refusal, answer()) as server, open_session(server.url) as session:
+    policy = RetryPolicy(max_attempts=2)
+    async with (
+        serve(refusal, answer()) as server,
+        open_session(server.url, retries=policy) as session,
+    ):
         output = await session.invoke_endpoint("e", b"x")
         assert output.metadata.attempts == 2
         await session.invoke_endpoint("e", b"x")
         assert len(server.requests) == 3
+    assert delays == []
     assert abs(date_of(server.requests[2]) - theirs) < timedelta(minutes=1)
 
 
@@ -461,6 +478,21 @@ async def test_an_expired_token_is_renewed_once(renews: bool) -> None:
             assert len(server.requests) == 1
 
 
+async def test_a_provider_whose_own_token_has_expired_is_asked_once() -> None:
+    class Expired:
+        asked = 0
+
+        async def get_credentials(self) -> Credentials:
+            self.asked += 1
+            raise aiosmrt.ExpiredTokenException("the role's", status_code=403)
+
+    provider = Expired()
+    async with serve(answer()) as server, open_session(server.url, credentials=provider) as session:
+        with pytest.raises(aiosmrt.ExpiredTokenException):
+            await session.invoke_endpoint("e", b"x")
+    assert provider.asked == 1
+
+
 async def test_credentials_that_cannot_be_had_are_a_credentials_error() -> None:
     class Broken:
         async def get_credentials(self) -> Credentials:
@@ -491,17 +523,28 @@ async def test_total_covers_attempts_waits_and_credentials() -> None:
             await session.invoke_endpoint("e", b"x", timeouts=short)
 
 
-async def test_an_error_whose_body_breaks_off_keeps_its_status() -> None:
+@pytest.mark.parametrize("end", ["close", "reset", "silence"])
+async def test_an_error_whose_body_breaks_off_keeps_its_status(end: str) -> None:
     whole = error_answer(503, "ServiceUnavailable")
     policy = RetryPolicy(max_attempts=1)
 
     async def handler(connection: Connection) -> None:
         await connection.request()
         await connection.send(whole[:-5])
+        if end == "reset":
+            await turns()
+            connection.reset()
+        elif end == "silence":
+            await connection.gone()
 
-    async with RawServer(handler) as server, open_session(server.url, retries=policy) as session:
+    timeouts = Timeouts(idle=0.05 if end == "silence" else None)
+    async with (
+        RawServer(handler) as server,
+        open_session(server.url, retries=policy, timeouts=timeouts) as session,
+    ):
         with pytest.raises(aiosmrt.ServiceUnavailable):
             await session.invoke_endpoint("e", b"x")
+        await at_rest(session, server)
 
 
 async def test_an_endless_error_body_is_cut() -> None:
@@ -565,8 +608,39 @@ async def test_log_lines_tell_the_attempt_and_no_secret(caplog: pytest.LogCaptur
         await session.invoke_endpoint("e", b"a secret question", custom_attributes="secret=1")
     lines = [r.getMessage() for r in caplog.records if r.name == "aiosmrt"]
     assert len(lines) == 1
-    assert re.search(r"InvokeEndpoint e: attempt 1, status 200, request id rid-1, .* ms", lines[0])
+    assert re.search(
+        r"InvokeEndpoint e: attempt 1, status 200, request id rid-1, .* ms, ok$", lines[0]
+    )
     assert "secret" not in caplog.text
+
+
+async def test_log_lines_tell_of_failed_attempts(
+    caplog: pytest.LogCaptureFixture, delays: list[float]
+) -> None:
+    caplog.set_level(logging.DEBUG, "aiosmrt")
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        server.close()
+        await connection.send(error_answer(503, "ServiceUnavailable", {"Connection": "close"}))
+
+    policy = RetryPolicy(max_attempts=2)
+    began = time.perf_counter()
+    async with RawServer(handler) as server, open_session(server.url, retries=policy) as session:
+        with pytest.raises(aiosmrt.ConnectError):
+            await session.invoke_endpoint("e", b"x")
+    most = (time.perf_counter() - began) * 1000
+    lines = [r.getMessage() for r in caplog.records if r.name == "aiosmrt"]
+    expected = [
+        "attempt 1, status 503, request id the-request-id, MS ms, ServiceUnavailable",
+        f"attempt 1 failed (ServiceUnavailable), the next in {delays[0]:.3f} s",
+        "attempt 2, status None, request id None, MS ms, ConnectError",
+    ]
+    number = r"(\d+\.\d) ms"
+    assert [re.sub(number, "MS ms", line) for line in lines] == [
+        f"InvokeEndpoint e: {line}" for line in expected
+    ]
+    assert all(0 < float(told) <= most for told in re.findall(number, "".join(lines)))
 
 
 async def test_calls_leave_no_cycles_for_the_collector() -> None:
