@@ -416,6 +416,8 @@ def test_an_endpoint_url_that_is_one(url, checked):
         "http://[not-an-address]",
         "http://[127.0.0.1x]:80",
         "http://[::1]x:80",
+        "http://[zz::1]",
+        "http://[v1.x]:80",  # an address of another kind: Python takes it (RFC 3986, 3.2.2)
         "http://exa mple.com",
         "http://example.com\n",
         "http://exam\tple.com",

@@ -36,6 +36,11 @@ class LoopClock:
                 timer.cancel()
                 fire()
 
+    @property
+    def pending(self) -> int:
+        """How many of the timers have neither fired nor been cancelled."""
+        return sum(not timer.cancelled() for timer in self._timers)
+
     def _time(self) -> float:
         return self._real_time() + self._ahead
 
