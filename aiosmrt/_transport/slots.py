@@ -22,8 +22,8 @@ class Slots:
         return f"{self._limit - self._free} of {self._limit} connections in use"
 
     def take_nowait(self) -> bool:
-        """Takes a place if one is free and nobody waits for it; tells whether it did."""
-        if self._free and not self._waiters:
+        """Takes a place if one is free; tells whether it did."""
+        if self._free:
             self._free -= 1
             return True
         return False
@@ -42,6 +42,8 @@ class Slots:
     async def take(self, deadline: float | None, host: str) -> None:
         """Takes a place, waiting for it until the deadline (by the loop's clock).
 
+        `take_nowait` comes before it: while anybody waits, no place is free.
+
         Raises:
             PoolTimeoutError: The deadline passed first.
             TransportError: The session was closed.
@@ -49,7 +51,9 @@ class Slots:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         self._waiters[waiter] = None
-        timer = loop.call_at(deadline, self._expire, waiter, host) if deadline else None
+        timer = None
+        if deadline is not None:
+            timer = loop.call_at(deadline, self._expire, waiter, host)
         try:
             await waiter
         except BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from support.clock import LoopClock
@@ -16,14 +15,11 @@ from aiosmrt import Timeouts
 from aiosmrt._transport import links
 from aiosmrt.errors import PoolTimeoutError
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 @pytest.fixture
-async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LoopClock]:
+async def clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
     """The clock of the test's event loop."""
-    yield LoopClock(monkeypatch)
+    return LoopClock(monkeypatch)
 
 
 async def test_as_many_calls_as_max_connections_are_under_way_at_once() -> None:

@@ -6,7 +6,11 @@ import asyncio
 import gc
 import time
 
+import pytest
+from support.clock import LoopClock
+
 from aiosmrt._transport.slots import Slots
+from aiosmrt.errors import PoolTimeoutError, TransportError
 
 
 async def line(length: int) -> tuple[Slots, list[asyncio.Task[None]], list[int]]:
@@ -68,3 +72,85 @@ async def test_giving_costs_the_same_however_many_wait() -> None:
     finally:
         gc.enable()
     assert many < 8 * few
+
+
+def expire(clock: LoopClock, _: asyncio.Task[None], __: Slots) -> None:
+    clock.advance(10)
+
+
+def cancel(_: LoopClock, waiting: asyncio.Task[None], __: Slots) -> None:
+    waiting.cancel()
+
+
+def close(_: LoopClock, __: asyncio.Task[None], slots: Slots) -> None:
+    slots.fail("host")
+
+
+ENDS = {
+    expire: PoolTimeoutError(
+        "All connections (max_connections=1) were in use until Timeouts.total ran out"
+    ),
+    cancel: asyncio.CancelledError(),
+    close: TransportError("The session was closed during the call: let its calls end first"),
+}
+
+
+@pytest.mark.parametrize("given", ["before", "after", "a turn after", "never"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_wait_that_ends_otherwise_loses_no_place(end, given, monkeypatch) -> None:
+    """Also not one that is given in the turn in which the wait ends, before or after that."""
+    clock = LoopClock(monkeypatch)
+    slots = Slots(1)
+    assert slots.take_nowait()
+    waiting = asyncio.create_task(slots.take(asyncio.get_running_loop().time() + 10, "host"))
+    await asyncio.sleep(0)
+    assert clock.pending == 1
+    if given == "before":
+        slots.give()
+    end(clock, waiting, slots)
+    if given == "a turn after":
+        await asyncio.sleep(0)
+    if given.endswith("after"):
+        slots.give()
+    if given == "before" and end is not cancel:
+        await waiting  # the place came first
+        slots.give()
+    else:
+        expected = ENDS[end]
+        with pytest.raises(type(expected)) as caught:
+            await waiting
+        if end is not cancel:
+            assert caught.value.message == expected.message
+            assert caught.value.host == "host"
+    assert clock.pending == 0
+    assert repr(slots) == f"{given == 'never':d} of 1 connections in use"
+
+
+async def test_the_end_of_one_wait_leaves_the_others_in_line(monkeypatch) -> None:
+    clock = LoopClock(monkeypatch)
+    now = asyncio.get_running_loop().time()
+    slots = Slots(1)
+    assert slots.take_nowait()
+    deadlines = [now + 10, None, now + 20]
+    first, second, third = [asyncio.create_task(slots.take(due, "host")) for due in deadlines]
+    await asyncio.sleep(0)
+    clock.advance(10)
+    with pytest.raises(PoolTimeoutError):
+        await first
+    clock.advance(10)
+    slots.give()
+    await second
+    with pytest.raises(PoolTimeoutError):
+        await third
+    assert repr(slots) == "1 of 1 connections in use"
+
+
+async def test_a_wait_that_was_given_up_unfinished_is_no_longer_in_line() -> None:
+    """As when the loop of the task that waits is closed, and the task is collected."""
+    slots = Slots(1)
+    assert slots.take_nowait()
+    steps = slots.take(None, "host")
+    steps.send(None)
+    steps.close()
+    slots.give()
+    assert repr(slots) == "0 of 1 connections in use"
