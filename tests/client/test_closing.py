@@ -14,9 +14,9 @@ import pytest
 from support.cancelling import MOST_SUSPENSIONS, cancel_at
 from support.certificates import serving, trusting
 from support.raw_server import Connection, RawServer, answer, serve
-from support.sessions import KEYS, open_once
+from support.sessions import KEYS, open_once, open_session
 from support.streams import HEAD, chunk, part
-from support.waiting import our_tasks, our_threads, until
+from support.waiting import our_tasks, our_threads, turns, until
 
 import aiosmrt
 from aiosmrt import CachingProvider, Credentials
@@ -84,6 +84,15 @@ async def stream(session: aiosmrt.Session) -> None:
     async with session.invoke_endpoint_with_response_stream("e", b"x") as parts:
         async for _ in parts:
             pass
+
+
+async def behind_another(session: aiosmrt.Session) -> None:
+    other = asyncio.ensure_future(held(session))
+    await asyncio.sleep(0)
+    try:
+        await held(session)
+    finally:
+        await asyncio.gather(other, return_exceptions=True)
 
 
 async def many(session: aiosmrt.Session) -> None:
@@ -166,6 +175,48 @@ async def test_cancelled_while_results_are_awaited_it_is_closed() -> None:
             if not task.cancelled() and not task.result():
                 assert number >= 1, "the closing was never interrupted"
                 return
+
+
+DURING = "The session was closed during the call: let its calls end first"
+AFTER = "The session is closed: keep it open for as long as calls are made"
+WAITS = {
+    "a-connection": (held, None, AFTER),
+    "a-place": (behind_another, b"", DURING),
+    "a-head": (held, b"", DURING),
+    "the-rest-of-a-head": (held, answer()[:20], DURING),
+    "a-body": (held, answer()[:-1], DURING),
+    "a-part": (stream, HEAD + chunk(part(b"first")), DURING),
+    "the-rest-of-an-upload": (large, b"", DURING),
+}
+
+
+@pytest.mark.parametrize("play, sent, text", WAITS.values(), ids=WAITS)
+async def test_a_call_that_the_closing_ends_says_so(
+    play: Any, sent: bytes | None, text: str
+) -> None:
+    """In each wait of a call; and no further attempt is made."""
+    arrived = asyncio.Event()
+
+    async def wait(connection: Connection) -> None:
+        if sent is not None:
+            await connection.reader.readuntil(b"\r\n\r\n")
+            await connection.send(sent)
+        arrived.set()
+        await connection.gone()
+
+    async with RawServer(wait, limit=1 << 16) as server:
+        url = server.url.replace("http:", "https:") if sent is None else server.url
+        session = open_session(url, max_connections=1)
+        call = asyncio.ensure_future(play(session))
+        await arrived.wait()
+        await turns()
+        await session.aclose()
+        with pytest.raises(aiosmrt.TransportError) as caught:
+            await call
+        assert caught.value.message == text
+        assert type(caught.value) is aiosmrt.TransportError
+        assert caught.value.host == url.partition("//")[2]
+        assert server.connections == 1
 
 
 async def _under_way(call: asyncio.Future[None]) -> None:
