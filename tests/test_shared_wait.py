@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.memory import futures
 from support.waiting import turns
 
 from aiosmrt import CachingProvider, Credentials
@@ -45,6 +46,23 @@ async def test_every_wait_ends_with_the_future_in_the_order_of_asking(end: str) 
     await asyncio.wait(tasks)
     assert ended == [0, 2, 4]
     await shared.wait()
+
+
+async def test_waits_that_were_cancelled_leave_nothing_behind() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    shared = SharedWait(future)
+
+    async def cancel_one() -> None:
+        waiting = asyncio.ensure_future(shared.wait())
+        await turns()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await turns()
+
+    before = futures()
+    await cancel_one()
+    assert futures() <= before
+    assert not future.done()
 
 
 class Stuck:

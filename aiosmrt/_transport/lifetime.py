@@ -157,8 +157,6 @@ class Lifetime:
             await waiter
         finally:
             self._waiters.discard(waiter)
-            if task is not None:
-                task.remove_done_callback(wake)
             if timer is not None:
                 timer.cancel()
 

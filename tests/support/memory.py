@@ -1,8 +1,10 @@
-"""Memory that Python takes."""
+"""Memory that Python takes, and what is left in it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -53,3 +55,9 @@ def taken(
             held = now
             tracemalloc.reset_peak()
     return total
+
+
+def futures() -> int:
+    """How many futures there are, tasks among them."""
+    gc.collect()
+    return sum(isinstance(each, asyncio.Future) for each in gc.get_objects())

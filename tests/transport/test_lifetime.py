@@ -7,6 +7,7 @@ import contextlib
 import gc
 
 import pytest
+from support.memory import futures
 from support.waiting import turns
 
 from aiosmrt._transport import Lifetime
@@ -30,6 +31,41 @@ async def test_after_closing_waits_and_sleeps_end_at_once() -> None:
     for late in (lifetime.sleep(60), lifetime.wait_for(asyncio.Event().wait(), None)):
         with pytest.raises(TransportError, match="The session is closed"):
             await asyncio.wait_for(late, 10)
+
+
+@pytest.mark.parametrize("seconds", [None, 60])
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_result_is_returned_and_nobody_else_gets_it(
+    is_done: bool, seconds: float | None
+) -> None:
+    unwanted: list[int] = []
+    work = asyncio.ensure_future(asyncio.sleep(0, 7))
+    if is_done:
+        await work
+    wait = Lifetime("host").wait_for(work, seconds, unwanted=unwanted.append)
+    assert await wait == 7
+    assert unwanted == []
+
+
+async def test_waits_that_have_ended_leave_nothing_behind() -> None:
+    """A session may make millions of them."""
+
+    async def wait(end: str) -> None:
+        seconds = 0 if end == "timeout" else 60
+        work = asyncio.ensure_future(asyncio.sleep(0 if end == "result" else 60))
+        waiting = asyncio.ensure_future(lifetime.wait_for(work, seconds))
+        await turns()
+        if end == "cancel":
+            waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() or waiting.exception() or end == "result"
+        await turns()
+
+    lifetime = Lifetime("host")
+    before = futures()
+    for end in ("result", "timeout", "cancel"):
+        await wait(end)
+    assert futures() <= before
 
 
 async def test_a_cancellation_beside_the_result_is_not_swallowed() -> None:
