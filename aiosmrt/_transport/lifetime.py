@@ -75,6 +75,7 @@ class Lifetime:
 
     async def settle(self) -> None:
         """Waits a second at most for what `wait_for` has cancelled."""
+        await asyncio.sleep(0)  # `close` has woken the waits; they cancel in their next turn
         if self._left:
             await asyncio.wait(self._left, timeout=_SETTLING_SECONDS)
 
