@@ -277,7 +277,7 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         opened = self._opened
-        if opened is None or opened[1].loop is not loop or self.lifetime.is_closed:
+        if opened is None or opened[1].loop is not loop:
             opened = await self._open(deadline, connect)
         if not self._slots.take_nowait():
             asked = time.perf_counter()
@@ -327,7 +327,7 @@ class Transport:
         # A connector of the user's may queue the request behind others: that wait is
         # the deadline's matter and not connecting.
         whole = connect if self._owns_connector else remaining
-        limits = aiohttp.ClientTimeout(connect=whole, sock_connect=connect)
+        limits = aiohttp.ClientTimeout(sock_connect=connect)
         probe: _Probe | None = None
         failure: TransportError
         cause: BaseException | None
@@ -354,7 +354,6 @@ class Transport:
             # this is raised out here too: inside of `except` they would be its context.
             cause = None
         try:
-            self.lifetime.check_open()  # else that is why
             raise failure from cause
         finally:
             del failure, cause  # they hold this frame, which would hold them
@@ -391,7 +390,7 @@ class Transport:
         if not self._owns_connector:
             # An idle connection here would count against the limits that others share.
             link.release()
-        elif self.lifetime.is_closed or not link.is_clean:
+        elif not link.is_clean:
             link.close()
         else:
             self._idle.put(link)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LoopClock:
-    """Sets the running loop's clock forward: the timers that ``call_at`` made then fire.
+    """Sets the running loop's clock forward: the timers that were made since then fire.
 
     Args:
         monkeypatch: Takes the clock back at the test's end.
@@ -26,6 +26,7 @@ class LoopClock:
         self._timers: dict[asyncio.TimerHandle, tuple[float, Callable[[], None]]] = {}
         monkeypatch.setattr(self._loop, "time", self._time)
         monkeypatch.setattr(self._loop, "call_at", self._call_at)
+        monkeypatch.setattr(self._loop, "call_later", self._call_later)
 
     def advance(self, seconds: float) -> None:
         """Sets the clock forward, and fires the timers whose time has come."""
@@ -54,3 +55,8 @@ class LoopClock:
         timer = self._real_call_at(when, fire, **keywords)
         self._timers[timer] = when, fire
         return timer
+
+    def _call_later(
+        self, delay: float, callback: Callable[..., Any], *arguments: Any, **keywords: Any
+    ) -> asyncio.TimerHandle:
+        return self._call_at(self._time() + delay, callback, *arguments, **keywords)
