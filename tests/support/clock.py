@@ -22,6 +22,8 @@ class LoopClock:
         self._loop = asyncio.get_running_loop()
         self._real_time = self._loop.time
         self._real_call_at = self._loop.call_at
+        self._real_call_later = self._loop.call_later
+        self._is_making = False
         self._ahead = 0.0
         self._timers: dict[asyncio.TimerHandle, tuple[float, Callable[[], None]]] = {}
         monkeypatch.setattr(self._loop, "time", self._time)
@@ -52,11 +54,17 @@ class LoopClock:
             self._timers.pop(timer, None)
             callback(*arguments)
 
-        timer = self._real_call_at(when, fire, **keywords)
+        self._is_making = True
+        try:
+            timer = self._real_call_at(when, fire, **keywords)
+        finally:
+            self._is_making = False
         self._timers[timer] = when, fire
         return timer
 
     def _call_later(
         self, delay: float, callback: Callable[..., Any], *arguments: Any, **keywords: Any
     ) -> asyncio.TimerHandle:
+        if self._is_making:  # uvloop's call_at calls this
+            return self._real_call_later(delay, callback, *arguments, **keywords)
         return self._call_at(self._time() + delay, callback, *arguments, **keywords)
