@@ -7,6 +7,7 @@ import contextlib
 import gc
 
 import pytest
+from support.clock import LoopClock
 from support.memory import futures
 from support.waiting import turns
 
@@ -122,6 +123,51 @@ async def test_cancelling_a_wait_cancels_what_is_awaited() -> None:
         await waiting
     await lifetime.settle()
     assert ended.is_set()
+
+
+async def test_settling_waits_for_what_the_closing_cancels_and_for_nothing_else() -> None:
+    ended = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await turns()
+            ended.set()
+
+    lifetime = Lifetime("host")
+    waiting = asyncio.ensure_future(lifetime.wait_for(slow_to_end(), None))
+    await turns()
+    lifetime.close()
+    await lifetime.settle()
+    assert ended.is_set()
+    with pytest.raises(TransportError, match="The session is closed"):
+        await waiting
+    settling = asyncio.ensure_future(lifetime.settle())
+    await turns()
+    assert settling.done()
+
+
+async def test_settling_takes_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stubborn() -> None:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    free = asyncio.Event()
+    clock = LoopClock(monkeypatch)
+    lifetime = Lifetime("host")
+    waiting = asyncio.ensure_future(lifetime.wait_for(stubborn(), None))
+    await turns()
+    waiting.cancel()
+    settling = asyncio.ensure_future(lifetime.settle())
+    await turns()
+    assert not settling.done()
+    clock.advance(1)
+    await turns()
+    assert settling.done()
+    free.set()
+    await asyncio.wait([waiting])
 
 
 @pytest.mark.parametrize("end", ["timeout", "cancel", "close"])

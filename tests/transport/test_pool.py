@@ -50,7 +50,7 @@ async def test_as_many_calls_as_max_connections_are_under_way_at_once() -> None:
     async with RawServer(handler) as server:
         async with open_once(server.url, max_connections=101) as session:
             calls = [asyncio.ensure_future(session.invoke_endpoint("e", b"x")) for _ in range(102)]
-            await until(lambda: len(server.requests) == 101, 10)
+            await until(lambda: len(server.requests) == 101, 30)
             assert in_use(session) == 101
             go_on.set()
             await asyncio.gather(*calls)
@@ -63,9 +63,9 @@ async def test_connections_idle_at_different_times_are_each_closed_in_time(
     half = links.KEEPALIVE_SECONDS / 2
     async with serve(answer()) as server, open_transport(server) as transport:
         first, second = [await begin(transport) for _ in range(2)]
-        await first.read(5.0, None)
+        await first.read(50.0, None)
         clock.advance(half)
-        await second.read(5.0, None)
+        await second.read(50.0, None)
         assert idle(transport) == 2
         for left in (1, 0):
             clock.advance(half)
@@ -93,7 +93,7 @@ async def test_the_error_of_a_full_pool_has_the_limit_that_ran_out(clock: LoopCl
 
 async def keep_one(transport: Transport) -> None:
     """Leaves an idle connection."""
-    await (await begin(transport)).read(5.0, None)
+    await (await begin(transport)).read(50.0, None)
     assert idle(transport) == 1
 
 
@@ -133,7 +133,7 @@ async def test_nothing_is_taken_at_once_where_a_call_has_to_wait(why: str) -> No
 
     async with RawServer(handler) as server, open_transport(server, 2) as transport:
         first, second = await begin(transport), await begin(transport)
-        await first.read(5.0, None)
+        await first.read(50.0, None)
         if why == "it is dead":
             go_on.set()
             await until(lambda: not server.open)
@@ -143,7 +143,7 @@ async def test_nothing_is_taken_at_once_where_a_call_has_to_wait(why: str) -> No
             assert third is not None
             waiting = asyncio.ensure_future(begin(transport))
             await turns()
-            await second.read(5.0, None)  # its place goes to the one that waits
+            await second.read(50.0, None)  # its place goes to the one that waits
             assert idle(transport) == 1
             assert transport.take(None) is None
             waiting.cancel()
@@ -180,10 +180,10 @@ def test_a_connection_of_another_loop_is_not_taken() -> None:
 # ── connecting ───────────────────────────────────────────────────────────────────────────────
 
 LIMITS = {
-    (5.0, None): (ConnectTimeoutError, "No connection was made within Timeouts.connect=5.0 s"),
-    (5.0, 9.0): (ConnectTimeoutError, "No connection was made within Timeouts.connect=5.0 s"),
-    (9.0, 5.0): (DeadlineExceededError, "Timeouts.total ran out while connecting"),
-    (None, 5.0): (DeadlineExceededError, "Timeouts.total ran out while connecting"),
+    (50.0, None): (ConnectTimeoutError, "No connection was made within Timeouts.connect=50.0 s"),
+    (50.0, 55.0): (ConnectTimeoutError, "No connection was made within Timeouts.connect=50.0 s"),
+    (55.0, 50.0): (DeadlineExceededError, "Timeouts.total ran out while connecting"),
+    (None, 50.0): (DeadlineExceededError, "Timeouts.total ran out while connecting"),
 }
 
 
@@ -192,7 +192,7 @@ LIMITS = {
 async def test_connecting_ends_with_the_limit_that_comes_first(
     connect: float | None, total: float | None, own: bool, clock: LoopClock
 ) -> None:
-    """What is connected to never says a word of TLS."""
+    """What is connected to never says a word of TLS. asyncio gives it a minute."""
     error, text = LIMITS[connect, total]
     async with RawServer(Connection.gone) as server, aiohttp.TCPConnector() as connector:
         url = server.url.replace("http:", "https:")
@@ -202,10 +202,10 @@ async def test_connecting_ends_with_the_limit_that_comes_first(
                 transport.acquire(deadline=deadline, connect=connect)
             )
             await until(lambda: server.open)
-            clock.advance(4.9)
+            clock.advance(40)
             await turns()
             assert not connecting.done()
-            clock.advance(0.1)
+            clock.advance(10)
             with pytest.raises(error) as caught:
                 await connecting
             assert caught.value.message == text
@@ -223,12 +223,12 @@ async def test_the_wait_for_a_users_connector_ends_before_connecting(clock: Loop
         open_transport(silent.url.replace("http:", "https:"), connector=connector) as second,
     ):
         exchange = await begin(first)
-        waiting = asyncio.ensure_future(second.acquire(deadline=loop.time() + 9, connect=None))
+        waiting = asyncio.ensure_future(second.acquire(deadline=loop.time() + 50, connect=None))
         await turns()
         assert not silent.open
         exchange.close()
         await until(lambda: silent.open)
-        clock.advance(9)
+        clock.advance(50)
         with pytest.raises(DeadlineExceededError, match="ran out while connecting"):
             await waiting
 
@@ -240,10 +240,10 @@ async def test_a_fresh_connection_is_not_one_that_a_users_connector_kept() -> No
         open_transport(server, connector=connector) as transport,
     ):
         for exchange in [await begin(transport) for _ in range(2)]:
-            await exchange.read(5.0, None)
+            await exchange.read(50.0, None)
         exchange = await begin(transport, fresh=True)
         assert not exchange.reused
-        await exchange.read(5.0, None)
+        await exchange.read(50.0, None)
         assert server.connections == 3
         await until(lambda: server.open == 1)  # those that were passed over are closed
 
@@ -271,7 +271,7 @@ async def test_ended_at_any_turn_connecting_leaves_no_connection_behind(end: str
             assert in_use(transport) == 0
             async with open_transport(server, connector=connector) as other:
                 exchange = await asyncio.wait_for(begin(other), 10)
-                await exchange.read(5.0, None)
+                await exchange.read(50.0, None)
             if was_done:
                 return
     pytest.fail("it never connected")
@@ -293,7 +293,7 @@ async def test_what_is_under_way_is_known(clock: LoopClock) -> None:
     async with serve(answer()) as server, open_transport(server) as transport:
         assert not transport.has_exchanges
         first, second = await begin(transport), await begin(transport)
-        await first.read(5.0, None)
+        await first.read(50.0, None)
         assert transport.has_exchanges
         second.close()
         assert not transport.has_exchanges

@@ -75,7 +75,7 @@ async def test_giving_costs_the_same_however_many_wait() -> None:
 
 
 def expire(clock: LoopClock, _: asyncio.Task[None], __: Slots) -> None:
-    clock.advance(10)
+    clock.advance(1_000)
 
 
 def cancel(_: LoopClock, waiting: asyncio.Task[None], __: Slots) -> None:
@@ -102,7 +102,7 @@ async def test_a_wait_that_ends_otherwise_loses_no_place(end, given, monkeypatch
     clock = LoopClock(monkeypatch)
     slots = Slots(1)
     assert slots.take_nowait()
-    waiting = asyncio.create_task(slots.take(asyncio.get_running_loop().time() + 10, "host"))
+    waiting = asyncio.create_task(slots.take(asyncio.get_running_loop().time() + 1_000, "host"))
     await asyncio.sleep(0)
     assert clock.pending == 1
     if given == "before":
@@ -131,13 +131,13 @@ async def test_the_end_of_one_wait_leaves_the_others_in_line(monkeypatch) -> Non
     now = asyncio.get_running_loop().time()
     slots = Slots(1)
     assert slots.take_nowait()
-    deadlines = [now + 10, None, now + 20]
+    deadlines = [now + 1_000, None, now + 2_000]
     first, second, third = [asyncio.create_task(slots.take(due, "host")) for due in deadlines]
     await asyncio.sleep(0)
-    clock.advance(10)
+    clock.advance(1_000)
     with pytest.raises(PoolTimeoutError):
         await first
-    clock.advance(10)
+    clock.advance(1_000)
     slots.give()
     await second
     with pytest.raises(PoolTimeoutError):
