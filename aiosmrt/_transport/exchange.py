@@ -399,7 +399,7 @@ class Exchange:
                 bytes_received=self.bytes_received,
                 head_received=True,
             )
-        if is_cut or (self.reused and not self._reader.has_begun):
+        if is_cut:
             if self.reused and not self._reader.has_begun:
                 waited = self._link.loop.time() - self._written_at
                 self.has_crossed = waited < _CROSSING_SECONDS

@@ -92,8 +92,8 @@ class Link(asyncio.BaseProtocol):
         expired: Called when that time has come.
         waiter: Resolved when the reader has something new, None where nobody waits.
         failure: Why nothing more comes: the connection's error, or the one that `fail` got.
-        final: What the peer had acknowledged when it closed a reused connection in place of an
-            answer; None where that is not known. A peer that resets the connection may have
+        final: What the peer had acknowledged when it closed a reused connection; None where that
+            is not known. A peer that resets the connection may have
             read what it has not acknowledged; a peer that closes acknowledges first.
     """
 
@@ -267,7 +267,7 @@ class Link(asyncio.BaseProtocol):
             self.wake()
 
     def _note_end(self, transport: asyncio.Transport | None) -> None:
-        if transport is not None and self.reused and not self.reader.has_begun:
+        if transport is not None and self.reused:
             self.final = acknowledgement(transport)
 
     def pause_writing(self) -> None:
