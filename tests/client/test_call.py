@@ -17,10 +17,11 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from support.certificates import serving, trusting
 from support.raw_server import Connection, RawServer, Request, answer, serve
-from support.sessions import open_session
+from support.sessions import KEYS, open_once, open_session
 from support.transports import at_rest, idle, in_use
 from support.waiting import turns, until
 
@@ -63,7 +64,7 @@ async def test_a_500_is_tried_again_at_once(delays: list[float]) -> None:
         output = await session.invoke_endpoint("e", b"x")
         assert output.metadata.attempts == 2
         assert len(server.requests) == 2
-        assert server.connections == 1
+        assert server.connections == 1  # the refusal was read whole
         assert 0 <= delays[0] <= 0.05
 
 
@@ -289,6 +290,70 @@ async def test_a_request_that_may_have_been_read_is_sent_as_often_as_allowed(
         assert type(caught.value) is aiosmrt.ConnectionLostError
     # The first of them waits for nothing: a closing may have crossed the request on its way.
     assert len(delays) == max(attempts - 2, 0)
+
+
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_a_request_whose_answer_has_begun_is_not_sent_again_for_free(
+    delays: list[float], begun: bytes
+) -> None:
+    """A model has it: each repetition costs an attempt and waits as one."""
+
+    async def handler(connection: Connection) -> None:
+        if connection.number == 0:
+            await connection.request()
+            await connection.send(answer())
+        server.requests.append(await connection.request())
+        await connection.send(begun)
+
+    async with RawServer(handler) as server, open_session(server.url) as session:
+        await session.invoke_endpoint("e", b"x")
+        for attempts in (1, 3):
+            policy = RetryPolicy(max_attempts=attempts)
+            with pytest.raises(aiosmrt.ConnectionLostError) as caught:
+                await session.invoke_endpoint("e", b"x", retries=policy)
+            assert len(server.requests) == caught.value.attempts == attempts
+            assert len(delays) == attempts - 1
+            server.requests.clear()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "users"])
+async def test_a_stale_connection_is_not_replaced_by_an_idle_one(own: bool) -> None:
+    """When a service closes one idle connection it may be about to close them all."""
+
+    async def handler(connection: Connection) -> None:
+        server.requests.append(await connection.request())
+        await connection.send(answer())
+        if connection.number == 0:
+            await close_first.wait()
+        elif connection.number == 1:
+            await connection.request()
+            pytest.fail("the idle connection was used")
+
+    class SlowOnce:
+        """Gives credentials at once, except to the second call."""
+
+        asked = 0
+
+        async def get_credentials(self) -> Credentials:
+            self.asked += 1
+            if self.asked == 2:
+                await go_on.wait()
+            return KEYS
+
+    close_first, go_on, provider = asyncio.Event(), asyncio.Event(), SlowOnce()
+    async with aiohttp.TCPConnector() as connector, RawServer(handler) as server:
+        given = {} if own else {"connector": connector}
+        async with open_once(server.url, credentials=provider, **given) as session:
+            await session.invoke_endpoint("e", b"x")
+            waiting = asyncio.ensure_future(session.invoke_endpoint("e", b"x"))
+            await until(lambda: provider.asked == 2)  # with the first connection in its hands
+            await session.invoke_endpoint("e", b"x")
+            close_first.set()
+            await until(lambda: server.open == 1)
+            await turns()
+            go_on.set()
+            assert (await waiting).metadata.attempts == 1
+            assert len(server.requests) == server.connections == 3
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])
