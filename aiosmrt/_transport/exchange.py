@@ -274,9 +274,9 @@ class Exchange:
             self.close()
             raise MessageTooLargeError("a body", length=self.bytes_received, limit=limit)
         self.release()
-        if len(chunks) == 1:
-            return chunks[0]
-        return b"".join(chunks) if join is None else await join(chunks, self._deadline)
+        if join is None or len(chunks) == 1:
+            return b"".join(chunks)  # one chunk is not copied
+        return await join(chunks, self._deadline)
 
     def without_deadline(self) -> None:
         """From here on only ``idle`` limits the body: a stream may last."""
@@ -315,7 +315,6 @@ class Exchange:
             # close() would first wait to write what is buffered, to a peer that may not read.
             link.transport.abort()
         link.close()
-        link.wake()
         self._ended(self, None)
 
     def _end(self, state: ExchangeState) -> None:

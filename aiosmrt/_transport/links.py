@@ -92,9 +92,9 @@ class Link(asyncio.BaseProtocol):
         expired: Called when that time has come.
         waiter: Resolved when the reader has something new, None where nobody waits.
         failure: Why nothing more comes: the connection's error, or the one that `fail` got.
-        final: What the peer had acknowledged when it closed a reused connection; None where that
-            is not known. A peer that resets the connection may have
-            read what it has not acknowledged; a peer that closes acknowledges first.
+        final: What the peer had acknowledged when it closed; None where that is not known. A
+            peer that resets the connection may have read what it has not acknowledged; a peer
+            that closes acknowledges first.
     """
 
     __slots__ = (
@@ -231,7 +231,6 @@ class Link(asyncio.BaseProtocol):
         self.due = self.expired = self.failure = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
 
     # -- what the transport calls
 
@@ -267,7 +266,7 @@ class Link(asyncio.BaseProtocol):
             self.wake()
 
     def _note_end(self, transport: asyncio.Transport | None) -> None:
-        if transport is not None and self.reused:
+        if transport is not None:
             self.final = acknowledgement(transport)
 
     def pause_writing(self) -> None:
