@@ -111,10 +111,17 @@ async def test_a_response_cut_at_any_byte_is_an_error(response: bytes, how: str)
             connection.reset()
 
     async with RawServer(handler) as server, open_transport(server) as transport:
-        for cut in range(len(response)):  # noqa: B007 - the handler reads it
+        for cut in range(len(response)):
+            has_head = cut >= response.index(b"\r\n\r\n") + 4
+            is_truncated = has_head and how == "closed"
             with pytest.raises((ConnectionLostError, StreamTruncatedError)) as caught:
                 await fetch(transport)
-            assert str(caught.value)
+            lost = caught.value
+            assert isinstance(lost, StreamTruncatedError if is_truncated else ConnectionLostError)
+            if isinstance(lost, ConnectionLostError):
+                assert lost.head_received is has_head
+                assert lost.bytes_sent == len(BODY)
+                assert isinstance(lost.__cause__, ConnectionError) is (how == "reset")
         cut = len(response)
         if how == "closed":
             assert await fetch(transport) == b"abcdefg"
@@ -359,7 +366,9 @@ async def test_a_fresh_connection_passes_over_the_idle_ones() -> None:
 
 async def test_no_head_in_time_is_a_read_timeout() -> None:
     async with RawServer(Connection.gone) as server, open_transport(server) as transport:
-        with pytest.raises(ReadTimeoutError) as caught:
+        with pytest.raises(
+            ReadTimeoutError, match=r"head came within Timeouts\.read=0\.05"
+        ) as caught:
             await fetch(transport, read=0.05)
         assert isinstance(caught.value, TimeoutError)
 
@@ -368,30 +377,29 @@ async def test_no_further_byte_in_time_is_a_read_timeout() -> None:
     async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
         exchange = await begin(transport)
         assert await exchange.receive(5.0) == b"ab"
-        with pytest.raises(ReadTimeoutError):
+        with pytest.raises(ReadTimeoutError, match=r"response came within Timeouts\.idle=0\.05"):
             await exchange.receive(0.05)
 
 
 async def test_what_came_while_the_loop_was_busy_came_in_time(clock: LoopClock) -> None:
-    asked = asyncio.Event()
+    """The head, a part of the body, and its end."""
+    go_on = asyncio.Event()
 
     async def handler(connection: Connection) -> None:
         await connection.request()
-        await connection.send(answer(b"abcdef")[:-3])
-        await asked.wait()
-        await connection.send(b"d")
-        clock.advance(20)
-        await until(lambda: exchange.bytes_received == 4)
-        await connection.send(b"ef")
+        for data in (CHUNKED_HEAD, b"3\r\nabc\r\n", b"0\r\n\r\n"):
+            await go_on.wait()
+            go_on.clear()
+            await connection.send(data)
+            clock.advance(20)
 
     async with RawServer(handler) as server, open_transport(server) as transport:
-        exchange = await begin(transport)
-        assert await exchange.receive(5.0) == b"abc"
-        asked.set()
-        received = await exchange.receive(10.0)
-        while chunk := await exchange.receive(None):
-            received += chunk
-        assert received == b"def"
+        exchange = await transport.acquire(deadline=None, connect=5.0)
+        go_on.set()
+        await exchange.send(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", read=10.0)
+        for part in (b"abc", b""):
+            go_on.set()
+            assert await exchange.receive(10.0) == part
         exchange.release()
 
 
@@ -427,12 +435,29 @@ async def test_the_limits_count_only_while_someone_waits(clock: LoopClock) -> No
 async def test_the_deadline_ends_head_and_body() -> None:
     loop = asyncio.get_running_loop()
     async with RawServer(Connection.gone) as server, open_transport(server) as transport:
-        with pytest.raises(DeadlineExceededError):
-            await fetch(transport, deadline=loop.time() + 0.05)
+        for read in (20.0, None):
+            with pytest.raises(DeadlineExceededError, match="head was waited for"):
+                await fetch(transport, read=read, deadline=loop.time() + 0.05)
+        with pytest.raises(ReadTimeoutError):
+            await fetch(transport, read=0.05, deadline=loop.time() + 20)
     async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
-        exchange = await begin(transport, deadline=loop.time() + 0.2)
-        with pytest.raises(DeadlineExceededError):
-            await exchange.read(20.0, None)
+        for wait in (20.0, None):
+            exchange = await begin(transport, deadline=loop.time() + 0.1)
+            with pytest.raises(DeadlineExceededError, match="body was read"):
+                await exchange.read(wait, None)
+        exchange = await begin(transport, deadline=loop.time() + 20)
+        with pytest.raises(ReadTimeoutError):
+            await exchange.read(0.05, None)
+
+
+async def test_a_stream_outlasts_the_deadline_of_its_head(clock: LoopClock) -> None:
+    async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
+        exchange = await begin(transport, deadline=asyncio.get_running_loop().time() + 10)
+        exchange.without_deadline()
+        assert await exchange.receive(5.0) == b"ab"
+        clock.advance(20)
+        with pytest.raises(ReadTimeoutError):
+            await exchange.receive(0.05)
 
 
 async def test_a_body_over_its_limit_is_refused() -> None:
@@ -441,8 +466,53 @@ async def test_a_body_over_its_limit_is_refused() -> None:
         with pytest.raises(MessageTooLargeError):
             await fetch(transport, limit=3)
     async with serve(CHUNKED) as server, open_transport(server) as transport:
+        assert await fetch(transport, limit=7) == b"abcdefg"
         with pytest.raises(MessageTooLargeError):
-            await fetch(transport, limit=5)
+            await fetch(transport, limit=6)
+
+
+async def test_a_body_as_long_as_its_limit_is_read_to_its_end() -> None:
+    """Its last chunk comes after its last byte."""
+    go_on = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            for data in (CHUNKED_HEAD, b"3\r\nabc\r\n", b"0\r\n\r\n"):
+                await connection.send(data)
+                await go_on.wait()
+                go_on.clear()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        for limit in (3, None):
+            reading = asyncio.ensure_future(fetch(transport, limit=limit))
+            for _ in range(3):
+                await turns()
+                assert not reading.done() or _ == 2
+                go_on.set()
+            assert await reading == b"abc"
+            assert idle(transport) == 1
+
+
+async def test_a_body_that_nobody_took_is_no_part_of_the_next() -> None:
+    async with serve(answer(b"refused"), answer(b"next")) as server:
+        async with open_transport(server) as transport:
+            exchange = await begin(transport)
+            for _ in range(2):
+                exchange.release()
+            exchange.close()
+            assert await fetch(transport) == b"next"
+            assert server.connections == 1
+
+
+async def test_an_exchange_that_was_closed_gives_no_body_though_all_has_come() -> None:
+    async with serve(answer()) as server, open_transport(server) as transport:
+        exchange = await begin(transport)
+        for _ in range(2):
+            exchange.close()
+        exchange.release()
+        with pytest.raises(TransportError, match=r"^The connection was closed \(host"):
+            await exchange.read(5.0, None)
 
 
 async def test_slots_are_given_in_order_and_waiting_has_its_own_timeout() -> None:
@@ -594,6 +664,30 @@ async def test_an_answer_before_the_system_has_the_whole_request_ends_its_connec
                 exchange = await transport.acquire(deadline=None, connect=5.0)
                 assert not exchange.reused
                 exchange.close()
+
+
+async def test_an_answer_to_half_an_upload_ends_its_connection_though_all_so_far_has_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next request would be taken for the rest of the body, of which nothing is written."""
+    loop = asyncio.get_running_loop()
+    with listening() as (listener, url):
+        async with open_transport(url) as transport:
+            fetching = asyncio.ensure_future(fetch(transport, body=bytes(32 << 20)))
+            peer, _ = await loop.sock_accept(listener)
+            with peer:
+                waits = await loop.sock_recv(peer, 1)
+                while len(waits) < len(waits := peer.recv(32 << 20, socket.MSG_PEEK)):
+                    await turns()
+                # No more comes, since the system's memory is full. Now there is room again.
+                with contextlib.suppress(BlockingIOError):
+                    while peer.recv(1 << 20):
+                        pass
+                peer.send(answer(b"no", "413 Content Too Large"))
+                assert await fetching == b"no"
+                assert idle(transport) == 0
+                await turns()
+                assert not caplog.records  # as of writing to a connection that was dropped
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

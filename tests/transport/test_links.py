@@ -81,6 +81,33 @@ async def test_what_is_idle_for_too_long_is_closed(
         assert not timers.pending()
 
 
+async def test_connections_idle_at_different_times_are_each_closed_in_time(
+    monkeypatch: pytest.MonkeyPatch, timers: Timers
+) -> None:
+    monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.1)
+    async with serve(answer()) as server, open_transport(server) as transport:
+        first, second = [await begin(transport) for _ in range(2)]
+        await first.read(5.0, None)
+        await asyncio.sleep(0.05)
+        await second.read(5.0, None)
+        await until(lambda: idle(transport) == 1)
+        assert timers.pending()
+        await until(lambda: not idle(transport))
+        await until(lambda: not server.open)
+        assert not timers.pending()
+
+
+async def test_after_a_fresh_connection_idle_ones_are_closed_in_time_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.05)
+    async with serve(answer()) as server, open_transport(server) as transport:
+        for fresh in (False, True):
+            await (await begin(transport, fresh=fresh)).read(5.0, None)
+        assert idle(transport) == 1
+        await until(lambda: not idle(transport), 5.0)
+
+
 @pytest.mark.parametrize("seconds, is_used", [(14, True), (15, False)])
 async def test_a_connection_is_given_up_before_the_service_closes_it(
     clock: LoopClock, seconds: int, is_used: bool
@@ -92,6 +119,28 @@ async def test_a_connection_is_given_up_before_the_service_closes_it(
         exchange = await begin(transport)
         assert exchange.reused is is_used
         await exchange.read(5.0, None)
+
+
+async def test_a_transport_that_is_closed_leaves_no_timer(timers: Timers) -> None:
+    async with serve(answer()) as server:
+        async with open_transport(server) as transport:
+            used, _ = [await begin(transport, read=70.0) for _ in range(2)]
+            await used.read(70.0, None)
+            assert timers.pending()
+            await transport.aclose()
+            await until(lambda: not timers.pending(), 5.0)
+
+
+async def test_a_connection_that_its_server_ends_goes_back_to_nobody() -> None:
+    """The server has said so, and closes only later."""
+    ending = answer(headers={"Connection": "close"})
+    async with aiohttp.TCPConnector() as connector, serve(ending) as server:
+        async with open_transport(server, connector=connector) as transport:
+            for number in (1, 2):
+                exchange = await begin(transport)
+                assert not exchange.reused
+                await exchange.read(5.0, None)
+                assert server.connections == number
 
 
 async def test_an_idle_connection_is_not_used_past_the_deadline() -> None:

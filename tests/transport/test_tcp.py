@@ -114,11 +114,24 @@ async def test_what_left_by_a_way_that_nobody_counts_may_have_been_read(
 
     for module in (exchange, links):
         monkeypatch.setattr(module, "acknowledgement", of_the_first_path)
+    await _lose_an_upload(reads=True)
+
+
+async def test_without_a_count_before_a_request_nobody_knows_what_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "acknowledgement", lambda _: None)
+    await _lose_an_upload(reads=False)
+
+
+async def _lose_an_upload(*, reads: bool) -> None:
+    """Fails if a request is known as unread that goes over a kept connection, which ends."""
 
     async def handler(connection: Connection) -> None:
         await connection.request()
         await connection.send(answer())
-        await connection.request()
+        if reads:
+            await connection.request()
 
     async with RawServer(handler) as server, open_transport(server) as transport:
         await (await begin(transport)).read(5.0, None)
