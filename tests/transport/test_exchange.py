@@ -432,20 +432,29 @@ async def test_the_limits_count_only_while_someone_waits(clock: LoopClock) -> No
         exchange.release()
 
 
-async def test_the_deadline_ends_head_and_body() -> None:
-    loop = asyncio.get_running_loop()
-    async with RawServer(Connection.gone) as server, open_transport(server) as transport:
-        for read in (20.0, None):
-            with pytest.raises(DeadlineExceededError, match="head was waited for"):
-                await fetch(transport, read=read, deadline=loop.time() + 0.05)
+@pytest.mark.parametrize("wait", [20.0, None])
+@pytest.mark.parametrize("begun, what", [(b"", "head was waited for"), (answer()[:-1], "body was")])
+async def test_the_deadline_ends_head_and_body(begun: bytes, what: str, wait: float | None) -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(answer())
+        await connection.request()
+        await connection.send(begun)
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        assert await fetch(transport) == b"ok"  # so that no connection has to be made
+        deadline = asyncio.get_running_loop().time() + (0.5 if begun else 0.05)
+        with pytest.raises(DeadlineExceededError, match=what):
+            await (await begin(transport, read=wait, deadline=deadline)).read(wait, None)
+
+
+async def test_a_shorter_limit_ends_a_wait_before_the_deadline() -> None:
+    deadline = asyncio.get_running_loop().time() + 60
+    async with serve(b"", answer(b"abc")[:-1]) as server, open_transport(server) as transport:
         with pytest.raises(ReadTimeoutError):
-            await fetch(transport, read=0.05, deadline=loop.time() + 20)
-    async with serve(answer(b"abc")[:-1]) as server, open_transport(server) as transport:
-        for wait in (20.0, None):
-            exchange = await begin(transport, deadline=loop.time() + 0.1)
-            with pytest.raises(DeadlineExceededError, match="body was read"):
-                await exchange.read(wait, None)
-        exchange = await begin(transport, deadline=loop.time() + 20)
+            await fetch(transport, read=0.05, deadline=deadline)
+        exchange = await begin(transport, deadline=deadline)
         with pytest.raises(ReadTimeoutError):
             await exchange.read(0.05, None)
 
