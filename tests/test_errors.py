@@ -507,8 +507,8 @@ def test_what_counts_as_throttling(error, throttling):
 
 
 def test_every_throttling_code_of_botocore_is_known_and_has_the_class():
-    # botocore has no public list of them.
-    assert set(ThrottledRetryableChecker._THROTTLED_ERROR_CODES) == THROTTLING_CODES
+    known = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # noqa: SLF001 - no list is public
+    assert set(known) == THROTTLING_CODES
     assert {ERROR_CLASSES[code] for code in THROTTLING_CODES} == {ThrottlingException}
 
 

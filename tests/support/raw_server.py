@@ -130,7 +130,8 @@ class RawServer:
         # Of a connection that broke the collector may take this future before the protocol
         # that would have looked at it, and tell the loop that nobody did.
         # The public way to it waits until the connection is closed.
-        broken = writer.transport.get_protocol()._get_close_waiter(writer)
+        protocol = writer.transport.get_protocol()
+        broken = protocol._get_close_waiter(writer)  # noqa: SLF001 - asyncio's
         broken.add_done_callback(lambda future: future.cancelled() or future.exception())
         number, self.connections = self.connections, self.connections + 1
         self.open += 1

@@ -47,8 +47,8 @@ def botocore_signed(
     for name, value in headers:
         request.headers[name] = value
     request.context["timestamp"] = timestamp
-    auth._modify_request_before_signing(request)
+    auth._modify_request_before_signing(request)  # noqa: SLF001 - add_auth takes the time of now
     canonical = auth.canonical_request(request)
     signature = auth.signature(auth.string_to_sign(request, canonical), request)
-    auth._inject_signature_to_request(request, signature)
+    auth._inject_signature_to_request(request, signature)  # noqa: SLF001 - as above
     return request.headers.items()
