@@ -18,7 +18,17 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from support.fake_clock import FakeClock
-from support.fake_s3 import MODIFIED, begin, cut_off, document, never, poller_of, refusal, repeat
+from support.fake_s3 import (
+    MODIFIED,
+    S3Session,
+    begin,
+    cut_off,
+    document,
+    never,
+    poller_of,
+    refusal,
+    repeat,
+)
 from support.sessions import TEMPORARY
 from support.waiting import our_tasks, until
 from support.work import counted_calls
@@ -70,6 +80,12 @@ async def timed(s3, clock):
     async with s3.poller(lambda: clock, retries=RetryPolicy(max_attempts=2)) as poller:
         facts = {"inference_id": None, "failure_location": None, "accepted_at": None}
         yield partial(AsyncInvocation, metadata=None, poller=poller, **facts)
+
+
+def s3_session(local: LocalEndpoint) -> S3Session:
+    return S3Session(
+        region=local.region, s3_endpoint_url=local.s3_url, credentials=local.credentials
+    )
 
 
 async def in_time(clock: FakeClock, waiting, *, timers: int):
@@ -314,7 +330,7 @@ async def test_inferences_to_the_same_location_one_after_the_other_each_get_thei
     async with (
         LocalEndpoint(clock=lambda: now[0]) as local,
         local.session() as session,
-        poller_of(local.session(), lambda: clock) as poller,
+        poller_of(s3_session(local), lambda: clock) as poller,
     ):
         local.add_model("model", model)
         for number, end in enumerate(ends):

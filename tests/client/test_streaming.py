@@ -477,15 +477,16 @@ async def test_a_call_can_be_a_task() -> None:
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before it begins", "under way"])
 async def test_a_call_that_is_a_task_can_be_cancelled(begun: bool) -> None:
-    async with streaming(part(b"one"), end=b"") as (server, session):
+    async with RawServer(Connection.gone) as server, open_session(server.url) as session:
         task = asyncio.create_task(session.invoke_endpoint_with_response_stream("e", b"x"))
         if begun:
-            await until(lambda: in_use(session))
+            await until(lambda: server.open)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert in_use(session) == 0
-        assert begun or not server.connections
+        await until(lambda: not server.open)
+        assert server.connections == begun
 
 
 @pytest.mark.parametrize("limit", [None, 6, 5])

@@ -103,7 +103,7 @@ async def test_a_session_finds_the_results_there(moto_url, bucket):
 
 async def test_inputs_longer_than_the_service_takes(moto_url, bucket, monkeypatch):
     monkeypatch.setattr("aiosmrt.local._objects._MAX_INPUT_LENGTH", 2)
-    monkeypatch.setattr("aiosmrt._s3.object_store._CONCURRENT_REQUESTS", 1)
+    monkeypatch.setattr("aiosmrt._s3.object_store.CONCURRENT_REQUESTS", 1)
     bucket.put_object(Bucket="local-objects", Key="long", Body=b"1,2")
     bucket.put_object(Bucket="local-objects", Key="short", Body=b"1")
     async with LocalEndpoint(

@@ -30,9 +30,21 @@ class LoopClock:
         monkeypatch.setattr(self._loop, "call_at", self._call_at)
         monkeypatch.setattr(self._loop, "call_later", self._call_later)
 
-    def advance(self, seconds: float) -> None:
-        """Sets the clock forward, and fires the timers whose time has come."""
+    def advance(self, seconds: float, *, busy: bool = False) -> None:
+        """Sets the clock forward, and fires the timers whose time has come.
+
+        Args:
+            seconds: How far.
+            busy: As if the loop had been busy for so long: it takes what has arrived, and fires
+                the timers after that.
+        """
         self._ahead += seconds
+        if busy:
+            self._loop.call_soon(self._loop.call_soon, self._fire)
+        else:
+            self._fire()
+
+    def _fire(self) -> None:
         now = self._time()
         for timer, (when, fire) in list(self._timers.items()):
             if when <= now and not timer.cancelled():

@@ -391,7 +391,7 @@ async def test_what_came_while_the_loop_was_busy_came_in_time(clock: LoopClock) 
             await go_on.wait()
             go_on.clear()
             await connection.send(data)
-            clock.advance(20)
+            clock.advance(20, busy=True)
 
     async with RawServer(handler) as server, open_transport(server) as transport:
         exchange = await transport.acquire(deadline=None, connect=5.0)
