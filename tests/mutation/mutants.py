@@ -71,16 +71,20 @@ def _runs(node: Any) -> bool:
     """Whether the place is code that runs, and is code still with the change.
 
     The star of keyword-only parameters is no product, and `not` cannot stand before a walrus.
+    Before another `not` it would only undo that, which is a mutant of its own.
     """
     if node.type == "operator" and node.parent.type in ("parameters", "lambdef"):
         return False
-    if node.type in ("while_stmt", "if_stmt") and node.children[1].type == "namedexpr_test":
+    if node.type in ("while_stmt", "if_stmt") and node.children[1].type in _NO_NOT_BEFORE:
         return False
     while node is not None:
         if node.type == "if_stmt" and node.children[1].get_code().strip() == "TYPE_CHECKING":
             return False
         node = node.parent
     return True
+
+
+_NO_NOT_BEFORE = ("namedexpr_test", "not_test")
 
 
 def _function(node: Any) -> str:
