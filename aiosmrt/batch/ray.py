@@ -95,7 +95,7 @@ class InvokeEndpoint:
         self._how |= {"timeouts": timeouts, "retries": retries, **parameters}
 
     async def aclose(self) -> None:
-        """Closes the session; Ray ends the actor's process without it."""
+        """Closes the session, where the class is used by itself; Ray ends the whole process."""
         await self._session.aclose()
 
     async def __call__(self, batch: Any) -> AsyncIterator[Any]:

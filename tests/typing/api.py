@@ -157,6 +157,7 @@ async def run_batch(session: aiosmrt.Session) -> None:
         await aiosmrt.batch.run(session, "name", "in.csv", "out.jsonl", progress=progress)
     mapper = aiosmrt.batch.ray.InvokeEndpoint("name", key_field="id", session={"region": "r"})
     assert callable(mapper)
+    await mapper.aclose()
     for fault in (aiosmrt.batch.AnswerCountError, aiosmrt.batch.RecordFaultError):
         assert issubclass(fault, aiosmrt.AiosmrtError)
 
