@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.eventstream_strategies import MESSAGES, cut, flipped, spliced
 from support.eventstream_vectors import INVALID, VALID, Invalid, Valid, decode, sealed
 from support.memory import taken, traced
+from support.work import counted_calls
 
 import aiosmrt.eventstream._decoder as decoder_module
 from aiosmrt.errors import (
@@ -493,6 +494,41 @@ def test_a_run_has_an_end():
     lengths = [len(payloads) for _, payloads in runs_of(decoder)]
     assert sum(lengths) == 1_000
     assert max(lengths) < 1_000
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_a_run_has_messages_of_the_same_headers():
+    """Though the heads are all known, and as long as each other."""
+    sent = [Message({":event-type": name}, b"x") for name in ("one", "two", "one", "two", "two")]
+    decode([wire_of(sent)])
+    decoder = EventStreamDecoder()
+    decoder.receive_data(wire_of(sent))
+    assert [(headers[":event-type"], len(payloads)) for headers, payloads in runs_of(decoder)] == [
+        ("one", 1),
+        ("two", 1),
+        ("one", 1),
+        ("two", 2),
+    ]
+
+
+@pytest.mark.usefixtures("nothing_known")
+@pytest.mark.parametrize(
+    "after",
+    [
+        PART_WIRE[:-1],
+        PART_WIRE[:-1] + b"?",
+        encode_message(PART.headers | {":event-type": "AnotherPart"}, b""),
+        encode_message(PART.headers | {"number": 1}, b""),
+    ],
+    ids=["cut", "damaged", "other headers", "a head of another length"],
+)
+def test_the_end_of_a_run_is_seen_at_once(after):
+    decode([PART_WIRE, after])
+    decoder = EventStreamDecoder()
+    decoder.receive_data(PART_WIRE + PART_WIRE + after)
+    with counted_calls() as calls:
+        assert decoder.next_run() == (PART.headers, [PART.payload] * 2)
+    assert calls.count < 50
 
 
 def test_runs_end_where_messages_do():
