@@ -64,7 +64,7 @@ _MAX_REMEMBERED_BLOCKS = 16
 _MAX_REMEMBERED_HEADS = 256
 _MAX_REMEMBERED_LENGTH = 512
 
-# A run ends here, so that whoever reads a stream gets on with it. A longer message is a run
+# A run ends about here, so that whoever reads a stream gets on with it. A longer message is a run
 # by itself: its payload's memory is the next one's if it is handed out before.
 _MAX_RUN = 256
 _MAX_LENGTH_IN_RUN = 4_096
@@ -276,7 +276,7 @@ class EventStreamDecoder:
             data, start, head_length = self._data, self._offset, self._head_length
             stop = len(data)
             # Messages like the last one; a head that is cut is not among those known.
-            for _ in range(_MAX_RUN - len(payloads)):
+            for _ in range(_MAX_RUN):
                 known = _heads.get(data[start : start + head_length])
                 if known is None:
                     break

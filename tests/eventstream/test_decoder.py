@@ -511,6 +511,16 @@ def test_a_run_has_messages_of_the_same_headers():
     ]
 
 
+def test_a_chunk_whose_messages_are_taken_is_let_go():
+    decoder, data = EventStreamDecoder(), PART_WIRE * 2
+    for _ in range(2):  # the second time the head is known
+        held = sys.getrefcount(data)
+        decoder.receive_data(data)
+        assert sys.getrefcount(data) > held
+        assert decoder.next_run() == (PART.headers, [PART.payload] * 2)
+        assert sys.getrefcount(data) == held
+
+
 @pytest.mark.usefixtures("nothing_known")
 @pytest.mark.parametrize(
     "after",
@@ -730,6 +740,15 @@ def taken_by_botocore(data: bytes) -> int:
 )
 def test_the_work_grows_with_the_bytes(data, four_times, size):
     assert taken_by_us(four_times, size) < 4.5 * taken_by_us(data, size)
+
+
+def test_the_work_of_runs_grows_with_the_bytes():
+    def taken_in_runs(times):
+        decoder = EventStreamDecoder()
+        data = (PART_WIRE + wire_of([Message({}, b"")])) * times  # each message is a run
+        return taken(runs_of(decoder), [data], decoder.receive_data)
+
+    assert taken_in_runs(2_000) < 4.5 * taken_in_runs(500)
 
 
 def test_the_count_tells_a_decoder_whose_work_grows_faster():
