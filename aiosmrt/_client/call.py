@@ -335,6 +335,7 @@ class Call(Generic[_T]):
                 heads = await self._within(
                     channel.heads.get(making), "The signer's import was waited for"
                 )
+                channel.lifetime.check_open()  # before another fetch begins
             credentials = provider.current()
             if credentials is None:
                 credentials = await self._fetch_credentials()

@@ -20,6 +20,7 @@ from support.waiting import our_tasks, our_threads, turns, until
 
 import aiosmrt
 from aiosmrt import CachingProvider, Credentials
+from aiosmrt._threads import Late
 from aiosmrt.local import LocalEndpoint, ModelRequest
 
 if TYPE_CHECKING:
@@ -150,6 +151,29 @@ async def test_cancelled_at_every_await_it_is_closed(case: str, how: str) -> Non
                 break
             reached += 1
     assert reached >= 1, "the closing was never interrupted"
+
+
+async def test_a_call_whose_signer_comes_as_the_session_is_closed_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody would end that fetch: the provider has been closed."""
+    wait = Late[Any].get
+
+    async def close_then(heads: Late[Any], making: Any = None) -> Any:
+        made = await wait(heads, making)
+        closings.append(asyncio.ensure_future(session.aclose()))
+        return made
+
+    closings: list[asyncio.Future[None]] = []
+    provider = Refreshing()
+    async with RawServer(handler) as server:
+        session = open_once(server.url, credentials=CachingProvider(provider))
+        monkeypatch.setattr(Late, "get", close_then)
+        with pytest.raises(aiosmrt.TransportError, match="The session is closed: keep"):
+            await session.invoke_endpoint("e", b"x")
+        await asyncio.gather(*closings)
+        assert len(closings) == provider.asked == 1
+        assert not our_tasks()
 
 
 async def test_cancelled_while_results_are_awaited_it_is_closed() -> None:
