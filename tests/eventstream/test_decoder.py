@@ -511,14 +511,18 @@ def test_a_run_has_messages_of_the_same_headers():
     ]
 
 
-def test_a_chunk_whose_messages_are_taken_is_let_go():
-    decoder, data = EventStreamDecoder(), PART_WIRE * 2
+@pytest.mark.parametrize("left", [0, 5, 30])
+def test_a_chunk_is_let_go_once_its_messages_are_taken(left):
+    data = PART_WIRE * 2 + PART_WIRE[:left]
     for _ in range(2):  # the second time the head is known
+        decoder = EventStreamDecoder()
         held = sys.getrefcount(data)
         decoder.receive_data(data)
         assert sys.getrefcount(data) > held
         assert decoder.next_run() == (PART.headers, [PART.payload] * 2)
+        assert not left or decoder.next_run() is None
         assert sys.getrefcount(data) == held
+        assert decoder.bytes_left == left
 
 
 @pytest.mark.usefixtures("nothing_known")
