@@ -755,6 +755,16 @@ def test_the_work_of_runs_grows_with_the_bytes():
     assert taken_in_runs(2_000) < 4.5 * taken_in_runs(500)
 
 
+def test_small_chunks_of_a_message_take_little_more_than_their_bytes():
+    """Each would be an object of more than 30 bytes."""
+    decoder, wire = EventStreamDecoder(), sealed(b"", bytes(40_000))
+    with traced():
+        for start in range(0, 40_000, 2):
+            decoder.receive_data(wire[start : start + 2])
+            assert decoder.next_run() is None
+        assert tracemalloc.get_traced_memory()[0] < 60_000
+
+
 def test_the_count_tells_a_decoder_whose_work_grows_faster():
     assert taken_by_botocore(PART_WIRE * 2_000) > 12 * taken_by_botocore(PART_WIRE * 500)
 
