@@ -641,6 +641,17 @@ def test_chunks_queue_behind_the_one_that_completes_a_message(length):
 
 
 @pytest.mark.usefixtures("nothing_known")
+def test_lengths_that_never_repeat_do_not_fill_memory():
+    wires = [wire_of([Message(PART.headers, bytes(length))]) for length in range(4_000)]
+    with traced():
+        decode(wires[:500])
+        held = tracemalloc.get_traced_memory()[0]
+        for wire in wires[500:]:
+            decode([wire])
+        assert tracemalloc.get_traced_memory()[0] < 2 * held
+
+
+@pytest.mark.usefixtures("nothing_known")
 @pytest.mark.parametrize("length", [400, 4_000])
 def test_blocks_that_never_repeat_do_not_fill_memory(length):
     decoders = [EventStreamDecoder() for _ in range(10)]
