@@ -274,7 +274,7 @@ class ResponseReader:
             _check_interim(found)
             at = end
             found = _head(data, at)
-            if found is None and at < len(data):
+            if found is None:
                 found, data = self._gather_head(memoryview(data)[at:])
                 at = 0
 
@@ -500,9 +500,7 @@ def _check_interim(found: re.Match[bytes]) -> None:
 def _check_framing(headers: CIMultiDict[str], version: bytes, fields: bytes) -> None:
     """Refuses what does not say in one way where the body ends."""
     codings = headers.getall("Transfer-Encoding", [])
-    lengths = headers.getall("Content-Length", [])
-    if len(lengths) > 1 and len(set(lengths)) == 1:
-        del lengths[1:]  # equal lengths contradict nothing (RFC 9110, 8.6)
+    lengths = {*headers.getall("Content-Length", [])}  # equal ones are one (RFC 9110, 8.6)
     if len(codings) + len(lengths) > 1:
         raise RemoteProtocolError("The response has two lengths, or a transfer coding beside one")
     if codings and (_lowered(codings[0]) != "chunked" or version == b"0"):
@@ -510,7 +508,7 @@ def _check_framing(headers: CIMultiDict[str], version: bytes, fields: bytes) -> 
     if codings and b"\t\r\n" in fields:
         # llhttp does not know ``chunked`` with a tab after it, and reads until the end.
         raise RemoteProtocolError("A tab ends a header line beside a transfer coding")
-    if lengths and not _is_length(lengths[0]):
+    if not all(map(_is_length, lengths)):
         raise RemoteProtocolError("The response's length is not a number")
 
 
