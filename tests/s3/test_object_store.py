@@ -351,7 +351,11 @@ async def test_s3_is_believed_as_the_session_believes(s3_by_tls, tmp_path, monke
         assert await read(store, "s3://b/k") == b"found"
 
 
-@pytest.mark.parametrize("trusted", [None, ssl.create_default_context()])
+@pytest.mark.parametrize(
+    "trusted",
+    [None, ssl.create_default_context(), aiohttp.Fingerprint(bytes(32))],
+    ids=["authorities", "context", "fingerprint of the service"],
+)
 async def test_an_s3_of_no_known_authority_is_sent_nothing(s3_by_tls, trusted):
     async with s3_by_tls.store(ssl=trusted) as store:
         with pytest.raises(ConnectError):

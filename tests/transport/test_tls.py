@@ -27,7 +27,7 @@ from support.transports import idle
 from support.waiting import until
 
 import aiosmrt
-from aiosmrt._transport.tls import choose_tls
+from aiosmrt._transport.tls import beside_the_service, choose_tls
 
 PAST = datetime.now(timezone.utc) - timedelta(days=2)
 
@@ -135,6 +135,14 @@ async def test_a_fingerprint_is_the_certificate_and_no_other():
         assert "Fingerprint" in await refusal(server, ssl=aiohttp.Fingerprint(digest[::-1]))
         async with open_once(server.url, ssl=aiohttp.Fingerprint(digest)) as session:
             assert await call(session) == b"ok"
+
+
+def test_other_hosts_than_that_of_a_fingerprint_are_verified_by_authorities(bundle):
+    fingerprint = aiohttp.Fingerprint(bytes(32))
+    assert beside_the_service(fingerprint, None) is True
+    assert beside_the_service(fingerprint, bundle) == bundle
+    for given in (True, False, "another.pem", trusting()):
+        assert beside_the_service(given, bundle) is given
 
 
 # ── versions ─────────────────────────────────────────────────────────────────────────────────
