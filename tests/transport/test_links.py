@@ -82,30 +82,31 @@ async def test_what_is_idle_for_too_long_is_closed(
 
 
 async def test_connections_idle_at_different_times_are_each_closed_in_time(
-    monkeypatch: pytest.MonkeyPatch, timers: Timers
+    clock: LoopClock,
 ) -> None:
-    monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.1)
+    half = links.KEEPALIVE_SECONDS / 2
     async with serve(answer()) as server, open_transport(server) as transport:
         first, second = [await begin(transport) for _ in range(2)]
-        await first.read(5.0, None)
-        await asyncio.sleep(0.05)
-        await second.read(5.0, None)
-        await until(lambda: idle(transport) == 1)
-        assert timers.pending()
-        await until(lambda: not idle(transport))
-        await until(lambda: not server.open)
-        assert not timers.pending()
+        await first.read(50.0, None)
+        clock.advance(half)
+        await second.read(50.0, None)
+        assert idle(transport) == 2
+        for left in (1, 0):
+            clock.advance(half)
+            assert idle(transport) == left
+            await until(lambda left=left: server.open == left)
+        assert not clock.pending
 
 
 async def test_after_a_fresh_connection_idle_ones_are_closed_in_time_as_before(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: LoopClock,
 ) -> None:
-    monkeypatch.setattr(links, "KEEPALIVE_SECONDS", 0.05)
     async with serve(answer()) as server, open_transport(server) as transport:
         for fresh in (False, True):
-            await (await begin(transport, fresh=fresh)).read(5.0, None)
+            await (await begin(transport, fresh=fresh)).read(50.0, None)
         assert idle(transport) == 1
-        await until(lambda: not idle(transport), 5.0)
+        clock.advance(links.KEEPALIVE_SECONDS)
+        assert idle(transport) == 0
 
 
 @pytest.mark.parametrize("seconds, is_used", [(14, True), (15, False)])
@@ -201,41 +202,6 @@ async def test_a_connector_of_the_users_gets_each_connection_back(timers: Timers
                 async with client.post(server.url, data=b"x") as response:
                     assert await response.read() == b"ok"
         assert server.connections == 1
-
-
-async def test_an_idle_connection_of_a_users_connector_costs_no_task() -> None:
-    """A task for each call would make the call cost a fifth more."""
-    made: list[object] = []
-    loop = asyncio.get_running_loop()
-
-    def make(of: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        made.append(coro)
-        return asyncio.Task(coro, loop=of, **options)
-
-    async with (
-        aiohttp.TCPConnector(limit=2) as connector,
-        serve(answer()) as server,
-        open_transport(server, connector=connector) as transport,
-    ):
-        await (await begin(transport)).read(5.0, None)
-        loop.set_task_factory(make)
-        try:
-            for _ in range(3):
-                exchange = await begin(transport)
-                assert exchange.reused
-                await exchange.read(5.0, None)
-        finally:
-            loop.set_task_factory(None)
-        assert made == []
-        # None is idle, then none is free: asking for one has left nothing in the connector.
-        first, second = [await begin(transport) for _ in range(2)]
-        waiting = asyncio.ensure_future(begin(transport))
-        await turns()
-        assert not waiting.done()
-        await first.read(5.0, None)
-        await (await waiting).read(5.0, None)
-        await second.read(5.0, None)
-        assert server.connections == 2
 
 
 def test_a_session_is_closed_after_its_loop() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -18,7 +18,7 @@ from support.waiting import our_threads, turns, until
 
 from aiosmrt import Timeouts
 from aiosmrt._threads import Threads
-from aiosmrt._transport import Exchange, Transport, links
+from aiosmrt._transport import Exchange, Transport
 from aiosmrt.errors import (
     ConnectError,
     ConnectTimeoutError,
@@ -55,22 +55,6 @@ async def test_as_many_calls_as_max_connections_are_under_way_at_once() -> None:
             go_on.set()
             await asyncio.gather(*calls)
             assert server.connections == 101
-
-
-async def test_connections_idle_at_different_times_are_each_closed_in_time(
-    clock: LoopClock,
-) -> None:
-    half = links.KEEPALIVE_SECONDS / 2
-    async with serve(answer()) as server, open_transport(server) as transport:
-        first, second = [await begin(transport) for _ in range(2)]
-        await first.read(50.0, None)
-        clock.advance(half)
-        await second.read(50.0, None)
-        assert idle(transport) == 2
-        for left in (1, 0):
-            clock.advance(half)
-            assert idle(transport) == left
-            await until(lambda left=left: server.open == left)
 
 
 async def test_the_error_of_a_full_pool_has_the_limit_that_ran_out(clock: LoopClock) -> None:
@@ -231,6 +215,41 @@ async def test_the_wait_for_a_users_connector_ends_before_connecting(clock: Loop
         clock.advance(50)
         with pytest.raises(DeadlineExceededError, match="ran out while connecting"):
             await waiting
+
+
+async def test_an_idle_connection_of_a_users_connector_costs_no_task() -> None:
+    """A task for each call would make the call cost a fifth more."""
+    made: list[object] = []
+    loop = asyncio.get_running_loop()
+
+    def make(of: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coro)
+        return asyncio.Task(coro, loop=of, **options)
+
+    async with (
+        aiohttp.TCPConnector(limit=2) as connector,
+        serve(answer()) as server,
+        open_transport(server, connector=connector) as transport,
+    ):
+        await (await begin(transport)).read(5.0, None)
+        loop.set_task_factory(make)
+        try:
+            for _ in range(3):
+                exchange = await begin(transport)
+                assert exchange.reused
+                await exchange.read(5.0, None)
+        finally:
+            loop.set_task_factory(None)
+        assert made == []
+        # None is idle, then none is free: asking for one has left nothing in the connector.
+        first, second = [await begin(transport) for _ in range(2)]
+        waiting = asyncio.ensure_future(begin(transport))
+        await turns()
+        assert not waiting.done()
+        await first.read(5.0, None)
+        await (await waiting).read(5.0, None)
+        await second.read(5.0, None)
+        assert server.connections == 2
 
 
 async def test_a_fresh_connection_is_not_one_that_a_users_connector_kept() -> None:
