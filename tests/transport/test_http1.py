@@ -151,9 +151,19 @@ def test_bytes_after_a_response_close_the_connection(case: Good):
             assert found.fault == "RemoteProtocolError: Bytes came that belong to no response"
 
 
+def test_before_the_first_response_nothing_has_come():
+    reader = ResponseReader()
+    assert (reader.status_code, dict(reader.headers), reader.buffered) == (0, {}, 0)
+    assert not any((reader.has_begun, reader.is_complete, reader.should_close))
+    assert reader.fault is None
+    assert reader.take() == []
+    reader.expect_response()
+    reader.receive_data(sized())
+    assert reader.is_complete
+
+
 def test_responses_follow_each_other():
     reader = ResponseReader()
-    assert not reader.has_begun
     for case in GOOD.values():
         if not case.keeps:
             continue
