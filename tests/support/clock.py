@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pytest
 
@@ -43,6 +45,21 @@ class LoopClock:
             self._loop.call_soon(self._loop.call_soon, self._fire)
         else:
             self._fire()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stops the clock at a whole second, so that `advance` can reach an exact instant.
+
+        uvloop counts milliseconds: there a timer can fire in the very instant it was made for.
+        Nothing may wait for real time meanwhile.
+        """
+        now, real_time = float(math.ceil(self._time())), self._real_time
+        self._real_time, self._ahead = lambda: now, 0.0
+        try:
+            yield
+        finally:
+            self._ahead += now - real_time()
+            self._real_time = real_time
 
     def _fire(self) -> None:
         now = self._time()

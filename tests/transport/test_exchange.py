@@ -449,6 +449,24 @@ async def test_the_deadline_ends_head_and_body(begun: bytes, what: str, wait: fl
             await (await begin(transport, read=wait, deadline=deadline)).read(wait, None)
 
 
+async def test_at_its_very_instant_the_deadline_has_passed(clock: LoopClock) -> None:
+    arrived = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await connection.request()
+        arrived.set()
+        await connection.gone()
+
+    async with RawServer(handler) as server, open_transport(server) as transport:
+        with clock.stopped():
+            deadline = asyncio.get_running_loop().time() + 50
+            waiting = asyncio.ensure_future(begin(transport, read=None, deadline=deadline))
+            await arrived.wait()
+            clock.advance(50)
+            with pytest.raises(DeadlineExceededError, match="head was waited for"):
+                await waiting
+
+
 async def test_a_shorter_limit_ends_a_wait_before_the_deadline() -> None:
     deadline = asyncio.get_running_loop().time() + 60
     async with serve(b"", answer(b"abc")[:-1]) as server, open_transport(server) as transport:
@@ -865,7 +883,7 @@ async def test_a_connection_that_dies_late_has_not_crossed_the_request(clock: Lo
     async with RawServer(handler) as server, open_transport(server) as transport:
         assert await fetch(transport) == b"ok"
         exchange = await transport.acquire(deadline=None, connect=5.0)
-        with pytest.raises(ConnectionLostError):
+        with clock.stopped(), pytest.raises(ConnectionLostError):
             await exchange.send(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", read=5.0)
         assert not exchange.has_crossed
 

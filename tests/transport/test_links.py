@@ -86,15 +86,15 @@ async def test_connections_idle_at_different_times_are_each_closed_in_time(
 ) -> None:
     half = links.KEEPALIVE_SECONDS / 2
     async with serve(answer()) as server, open_transport(server) as transport:
-        first, second = [await begin(transport) for _ in range(2)]
-        await first.read(50.0, None)
-        clock.advance(half)
-        await second.read(50.0, None)
-        assert idle(transport) == 2
-        for left in (1, 0):
+        with clock.stopped():
+            first, second = [await begin(transport) for _ in range(2)]
+            await first.read(50.0, None)
             clock.advance(half)
-            assert idle(transport) == left
-            await until(lambda left=left: server.open == left)
+            await second.read(50.0, None)
+            for left in (2, 1, 0):
+                assert idle(transport) == left
+                clock.advance(half)
+        await until(lambda: not server.open)
         assert not clock.pending
 
 
@@ -115,11 +115,12 @@ async def test_a_connection_is_given_up_before_the_service_closes_it(
 ) -> None:
     """The service does after about 20 s. The timer may come later, where the loop was busy."""
     async with serve(answer()) as server, open_transport(server) as transport:
-        await (await begin(transport)).read(5.0, None)
-        clock.advance(seconds)
-        exchange = await begin(transport)
-        assert exchange.reused is is_used
-        await exchange.read(5.0, None)
+        with clock.stopped():
+            await (await begin(transport)).read(50.0, None)
+            clock.advance(seconds, busy=True)
+            exchange = await begin(transport)
+            assert exchange.reused is is_used
+            await exchange.read(50.0, None)
 
 
 async def test_a_transport_that_is_closed_leaves_no_timer(timers: Timers) -> None:
