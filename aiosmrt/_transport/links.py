@@ -283,7 +283,7 @@ class Link(asyncio.BaseProtocol):
         """Reads what has come, and wakes the task that waits for it.
 
         The transport stops reading while too much waits to be taken. After bytes that make
-        no sense the connection is of no use to anybody.
+        no sense the connection is of no use to anybody, and its end wakes the task.
         """
         reader = self.reader
         reader.receive_data(data)
@@ -292,7 +292,7 @@ class Link(asyncio.BaseProtocol):
             self.transport.pause_reading()
         if reader.fault is not None and self.transport is not None:
             self.transport.abort()
-        if reader.status_code or reader.fault is not None:
+        if reader.status_code:
             self.wake()
 
     def wake(self) -> None:
