@@ -199,6 +199,9 @@ class Workers(Generic[OutputT]):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+            # After the wait, which may be cancelled and begun again. A cancelled task keeps its
+            # error, and with it the frames that hold the request.
+            self._tasks.clear()
         await self._source.aclose()
 
     def abandon(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -285,6 +286,30 @@ async def test_dropped_without_an_end_it_warns_and_stops(session, model):
         del items
         gc.collect()
     await until(lambda: model.now == 0)
+
+
+async def test_once_closed_nothing_is_kept_of_the_calls_that_were_cancelled(session, model):
+    class Key:
+        pass
+
+    keys: weakref.WeakSet[Key] = weakref.WeakSet()
+
+    def requests() -> Iterator[tuple[Key, bytes]]:
+        for body in [b"x", *[b"hold"] * 100]:
+            key = Key()
+            keys.add(key)
+            yield key, body
+
+    gc.collect()
+    gc.disable()
+    try:
+        items = session.invoke_many("echo", requests(), concurrency=4)
+        await anext(items)
+        await until(lambda: model.now == 4)
+        await items.aclose()
+        assert not keys
+    finally:
+        gc.enable()
 
 
 async def test_never_begun_it_is_dropped_in_silence(session):
