@@ -332,14 +332,12 @@ def _value_json(value: Any) -> bytes:
     return text.encode()
 
 
-def _json_default(value: Any) -> Any:
-    """What a column holds, as JSON has it."""
-    if isinstance(value, (bytes, bytearray)):
+def _json_default(value: Any) -> str:
+    """What a column holds and JSON has no type for, as a text."""
+    if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, (date, time)):
         return value.isoformat()
-    if value is None or isinstance(value, (str, int, float, list, dict)):
-        return value  # pyright: ignore[reportUnknownVariableType]
     return str(value)  # decimals, durations
 
 
@@ -371,32 +369,29 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """CSV rows with the number of their first line; a quoted field may hold line ends."""
-    held: list[bytes] = []
-    is_quoted = False
-    length = first = 0
-    for number, line in enumerate(_lines(path), start=1):
-        first = first or number
-        held.append(line)
-        length += len(line)
-        if b'"' in line:
-            is_quoted = _ends_quoted(line, is_quoted, starts_row=len(held) == 1)
-        if is_quoted and length < LONGEST_LINE:
-            continue
-        yield first, b"".join(held)
-        held = []
-        length = first = 0
-        is_quoted = False
-    if held:
+    lines = enumerate(_lines(path), start=1)
+    for first, line in lines:
+        held = [line]
+        length = len(line)
+        is_quoted = b'"' in line and _ends_quoted(line, is_continued=False)
+        while is_quoted and length < LONGEST_LINE and (following := next(lines, None)):
+            held.append(following[1])
+            length += len(following[1])
+            is_quoted = _ends_quoted(following[1], is_continued=True)
         yield first, b"".join(held)
 
 
-def _ends_quoted(line: bytes, is_quoted: bool, *, starts_row: bool) -> bool:  # noqa: FBT001
+def _ends_quoted(line: bytes, *, is_continued: bool) -> bool:
     """Whether a line ends within a quoted field, as the csv module reads it.
 
     Only a quote that begins a field quotes it (RFC 4180, 2.5): 5" is five inches.
+
+    Args:
+        line: The line.
+        is_continued: Whether it begins within a quoted field too, else it begins a row.
     """
-    at = 0
-    if starts_row and line.removeprefix(_BOM).startswith(b'"'):
+    is_quoted, at = is_continued, 0
+    if not is_continued and line.removeprefix(_BOM).startswith(b'"'):
         is_quoted, at = True, line.index(b'"') + 1
     while True:
         if is_quoted:
@@ -427,7 +422,7 @@ def _fields(row: bytes) -> list[bytes]:
             at = row.find(b'"', begin + 1)
             while row.startswith(b'""', at):  # a doubled one, which is in the field
                 at = row.find(b'"', at + 2)
-        end = row.find(b",", at) if at >= 0 else -1
+        end = at if at < 0 else row.find(b",", at)
         if end < 0:
             return [*fields, row[begin:]]
         fields.append(row[begin:end])

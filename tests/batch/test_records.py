@@ -158,6 +158,22 @@ def test_csv_without_a_header(tmp_path):
     assert survey(path).count == 3
 
 
+@pytest.mark.parametrize("header", [False, True])
+def test_only_the_first_bytes_of_a_csv_file_mark_utf_8(tmp_path, header):
+    path = tmp_path / "in.csv"
+    path.write_text("\ufeffa\n\ufeffb\n")
+    rows = ["\ufeffb"] if header else ["a", "\ufeffb"]
+    assert [each.body.decode() for each in read(path, header=header)] == rows
+
+
+def test_only_the_first_bytes_of_json_lines_mark_utf_8(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("\ufeff1\n\ufeff2\n")
+    first, second = read(path)
+    assert (first.body, first.fault) == (b"1", None)
+    assert second.fault == "line 2 of the input is not a JSON value"
+
+
 def test_csv_with_a_header_and_a_key(tmp_path):
     path = tmp_path / "in.csv"
     path.write_bytes('\ufeffname,"the id",x\n"a ""b""",k1,é\n2,k2,"c\r\nd"\nshort\n'.encode())
@@ -168,6 +184,12 @@ def test_csv_with_a_header_and_a_key(tmp_path):
     ]
     assert read(path, header=True)[0].body == '"a ""b""",k1,é'.encode()
     assert survey(path, header=True).count == 3
+
+
+def test_a_quote_that_is_never_closed_lasts_to_the_end_of_the_row(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text('x,id,y\n1,k,"a,b ""c""\n')
+    assert read(path, "id", header=True) == [record(0, "k", b'1,"a,b ""c""')]
 
 
 def test_a_csv_field_may_be_long(tmp_path):
@@ -265,6 +287,12 @@ def test_parquet(tmp_path):
     assert json.loads(second.body)["when"] is None
     assert survey(path).count == 2
     assert [record.index for record in read(path, wanted=lambda index: index == 1)] == [1]
+
+
+def test_a_parquet_row_is_sent_as_utf_8(tmp_path):
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"é": ["ü"]}), path)
+    assert read(path, "é") == [record(0, "ü", '{"é": "ü"}'.encode())]
 
 
 def test_a_parquet_key_may_hold_what_json_has_no_type_for(tmp_path):

@@ -32,7 +32,7 @@ LINES = [
         "error": {
             "type": "ModelError",
             "code": "ModelError",
-            "message": "two\nlines",
+            "message": "two\nlines \ud800",
             "status_code": 424,
         },
         "attempts": 3,
@@ -50,7 +50,7 @@ LINES = [
 ]
 ROWS = [
     ['a,\n"b"', 0, '{"x": [1, "\\u00e9"]}', "application/json", None, None, None, None, 1, 0.5],
-    ["7", 1, None, None, "ModelError", "ModelError", "two\nlines", 424, 3, 1.5],
+    ["7", 1, None, None, "ModelError", "ModelError", "two\nlines \\ud800", 424, 3, 1.5],
     [None, 2, "text \\ud800", "text/\\udce9", None, None, None, None, 1, 0.25],
 ]
 NAMES = ["key", "index", "output", "content_type"]
@@ -127,6 +127,17 @@ def test_a_parquet_file_is_written_in_parts(tmp_path, journal, monkeypatch, limi
         groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
         assert [group.num_rows for group in groups] == parts
         assert [list(row.values()) for row in file.read().to_pylist()] == ROWS
+
+
+def test_the_outputs_of_each_part_are_measured_anew(tmp_path, journal, monkeypatch):
+    monkeypatch.setattr(tables, "CHARACTERS_AT_ONCE", 20)
+    outputs = ["x" * length for length in (20, 20, 19, 1, 19)]
+    lines = [{**LINES[0], "output": output} for output in outputs]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    converter(tmp_path / "out.parquet")(journal)
+    with pq.ParquetFile(tmp_path / "out.parquet") as file:
+        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [1, 1, 2, 1]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.ndjson", "out.json"])
