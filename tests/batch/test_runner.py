@@ -30,6 +30,7 @@ from support.batch_runs import (
     read_lines,
     write_records,
 )
+from support.clock import LoopClock
 from support.waiting import our_tasks, turns, until
 
 import aiosmrt
@@ -37,7 +38,6 @@ import aiosmrt.batch
 from aiosmrt.batch._files import RunFiles
 from aiosmrt.batch._output import OutputFile
 from aiosmrt.batch._records import JsonLinesFile
-from aiosmrt.batch._statistics import Statistics
 from aiosmrt.local import LocalEndpoint, ModelFailure, ModelRequest, ModelResponse
 
 if TYPE_CHECKING:
@@ -616,9 +616,7 @@ async def test_a_task_of_the_run_that_others_cancel_is_no_end(session, model, tm
     others = asyncio.all_tasks()
     running = asyncio.create_task(aiosmrt.batch.run(*given, concurrency=4))
     await until(lambda: model.now == 4)
-    left = our_tasks() - others - {running}
-    makers = {task for task in left if "_work" in repr(task)}
-    for task in left - makers:
+    for task in our_tasks() - others - {running}:
         task.cancel()
     with pytest.raises(RuntimeError, match="cancelled from outside: resume the run"):
         await running
@@ -1233,24 +1231,28 @@ async def test_progress_is_told_on_the_way_and_at_the_end(session, model, tmp_pa
 
 
 async def test_progress_is_told_four_times_a_second(session, model, tmp_path, monkeypatch):
-    sleep = asyncio.sleep
-    pauses: list[float] = []
-
-    async def observe(delay: float, result: Any = None) -> Any:
-        pauses.append(delay)
-        return await sleep(min(delay, 0.001), result)
-
-    monkeypatch.setattr(asyncio, "sleep", observe)
+    clock, loop = LoopClock(monkeypatch), asyncio.get_running_loop()
     source = write_records(tmp_path / "in.jsonl", 3)
-    told: list[aiosmrt.batch.Progress] = []
+    told: list[float] = []
+
+    def progress(_: aiosmrt.batch.Progress) -> None:
+        told.append(loop.time())
+
     model.open.clear()
     running = asyncio.create_task(
-        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=told.append)
+        aiosmrt.batch.run(session, "echo", source, tmp_path / "out.jsonl", progress=progress)
     )
-    await until(lambda: len(told) > 3)
+    await until(lambda: told and model.now == 3)
+    for _ in range(3):
+        before = len(told)
+        for _ in range(2):
+            clock.advance(0.125)
+            await turns()
+        assert len(told) > before
+    # A loop may fire a timer earlier than its time by as much as its clock can tell apart.
+    assert all(later - earlier > 0.24 for earlier, later in pairwise(told))
     model.open.set()
     await running
-    assert set(pauses) == {0, 0.001, 0.25}  # a turn of the loop, the model's, and this one
 
 
 async def test_the_report_is_one_page(session, tmp_path):
@@ -1616,9 +1618,10 @@ async def test_the_signals_are_the_programs_again_after_the_run(session, tmp_pat
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
-async def test_after_a_signal_what_is_under_way_is_waited_for(
-    session, model, tmp_path, number, name
+async def test_after_a_signal_what_is_under_way_is_waited_for(  # noqa: PLR0917 - fixtures
+    session, model, tmp_path, monkeypatch, number, name
 ):
+    clock = LoopClock(monkeypatch)
     source, out = write_records(tmp_path / "in.jsonl", 30), tmp_path / name
     model.open.clear()
     given: dict[str, Any] = {"handle_signals": True, "drain_timeout": 1_000.0}
@@ -1631,13 +1634,14 @@ async def test_after_a_signal_what_is_under_way_is_waited_for(
     assert not running.done()
     model.open.set()
     summary = await running
-    del running
     assert (summary.signal, summary.succeeded, summary.is_complete) == (number, 4, False)
     assert len(model.bodies) == 4
     assert out.exists() == (name == "out.jsonl")
-    # Nothing of the run is kept until the time is up that it might have waited.
-    gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is Statistics]
+    # No timer keeps the run until the time is up that it might have waited.
+    clock.advance(900.0)
+    left = clock.pending  # the local endpoint's own, which it sets again and again
+    clock.advance(200.0)
+    assert clock.pending == left
     assert (await aiosmrt.batch.run(session, "echo", source, out, resume=True)).skipped == 4
 
 
