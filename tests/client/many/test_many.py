@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cancelling import MOST_SUSPENSIONS, cancel_at
 from support.transports import in_use
-from support.waiting import until
+from support.waiting import turns, until
 
 import aiosmrt
 from aiosmrt import InvokeEndpointInput, InvokeEndpointWithResponseStreamInput, RetryPolicy
@@ -286,6 +286,43 @@ async def test_dropped_without_an_end_it_warns_and_stops(session, model):
         del items
         gc.collect()
     await until(lambda: model.now == 0)
+
+
+async def test_dropped_without_an_end_it_reads_no_further(session):
+    read: list[bytes] = []
+
+    def requests() -> Iterator[bytes]:
+        for body in [b"x"] * 100:
+            read.append(body)
+            yield body
+
+    items = session.invoke_many("echo", requests(), concurrency=1)
+    await anext(items)
+    with pytest.warns(ResourceWarning, match="unclosed <BatchItems"):  # noqa: PT031 - both drop it
+        del items
+        gc.collect()
+    await turns()
+    assert len(read) == 1
+
+
+async def test_an_error_that_is_raised_cancels_the_others_before_it_is_asked_for(session, model):
+    go_on = asyncio.Event()
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield b"x"
+        await go_on.wait()
+        yield b"hold"
+        yield b"bad"
+
+    async with session.invoke_many(
+        "echo", requests(), concurrency=4, on_error="raise", retries=RetryPolicy(max_attempts=1)
+    ) as items:
+        await anext(items)
+        go_on.set()
+        await until(lambda: "failed" in repr(items))
+        await until(lambda: items.in_flight == model.now == 0)
+        with pytest.raises(aiosmrt.ModelError):
+            await anext(items)
 
 
 async def test_once_closed_nothing_is_kept_of_the_calls_that_were_cancelled(session, model):
