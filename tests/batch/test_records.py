@@ -186,6 +186,14 @@ def test_csv_with_a_header_and_a_key(tmp_path):
     assert survey(path, header=True).count == 3
 
 
+def test_a_csv_key_that_is_too_long_for_the_csv_module_costs_its_row_alone(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text(f"id,x\n{'k' * (csv.field_size_limit() + 1)},1\nk,2\n")
+    bad, last = read(path, "id", header=True)
+    assert bad.fault == "line 2 of the input is not such a CSV row"
+    assert last == record(1, "k", b"2")
+
+
 def test_a_quote_that_is_never_closed_lasts_to_the_end_of_the_row(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('x,id,y\n1,k,"a,b ""c""\n')
