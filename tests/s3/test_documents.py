@@ -62,6 +62,20 @@ def test_what_is_refused(text, what):
         read(text.encode())
 
 
+def test_what_is_as_long_as_may_be_is_read():
+    """And a byte more is refused."""
+    length = 8_388_608 - len("<a></a>")
+    assert read(b"<a>" + b" " * length + b"</a>").root == "a"
+    with pytest.raises(DocumentError, match="longer than 8388608 bytes"):
+        read(b"<a>" + b" " * (length + 1) + b"</a>")
+    longest = b"x" * 16_384
+    assert read(b"<a><Missing>" + longest + b"</Missing></a>").first("Missing") == longest.decode()
+    with pytest.raises(DocumentError, match="an element is too long"):
+        read(b"<a><Missing>x" + longest + b"</Missing></a>")
+    assert len(read(b"<a>" + b"<Missing/>" * 10_000 + b"</a>").texts["Missing"]) == 10_000
+    assert read(b"<a>" * 16 + b"</a>" * 16).root == "a"
+
+
 def test_white_space_before_a_document_is_passed_over():
     """S3 sends some while it completes an upload."""
     for white in (b" ", b"\r\n\t " * 1000):

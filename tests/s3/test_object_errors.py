@@ -159,6 +159,25 @@ def test_what_an_error_says_of_the_object(error, absence, passing, unlisted):
     assert not is_older(error)
 
 
+@pytest.mark.parametrize("status_code", [429, 500, 502, 503, 504])
+def test_a_status_that_passes_needs_no_document(status_code):
+    assert is_passing(UnknownServiceError(code=str(status_code), status_code=status_code))
+    assert is_passing(refused(status_code).error)
+
+
+@pytest.mark.parametrize("status_code", [400, 403, 404, 409, 428, 430, 499, 501, 505])
+def test_other_statuses_stay(status_code):
+    assert not is_passing(refused(status_code).error)
+
+
+@pytest.mark.parametrize(
+    "status_code, code",
+    [(301, "PermanentRedirect"), (307, "TemporaryRedirect"), (302, "302"), (404, "404")],
+)
+def test_an_answer_without_a_document_has_a_code(status_code, code):
+    assert refused(status_code).error.code == code
+
+
 def test_an_object_from_before_is_older():
     assert is_older(refused(304).error)
 

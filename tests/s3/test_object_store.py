@@ -535,6 +535,22 @@ async def test_a_download_goes_on_where_it_broke_off(s3, store):
     assert s3.counts == {"GetObject": 2}
 
 
+async def test_a_download_goes_on_after_the_rest_was_refused_for_a_moment(s3):
+    s3.put("s3://b/k", BODY)
+
+    async def stumble(seen, request):
+        if s3.counts["GetObject"] == 1:
+            return await cut_off(request, s3.objects["b", "k"], 2_000_000)
+        if s3.counts["GetObject"] == 2:
+            return refusal(503, "SlowDown", "Reduce your request rate.")
+        return None
+
+    s3.hook = stumble
+    async with s3.store(retries=RetryPolicy(max_attempts=3)) as store:
+        assert await collect(await store.get(at("s3://b/k"), purpose="download")) == BODY
+    assert s3.counts == {"GetObject": 3}
+
+
 async def test_a_download_that_goes_on_is_signed_with_the_credentials_of_then(s3):
     s3.put("s3://b/k", BODY)
     s3.token = "one"
@@ -680,12 +696,14 @@ async def test_so_many_uploads_in_parts_at_once_as_memory_bears(s3, store):
     assert [len(s3.objects["b", str(number)][0]) for number in range(6)] == [8_388_609] * 6
 
 
-async def test_an_object_is_read_once(s3, store):
+@pytest.mark.parametrize("again", [collect, StoredObject.read])
+@pytest.mark.parametrize("read_it", [collect, StoredObject.read])
+async def test_an_object_is_read_once(s3, store, read_it, again):
     s3.put("s3://b/k", b"found")
     found = await store.get(at("s3://b/k"))
-    assert await found.read() == b"found"
+    assert await read_it(found) == b"found"
     with pytest.raises(TransportError, match="s3://b/k was read or closed before"):
-        await found.read()
+        await again(found)
 
 
 # -- uploads ------------------------------------------------------------------------------------

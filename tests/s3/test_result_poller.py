@@ -317,6 +317,23 @@ async def test_looks_in_vain_are_rationed_and_everyones_turn_comes(s3, poller, c
         waiting.close()
 
 
+async def test_a_batch_in_vain_is_followed_by_a_rest_of_its_length(s3, poller, clock):
+    s3.may_list, s3.explains = False, True
+    times = []
+
+    async def note(seen, request):
+        if seen.operation == "GetObject":
+            times.append(clock.time())
+
+    s3.hook = note
+    waits = [watch(poller, f"s3://b/d/{number}") for number in range(200)]
+    await until(lambda: len(times) >= 64 * 5)
+    for waiting in waits:
+        waiting.close()
+    rests = [after - before for before, after in pairwise(sorted(set(times))[:5])]
+    assert rests == pytest.approx([0.64] * 4)
+
+
 async def test_looks_that_find_are_not_rationed(s3, poller):
     s3.may_list, s3.explains = False, True
     waits = [watch(poller, f"s3://b/d/{number}") for number in range(300)]

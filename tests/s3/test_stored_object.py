@@ -60,6 +60,14 @@ async def test_a_download_goes_on_for_as_long_as_it_gets_further(s3, store, read
     assert s3.counts == {"GetObject": 6}  # more than the policy's attempts
 
 
+async def test_chunks_have_a_mebibyte_or_a_little_more(store):
+    found = await store.get(LOCATION)
+    *full, last = [len(chunk) async for chunk in found.chunks()]
+    assert all(1_048_576 <= length < 2_097_152 for length in full)
+    assert last < 2_097_152
+    assert sum(full) + last == len(BODY)
+
+
 @pytest.mark.parametrize("read", READERS)
 async def test_a_download_that_gets_no_further_is_given_up(s3, store, read):
     s3.hook = cut_each(s3, 1000)
