@@ -103,10 +103,20 @@ class Patience:
 
     Args:
         channel: The way to S3.
+        sleep: Waits for so many seconds.
+        rand: Gives a number from 0 to 1, which a delay is multiplied by.
     """
 
-    def __init__(self, channel: S3Channel) -> None:
+    def __init__(
+        self,
+        channel: S3Channel,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
         self._channel = channel
+        self._sleep = sleep
+        self._rand = rand
         self._failures = 0
 
     async def wait(self, error: AiosmrtError) -> None:
@@ -120,7 +130,7 @@ class Patience:
         if self._failures >= self._channel.attempts or not is_passing(error):
             raise error
         delay = min(_FIRST_DELAY * 2 ** min(self._failures - 1, 16), _LONGEST_DELAY)
-        await asyncio.sleep(delay * random.random())  # noqa: S311 - it spreads load
+        await self._sleep(delay * self._rand())
 
     def renew(self) -> None:
         """Begins to count again, after an attempt that got further."""

@@ -58,6 +58,35 @@ OPERATIONS = {
 }
 
 
+# -- attempts -----------------------------------------------------------------------------------
+
+
+class Channel:
+    """What counts of a channel between two attempts."""
+
+    attempts = 13
+
+    def check_open(self) -> None:
+        pass
+
+
+async def test_delays_between_attempts_double_up_to_a_limit_and_begin_again_after_progress():
+    delays = []
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+
+    patience = channel.Patience(Channel(), sleep=sleep, rand=lambda: 0.5)
+    for _ in range(12):
+        await patience.wait(ConnectError())
+    with pytest.raises(ConnectError):
+        await patience.wait(ConnectError())
+    patience.renew()
+    await patience.wait(ConnectError())
+    whole = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0, 20.0, 20.0, 0.05]
+    assert delays == pytest.approx([delay * 0.5 for delay in whole])
+
+
 # -- redirects ----------------------------------------------------------------------------------
 
 
