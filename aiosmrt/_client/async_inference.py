@@ -290,7 +290,7 @@ class _Wait:
 
     def _watch(self, location: S3Location, before: Watch | None = None) -> None:
         """Begins to look for an object, again where a wait for the same one has ended."""
-        pause = 0.0 if before is None else before.pause
+        pause = None if before is None else before.pause
         watch = self._poller.watch(
             location, cap=self._poll, pause=pause, since=self._invocation.accepted_at
         )

@@ -80,7 +80,7 @@ class Watch:
         due: When the next look is due, by the poller's clock.
         halfway: From when on a listing for others is a look for this object too.
         rests_until: What is found before this is not taken: the wait that this one goes on from
-            has just failed to read it.
+            has just failed to read it. When the wait began, where it goes on from none.
         arrived: Done when the object is there: with the object if the look has it in hand,
             with None if it was listed. An AiosmrtError when looking is of no use.
         since: The wait is for an object last modified in this second or later; None for any.
@@ -98,17 +98,17 @@ class Watch:
         *,
         began: float,
         cap: float,
-        pause: float,
+        pause: float | None,
         since: datetime | None,
     ) -> None:
         self._directory = directory
         self._cap = cap
         self.location = location
         self.since: datetime | None = None if since is None else since.replace(microsecond=0)
-        self.pause: float = min(max(pause, _FIRST_PAUSE), cap)
+        self.pause: float = min(_FIRST_PAUSE if pause is None else pause, cap)
         self.due: float = 0.0
         self.halfway: float = 0.0
-        self.rests_until: float = began + pause / 2
+        self.rests_until: float = began if pause is None else began + pause / 2
         self.arrived: asyncio.Future[StoredObject | None] = (
             asyncio.get_running_loop().create_future()
         )
@@ -206,7 +206,7 @@ class ResultPoller:
         location: S3Location,
         *,
         cap: float,
-        pause: float = 0.0,
+        pause: float | None = None,
         since: datetime | None = None,
     ) -> Watch:
         """Begins to look for an object; the first look comes within a tenth of a second.
@@ -214,7 +214,8 @@ class ResultPoller:
         Args:
             location: Where it will be.
             cap: The longest pause between two looks, in seconds.
-            pause: The pause before the first look, that of a wait which this one goes on from.
+            pause: The pause before the first look, that of a wait which this one goes on from;
+                None where there is none.
             since: An object last modified in an earlier second is taken as not there.
 
         Returns:
@@ -381,7 +382,7 @@ class _Directory:
             now, jitter = self._clock.time(), _jitter()
             for key in due:
                 for watch in self._watches.get(key, ()):
-                    if watch.rests_until <= began:  # else the look was not for this one
+                    if watch.rests_until < began:  # else the look was not for this one
                         watch.note(failure)
                         watch.schedule(now, jitter)
         self._task = None

@@ -205,6 +205,31 @@ def test_just_before_a_key_is_less_and_a_path(key):
     assert "//" not in before
 
 
+async def test_a_newcomer_takes_what_a_look_under_way_finds(s3):
+    """Without a look of its own, which follows where nothing was found."""
+    clock, asked, held = FakeClock(), asyncio.Event(), asyncio.Event()
+
+    async def hold(seen, request):
+        asked.set()
+        await held.wait()
+
+    s3.hook = hold
+    s3.put("s3://b/d/there", "")
+    async with s3.poller(lambda: clock) as poller:
+        waits = [watch(poller, f"s3://b/d/{number}") for number in range(2)]
+        await clock.until(asked.is_set)
+        newcomer, other = watch(poller, "s3://b/d/there"), watch(poller, "s3://b/d/0")
+        held.set()
+        assert await outcome(newcomer) is None
+        assert s3.counts == {"ListObjectsV2": 1}
+        assert not other.has_answer
+        began = clock.time()
+        await clock.until(lambda: s3.counts["ListObjectsV2"] == 2)
+        assert clock.time() - began <= 0.06
+        for waiting in (*waits, other):
+            waiting.close()
+
+
 async def test_newcomers_do_not_wait_for_the_next_look(s3):
     clock = FakeClock()
     async with s3.poller(lambda: clock) as poller:
