@@ -245,6 +245,8 @@ class _Wait:
         self._poll = poll
         self._failure = failure
         self._watches: dict[S3Location, Watch] = {}
+        # The failure object's text, while the output is asked for once more.
+        self._reason: str | None = None
 
     def close(self) -> None:
         for watch in self._watches.values():
@@ -315,10 +317,11 @@ class _Wait:
             return None
         if watch.location == self._output:
             return await self._finish(found, body_limit)
-        reason = await _read_text(found)
+        self._reason = await _read_text(found)
         output = await self._find_output()
         if output is None:
-            raise self._failed(reason)
+            raise self._failed(self._reason)
+        self._reason = None
         return await self._finish(output, body_limit)
 
     async def _find_output(self) -> StoredObject | None:
@@ -355,8 +358,10 @@ class _Wait:
         request_id = None if metadata is None else metadata.request_id
         add_call(error, INVOKE_ENDPOINT_ASYNC.name, name, request_id=request_id)
 
-    def too_late(self, timeout: float | None) -> DeadlineExceededError:
-        """The error for a wait that took too long."""
+    def too_late(self, timeout: float | None) -> AsyncInferenceError | DeadlineExceededError:
+        """The error for a wait that took too long: the failure's, where that is known."""
+        if self._reason is not None:
+            return self._failed(self._reason)
         name = self._invocation.inference_id
         text = (
             f"Neither output nor failure object of the inference {f'{name} ' if name else ''}"

@@ -211,6 +211,45 @@ async def test_where_output_and_failure_are_both_there_the_output_counts(s3, tim
     assert [output.text() for output in outputs] == [str(number) for number in range(handles)]
 
 
+@pytest.mark.parametrize(
+    "failure_location, looks",
+    [(FAILURE, {"GetObject": 2}), ("s3://bucket/output/failed", {"ListObjectsV2": 1})],
+)
+async def test_a_failed_inference_costs_its_looks_and_two_requests_at_most(
+    s3, timed, clock, failure_location, looks
+):
+    """The failure object is read, by the look or after a listing; then the output asked for."""
+    s3.put(failure_location, "broken")
+    invocation = timed(output_location=OUTPUT, failure_location=failure_location)
+    waiting = asyncio.ensure_future(result(invocation, None))
+    await until(lambda: clock.timers == sum(looks.values()))
+    clock.jump(0.06)  # the first looks are due, and no second ones
+    with pytest.raises(AsyncInferenceError, match="broken"):
+        await waiting
+    read = {} if "GetObject" in looks else {"GetObject": 1}
+    assert s3.counts == Counter(looks) + Counter(read) + Counter(GetObject=1)
+    assert s3.seen[-1].key == "output/id.out"
+
+
+async def test_a_failure_is_told_though_time_runs_out_before_s3_tells_of_the_output(
+    s3, timed, clock
+):
+    s3.put(FAILURE, "broken")
+    asked_again = asyncio.Event()
+
+    async def stall(seen, request):
+        if [one.key for one in s3.seen].count("output/id.out") > 1:
+            asked_again.set()
+            await asyncio.Event().wait()
+
+    s3.hook = stall
+    invocation = timed(output_location=OUTPUT, failure_location=FAILURE)
+    waiting = asyncio.ensure_future(result(invocation, 1.0))
+    await clock.until(asked_again.is_set, timers=3)
+    with pytest.raises(AsyncInferenceError, match="broken"):
+        await in_time(clock, waiting, timers=1)
+
+
 async def test_a_failure_location_is_not_needed(s3, session):
     s3.put(OUTPUT, "done")
     assert (await result(session.async_invocation(output_location=OUTPUT))).body == b"done"
@@ -586,6 +625,21 @@ async def test_an_output_whose_reading_keeps_failing_is_asked_for_at_growing_pau
     await asyncio.gather(*others, return_exceptions=True)
 
 
+async def test_pauses_between_looks_grow_to_five_seconds(s3, timed, clock):
+    times = []
+
+    async def note(seen, request):
+        times.append(clock.time())
+
+    s3.hook = note
+    waiting = asyncio.ensure_future(timed(output_location=OUTPUT).result())
+    await clock.until(lambda: len(times) > 100)
+    waiting.cancel()
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert all(5.0 * 0.799 <= pause <= 5.0 * 1.201 for pause in pauses[11:])
+    await asyncio.wait({waiting})
+
+
 async def test_without_leave_to_list_the_timeout_tells_that_it_may_be_a_refusal(s3, timed, clock):
     s3.may_list = False
     invocation = timed(output_location=OUTPUT, failure_location=FAILURE)
@@ -650,6 +704,21 @@ async def test_an_object_lost_on_its_way_is_looked_for_again(s3, invocation, loc
     else:
         with pytest.raises(AsyncInferenceError, match="xxx"):
             await result(invocation)
+
+
+async def test_a_log_tells_of_an_object_that_is_looked_for_again(s3, session, caplog):
+    s3.put(OUTPUT, "x" * 100_000)
+
+    async def cut(seen, request):
+        if len(s3.seen) > 1:
+            return None
+        return await cut_off(request, s3.objects["bucket", "output/id.out"], 10)
+
+    s3.hook = cut
+    with caplog.at_level(logging.WARNING, "aiosmrt"):
+        await result(session.async_invocation(output_location=OUTPUT))
+    (told,) = caplog.messages
+    assert told.startswith(f"looking again for {OUTPUT}: The answer for {OUTPUT} broke off")
 
 
 async def test_an_output_that_is_listed_but_gone_is_looked_for_again(s3, session):
@@ -961,6 +1030,23 @@ async def test_the_limit_is_settable(s3, session, body_limit):
     invocation = session.async_invocation(output_location=OUTPUT)
     assert (await result(invocation, body_limit=body_limit)).body == BODY
     assert s3.counts == {"GetObject": 1}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_an_output_of_more_than_32_mib_is_left_in_s3(s3, session, more):
+    async def send(seen, request):
+        if more:
+            return await begin(request, 32 * 2**20 + more, '"1"')
+        return await repeat(request, bytes(2**20), 32)
+
+    s3.hook = send
+    output = await session.async_invocation(output_location=OUTPUT).result(20.0)
+    assert output.size == 32 * 2**20 + more
+    if more:
+        with pytest.raises(AiosmrtError, match="33554433 bytes"):
+            output.text()
+    else:
+        assert output.body == bytes(32 * 2**20)
 
 
 @pytest.mark.parametrize("kind", [str, Path, os.fsencode])
@@ -1322,6 +1408,13 @@ async def test_inputs_that_do_not_fit_together_are_a_parameter_error(local, keyw
             await session.invoke_endpoint_async("echo", **keywords)
     assert caught.value.parameter == parameter
     assert not local.received
+
+
+async def test_a_long_input_without_a_place_is_told_what_it_needs(local):
+    said = "must say where in S3 to put a body of more than 128000 bytes"
+    async with local.session() as session:
+        with pytest.raises(ParameterValidationError, match=said):
+            await session.invoke_endpoint_async("echo", body=b"x" * 128_001, input="auto")
 
 
 @pytest.mark.parametrize(
