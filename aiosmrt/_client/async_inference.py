@@ -256,7 +256,7 @@ class _Wait:
         await self._poller.pace.wait()
         # The output first: where both have arrived in one turn of the loop, it counts.
         self._watch(self._output)
-        if self._failure is not None:
+        if self._failure is not None and self._failure != self._output:
             self._watch(self._failure)
         while True:
             await asyncio.wait(

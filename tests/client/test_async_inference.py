@@ -250,6 +250,15 @@ async def test_a_failure_is_told_though_time_runs_out_before_s3_tells_of_the_out
         await in_time(clock, waiting, timers=1)
 
 
+async def test_one_location_for_both_is_looked_at_once(s3, one_at_a_time, session):
+    s3.put(OUTPUT, "done")
+    for _ in range(3):
+        invocation = session.async_invocation(output_location=OUTPUT, failure_location=OUTPUT)
+        assert (await result(invocation)).body == b"done"
+    assert s3.counts == {"GetObject": 3}
+    assert not session.poller.prefixes
+
+
 async def test_a_failure_location_is_not_needed(s3, session):
     s3.put(OUTPUT, "done")
     assert (await result(session.async_invocation(output_location=OUTPUT))).body == b"done"
