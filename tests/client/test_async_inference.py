@@ -30,7 +30,7 @@ from support.fake_s3 import (
     repeat,
 )
 from support.sessions import TEMPORARY
-from support.waiting import our_tasks, until
+from support.waiting import our_tasks, turns, until
 from support.work import counted_calls
 
 from aiosmrt import AsyncInvocation, RetryPolicy, Timeouts
@@ -219,6 +219,12 @@ async def test_a_failed_inference_costs_its_looks_and_two_requests_at_most(
     s3, timed, clock, failure_location, looks
 ):
     """The failure object is read, by the look or after a listing; then the output asked for."""
+
+    async def output_first(seen, request):
+        if seen.key == "failure/id-error.out":
+            await until(lambda: any(one.key == "output/id.out" for one in s3.seen))
+
+    s3.hook = output_first
     s3.put(failure_location, "broken")
     invocation = timed(output_location=OUTPUT, failure_location=failure_location)
     waiting = asyncio.ensure_future(result(invocation, None))
@@ -231,23 +237,40 @@ async def test_a_failed_inference_costs_its_looks_and_two_requests_at_most(
     assert s3.seen[-1].key == "output/id.out"
 
 
-async def test_a_failure_is_told_though_time_runs_out_before_s3_tells_of_the_output(
-    s3, timed, clock
+@pytest.mark.parametrize(
+    "there, cls", [(False, AsyncInferenceError), (True, DeadlineExceededError)]
+)
+async def test_where_time_runs_out_a_failure_is_told_unless_the_output_is_there(
+    s3, timed, clock, there, cls
 ):
-    s3.put(FAILURE, "broken")
-    asked_again = asyncio.Event()
+    """The failure object has come; S3 tells nothing of the output, or its reading takes long."""
+    looked, held = asyncio.Event(), asyncio.Event()
 
-    async def stall(seen, request):
-        if [one.key for one in s3.seen].count("output/id.out") > 1:
-            asked_again.set()
+    async def hold(seen, request):
+        if seen.key != "output/id.out":
+            await looked.wait()
+        elif not looked.is_set():
+            looked.set()
+            return refusal(404, "NoSuchKey", "The specified key does not exist.")
+        elif there:
+            return await cut_off(request, s3.objects["bucket", "output/id.out"], 1, hold=held)
+        else:
+            held.set()
             await asyncio.Event().wait()
+        return None
 
-    s3.hook = stall
+    s3.hook = hold
+    s3.put(FAILURE, "broken")
+    s3.put(OUTPUT, "late")
     invocation = timed(output_location=OUTPUT, failure_location=FAILURE)
     waiting = asyncio.ensure_future(result(invocation, 1.0))
-    await clock.until(asked_again.is_set, timers=3)
-    with pytest.raises(AsyncInferenceError, match="broken"):
-        await in_time(clock, waiting, timers=1)
+    await until(lambda: clock.timers == 3)
+    clock.jump(0.06)  # the first looks are due, and no second ones
+    await held.wait()
+    await turns()
+    clock.jump(1.0)
+    with pytest.raises(cls):
+        await waiting
 
 
 async def test_one_location_for_both_is_looked_at_once(s3, one_at_a_time, session):
