@@ -58,6 +58,13 @@ OPERATIONS = {
 }
 
 
+def test_a_request_does_not_show_its_body():
+    request = channel.S3Request(
+        operation="PutObject", method="PUT", location=at("s3://b/k"), path="/k", body=b"private"
+    )
+    assert "private" not in repr(request)
+
+
 # -- attempts -----------------------------------------------------------------------------------
 
 
