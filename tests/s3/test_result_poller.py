@@ -205,6 +205,10 @@ def test_just_before_a_key_is_less_and_a_path(key):
     assert "//" not in before
 
 
+def test_keys_of_the_neighbour_before_are_not_listed():
+    assert "d/4.out" < just_before("d/5") < "d/5"
+
+
 async def test_a_newcomer_takes_what_a_look_under_way_finds(s3):
     """Without a look of its own, which follows where nothing was found."""
     clock, asked, held = FakeClock(), asyncio.Event(), asyncio.Event()
