@@ -62,12 +62,6 @@ class Module:
     timed_out: int = 0
     survivors: list[Mutant] = attrs.field(factory=list)
 
-    @property
-    def command(self) -> str:
-        options = f"-x -q -p no:cacheprovider -p no:xdist --timeout={TEST_SECONDS}"
-        paths = " ".join(f"tests/{path}" for path in self.tests)
-        return f"{shlex.quote(sys.executable)} -m pytest {options} {paths}"
-
 
 def main() -> int:
     options = arguments().parse_args()
@@ -148,8 +142,8 @@ def run(modules: dict[str, Module], folder: Path, jobs: int) -> None:
         copies.put(copy_tree(folder / str(number)))
     with ProcessPoolExecutor(jobs, initializer=enter, initargs=(copies,)) as pool:
         # Tests that fail without a mutant would kill every one of them.
-        commands = {module.command for module in modules.values()}
-        whole = {pool.submit(run_tests, command, MUTANT_SECONDS): command for command in commands}
+        paths = {path for module in modules.values() for path in module.tests}
+        whole = {pool.submit(run_tests, command([path]), MUTANT_SECONDS): path for path in paths}
         for future in as_completed(whole):
             outcome, output = future.result()
             if outcome is not TestOutcome.SURVIVED:
@@ -158,11 +152,17 @@ def run(modules: dict[str, Module], folder: Path, jobs: int) -> None:
         futures: dict[Future[WorkResult], tuple[Module, Mutant]] = {}
         for module in modules.values():
             for mutant in module.tried:
-                futures[pool.submit(try_mutant, mutant, module.command)] = module, mutant
+                futures[pool.submit(try_mutant, mutant, command(module.tests))] = module, mutant
         for done, future in enumerate(as_completed(futures), 1):
             note(*futures[future], future.result())
             if sys.stderr.isatty():
                 print(f"\r{done} of {len(futures)}", end="", file=sys.stderr, flush=True)
+
+
+def command(tests: Collection[str]) -> str:
+    options = f"-x -q -p no:cacheprovider -p no:xdist --timeout={TEST_SECONDS}"
+    paths = " ".join(f"tests/{path}" for path in tests)
+    return f"{shlex.quote(sys.executable)} -m pytest {options} {paths}"
 
 
 def copy_tree(folder: Path) -> Path:
@@ -186,7 +186,7 @@ def enter(copies: Queue[Path]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def try_mutant(mutant: Mutant, command: str) -> WorkResult:
+def try_mutant(mutant: Mutant, tests: str) -> WorkResult:
     spec = MutationSpec(
         module_path=mutant.path,
         operator_name=mutant.operator,
@@ -194,7 +194,7 @@ def try_mutant(mutant: Mutant, command: str) -> WorkResult:
         start_pos=mutant.position,
         end_pos=(mutant.position[0] + 1, 0),
     )
-    return mutate_and_test([spec], command, MUTANT_SECONDS)
+    return mutate_and_test([spec], tests, MUTANT_SECONDS)
 
 
 def note(module: Module, mutant: Mutant, result: WorkResult) -> None:
