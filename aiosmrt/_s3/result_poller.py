@@ -214,8 +214,8 @@ class ResultPoller:
         Args:
             location: Where it will be.
             cap: The longest pause between two looks, in seconds.
-            pause: The pause before the first look, that of a wait which this one goes on from;
-                None where there is none.
+            pause: The pause before the first look, that of a wait which this one goes on from.
+                None for a wait that goes on from no other.
             since: An object last modified in an earlier second is taken as not there.
 
         Returns:

@@ -22,7 +22,7 @@ class Slots:
         return f"{self._limit - self._free} of {self._limit} connections in use"
 
     def take_nowait(self) -> bool:
-        """Takes a place if one is free; tells whether it did."""
+        """Takes a place if one is free, and returns whether it did."""
         if self._free:
             self._free -= 1
             return True
